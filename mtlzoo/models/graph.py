@@ -1,0 +1,223 @@
+"""What a functional Keras graph says about its tasks: who owns which variable, and where the
+shared part ends.
+
+Keras gives no public way to walk a functional graph, so this file, and only this file, reads its
+nodes (`Functional._nodes_by_depth`, `KerasTensor._keras_history`). A test pins what it relies on.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import keras
+
+Tasks = frozenset[str]
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """Which tasks' losses every variable of a model is connected to.
+
+    Attributes:
+        tasks_of: `id(variable)` -> the names of the tasks that depend on it. A variable that no
+            output depends on has no entry.
+        stated: the ids of those variables whose owner a layer stated by `task_variables(name)`.
+    """
+
+    tasks_of: Mapping[int, Tasks]
+    stated: frozenset[int]
+
+    def of(self, variable: keras.Variable) -> Tasks:
+        """The names of the tasks whose loss depends on `variable`."""
+        return self.tasks_of.get(id(variable), frozenset())
+
+    def owned_by(
+        self, name: str, variables: Iterable[keras.Variable]
+    ) -> list[keras.Variable]:
+        """Those of `variables` that belong to the task `name` alone."""
+        return [v for v in variables if self.of(v) == {name}]
+
+    def shared(self, variables: Iterable[keras.Variable]) -> list[keras.Variable]:
+        """Those of `variables` that belong to no single task."""
+        return [v for v in variables if len(self.of(v)) != 1]
+
+
+def _is_functional(operation) -> bool:
+    return hasattr(operation, "_nodes_by_depth") and not isinstance(operation, keras.Sequential)
+
+
+def _nodes_from_outputs(function):
+    for _, nodes in sorted(function._nodes_by_depth.items()):
+        yield from nodes
+
+
+def _walk(function, tasks_of_tensor: dict[int, Tasks], visit: Callable) -> None:
+    """Carry the task names from the outputs of `function` back to its inputs.
+
+    `tasks_of_tensor` maps `id(KerasTensor)` to task names; it is filled in place. `visit(node,
+    tasks)` is called for every node that is not itself a functional model.
+    """
+    for node in _nodes_from_outputs(function):
+        of_outputs = [tasks_of_tensor.get(id(t), frozenset()) for t in node.output_tensors]
+        if node.is_input:
+            continue
+        if _is_functional(node.operation):
+            inner = node.operation
+            inner_tasks: dict[int, Tasks] = {}
+            for tensor, tasks in zip(inner.outputs, of_outputs, strict=True):
+                inner_tasks[id(tensor)] = inner_tasks.get(id(tensor), frozenset()) | tasks
+            _walk(inner, inner_tasks, visit)
+            of_inputs = [inner_tasks.get(id(t), frozenset()) for t in inner.inputs]
+        else:
+            union = frozenset().union(*of_outputs)
+            visit(node, union)
+            of_inputs = [union] * len(node.input_tensors)
+        for tensor, tasks in zip(node.input_tensors, of_inputs, strict=True):
+            tasks_of_tensor[id(tensor)] = tasks_of_tensor.get(id(tensor), frozenset()) | tasks
+
+
+def _seed(model) -> dict[int, Tasks]:
+    tasks: dict[int, Tasks] = {}
+    for name, tensor in model.output.items():
+        tasks[id(tensor)] = tasks.get(id(tensor), frozenset()) | {name}
+    return tasks
+
+
+def read_ownership(model: keras.Model) -> Ownership:
+    """Read from the graph which tasks each variable serves.
+
+    Args:
+        model: a functional model whose output is a dict of tensors by task name.
+
+    Returns:
+        The `Ownership` of its variables, trainable or not. Nested functional models are walked;
+        any other layer, `Sequential`s and subclassed models included, is taken as one piece,
+        except for variables that the layer assigns itself through a method
+        `task_variables(name) -> list`.
+    """
+    tasks_of: dict[int, Tasks] = {}
+    stated: dict[int, Tasks] = {}
+
+    def visit(node, tasks: Tasks) -> None:
+        layer = node.operation
+        if not isinstance(layer, keras.layers.Layer):
+            return
+        for variable in layer.variables:
+            tasks_of[id(variable)] = tasks_of.get(id(variable), frozenset()) | tasks
+        if hasattr(layer, "task_variables"):
+            for name in tasks:
+                for variable in layer.task_variables(name):
+                    stated[id(variable)] = frozenset({name})
+
+    _walk(model, _seed(model), visit)
+    return Ownership({**tasks_of, **stated}, frozenset(stated))
+
+
+@dataclass(frozen=True)
+class Split:
+    """A model cut where its shared part ends: `trunk: inputs -> boundary`, `heads: boundary ->
+    outputs`.
+
+    Attributes:
+        boundary: the tensors that leave the shared part, those among them that learning can reach
+            (`watched[i]` is True) and those that it cannot, such as raw inputs read by a head.
+        watched: for each boundary tensor, whether gradients pass through it into the trunk.
+        trunk: the functional model from the inputs to the list of boundary tensors.
+        heads: the functional model from the list of boundary tensors to the dict of outputs.
+    """
+
+    boundary: list
+    watched: list[bool]
+    trunk: keras.Model
+    heads: keras.Model
+
+
+class NoBoundary(ValueError):
+    """The model cannot be cut into a shared trunk and task heads; the message says why."""
+
+
+def read_boundary(model: keras.Model, ownership: Ownership) -> tuple[list, list[bool]]:
+    """Find the tensors at which the shared part of `model` ends.
+
+    A node is *shared* when its outputs lead to two or more tasks. The boundary is every tensor
+    that a shared node or an input hands to a node of a single task, or to an output.
+
+    Returns:
+        The boundary tensors and, for each, whether a trainable variable lies before it.
+
+    Raises:
+        NoBoundary: where the Gramian of gradients at the boundary would be meaningless.
+    """
+    tensor_tasks = _seed(model)
+    _walk(model, tensor_tasks, lambda node, tasks: None)
+
+    def tasks_of_node(node) -> Tasks:
+        return frozenset().union(*(tensor_tasks.get(id(t), frozenset()) for t in node.outputs))
+
+    nodes = list(_nodes_from_outputs(model))
+    readers: dict[int, set[str]] = {id(t): {name} for name, t in model.output.items()}
+    for node in nodes:
+        tasks = tasks_of_node(node)
+        if len(tasks) == 1 and not node.is_input:
+            for tensor in node.input_tensors:
+                readers.setdefault(id(tensor), set()).update(tasks)
+
+    boundary, watched, learned = [], [], {}
+    for node in reversed(nodes):  # inputs first
+        own = _trainable(node.operation)
+        before = any(learned.get(id(t), False) for t in node.input_tensors)
+        shared = len(tasks_of_node(node)) > 1
+        if own:
+            _check_side(model, node, own, shared, ownership)
+        for tensor in node.output_tensors:
+            learned[id(tensor)] = before or bool(own)
+            if id(tensor) in readers and (shared or node.is_input):
+                boundary.append(tensor)
+                watched.append(learned[id(tensor)] and keras.backend.is_float_dtype(tensor.dtype))
+
+    cut = [t for t, watch in zip(boundary, watched, strict=True) if watch]
+    if not cut:
+        raise NoBoundary("it has no shared variable before its task-specific part")
+    if all(len(readers[id(t)]) < 2 for t in cut):
+        raise NoBoundary(
+            "every tensor at which its shared part ends serves a single task, so that the Gramian "
+            "there is diagonal and the method would silently do nothing"
+        )
+    for tensor in cut:
+        if tensor.shape[:1] != model.inputs[0].shape[:1]:
+            raise NoBoundary(
+                f"the boundary tensor `{tensor.name}` of shape {tensor.shape} has no batch axis"
+            )
+    return boundary, watched
+
+
+def _trainable(operation) -> list[keras.Variable]:
+    return list(getattr(operation, "trainable_variables", []))
+
+
+def _check_side(model, node, variables, shared: bool, ownership: Ownership) -> None:
+    where = f"layer `{node.operation.name}`"
+    for variable in variables:
+        tasks = ownership.of(variable)
+        if shared and len(tasks) == 1:
+            (name,) = tasks
+            raise NoBoundary(
+                f"the variable `{variable.path}` of task `{name}` lies in the shared part, in "
+                f"{where}"
+            )
+        if not shared and len(tasks) > 1:
+            raise NoBoundary(
+                f"the shared variable `{variable.path}` is used after the shared part has ended, "
+                f"in {where}"
+            )
+
+
+def split(model: keras.Model, ownership: Ownership) -> Split:
+    """Cut `model` at its boundary into two functional models that share its layers.
+
+    Raises:
+        NoBoundary: see `read_boundary`.
+    """
+    boundary, watched = read_boundary(model, ownership)
+    trunk = keras.Model(model.input, boundary, name=f"{model.name}_trunk")
+    heads = keras.Model(boundary, dict(model.output), name=f"{model.name}_heads")
+    return Split(boundary, watched, trunk, heads)
