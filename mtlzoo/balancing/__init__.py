@@ -1,0 +1,76 @@
+"""Balancing methods: losses or a Gramian in, weights out. Mathematics only, in `keras.ops`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from mtlzoo.balancing.balancer import (
+    Balancer,
+    GradientBalancer,
+    JacobianBalancer,
+    LossBalancer,
+)
+from mtlzoo.balancing.equal import Equal
+from mtlzoo.balancing.pcgrad import PCGrad
+
+__all__ = [
+    "Balancer",
+    "Equal",
+    "GradientBalancer",
+    "JacobianBalancer",
+    "LossBalancer",
+    "PCGrad",
+    "get",
+    "names",
+]
+
+_BY_NAME: dict[str, type[Balancer]] = {
+    "equal": Equal,
+    "pcgrad": PCGrad,
+}
+
+
+def names() -> list[str]:
+    """The names that `get` knows, sorted."""
+    return sorted(_BY_NAME)
+
+
+def get(identifier: str | Balancer | type[Balancer] | Mapping[str, Any]) -> Balancer:
+    """The balancer that `identifier` stands for.
+
+    Args:
+        identifier: A name out of `names()`, a balancer, a class that needs no arguments, or the
+            result of `keras.saving.serialize_keras_object`.
+
+    Raises:
+        ValueError: If the name is unknown, or it is none of these.
+
+    Example:
+    ```python
+    from mtlzoo import balancing
+
+    balancing.get("pcgrad")  # PCGrad(seed=0, wrt='parameters', every=1)
+    ```
+    """
+    if isinstance(identifier, str):
+        if identifier in _BY_NAME:
+            return _BY_NAME[identifier]()
+        near = difflib.get_close_matches(identifier.lower(), names(), n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(
+            f"`balancer` should be one of {names()}.{hint} Received: `balancer={identifier!r}`"
+        )
+    if isinstance(identifier, type) and issubclass(identifier, Balancer):
+        return identifier()
+    if isinstance(identifier, Mapping):
+        identifier = keras.saving.deserialize_keras_object(dict(identifier))
+    if isinstance(identifier, Balancer):
+        return identifier
+    raise ValueError(
+        "`balancer` should be a name, a `Balancer`, its class or its serialized form. "
+        f"Received: `balancer={identifier!r}`"
+    )
