@@ -1,0 +1,68 @@
+"""One number for a multi-task model: its relative gain over single-task baselines."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def delta_m(
+    results: Mapping[str, float], baselines: Mapping[str, float], tasks: Iterable[Any]
+) -> float:
+    r"""Mean relative gain over single-task models, in percent; positive is better.
+
+    Maninis et al., *Attentive Single-Tasking of Multiple Tasks*, CVPR 2019, arXiv:1904.08918.
+
+    $$\Delta_m = \frac{100}{T} \sum_t s_t \frac{m_t - b_t}{|b_t|}, \qquad
+    s_t = +1 \text{ if higher is better, } -1 \text{ if lower is}$$
+
+    Args:
+        results: The deciding metric of the multi-task model, by task name.
+        baselines: The deciding metric of each task's single-task model, by task name; not 0.
+        tasks: The tasks, whose `name` and `mode` are read.
+
+    Returns:
+        The mean gain in percent.
+
+    Raises:
+        ValueError: If there are no tasks, a task has no or a non-finite number, a dict has an
+            unknown name, or a baseline is 0, against which no relative gain exists.
+
+    Example:
+    ```python
+    from mtlzoo.metrics import delta_m
+    from mtlzoo.tasks import BinaryClassification, Regression
+
+    tasks = [BinaryClassification("click"), Regression("price")]  # auc: higher, rmse: lower
+    delta_m({"click": 0.84, "price": 9.0}, {"click": 0.80, "price": 10.0}, tasks)  # 7.5
+    ```
+
+    *Differences from the paper*: none in the number; the paper calls it the average per-task drop
+    and some later papers turn its sign, so that there lower is better.
+    """
+    tasks = list(tasks)
+    if not tasks:
+        raise ValueError(f"`tasks` should have at least one task. Received: tasks={tasks!r}")
+    names = [task.name for task in tasks]
+    for argument, given in (("results", results), ("baselines", baselines)):
+        for name in given:
+            if name not in names:
+                raise ValueError(
+                    f"`{argument}` should have only the tasks {names} as keys. Received: {name!r}"
+                )
+        for name in names:
+            value = given.get(name)
+            if value is None or not abs(float(value)) < float("inf"):
+                raise ValueError(
+                    f"`{argument}` should have a finite number for task `{name}`. "
+                    f"Received: {value!r}"
+                )
+    gains = []
+    for task in tasks:
+        result, baseline = float(results[task.name]), float(baselines[task.name])
+        if baseline == 0:
+            raise ValueError(
+                f"`baselines` should not be 0 for task `{task.name}`, since the gain is relative to "
+                f"it. Received: {baseline!r}"
+            )
+        sign = 1 if task.mode == "max" else -1
+        gains.append(100 * sign * (result - baseline) / abs(baseline))
+    return sum(gains) / len(gains)

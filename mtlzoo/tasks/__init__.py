@@ -1,0 +1,20 @@
+"""What is learned: tasks with their head, loss, metrics, missing labels and served answers."""
+
+from mtlzoo.tasks.binary_classification import BinaryClassification
+from mtlzoo.tasks.classification import Classification
+from mtlzoo.tasks.from_loss import from_loss
+from mtlzoo.tasks.multi_label_classification import MultiLabelClassification
+from mtlzoo.tasks.names import by_name
+from mtlzoo.tasks.regression import Regression
+from mtlzoo.tasks.task import Labels, Task
+
+__all__ = [
+    "BinaryClassification",
+    "Classification",
+    "Labels",
+    "MultiLabelClassification",
+    "Regression",
+    "Task",
+    "by_name",
+    "from_loss",
+]

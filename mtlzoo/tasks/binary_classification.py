@@ -1,0 +1,99 @@
+"""Yes or no."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from mtlzoo import metrics as m
+from mtlzoo.tasks.task import Task, check_not_legal
+
+
+@keras.saving.register_keras_serializable(package="mtlzoo")
+class BinaryClassification(Task):
+    r"""A yes/no question with one output.
+
+    The default loss is the binary cross-entropy of the logit $z$,
+
+    $$\ell = \log(1 + e^{z}) - y z.$$
+
+    Args:
+        name: Name of the task.
+        from_logits: Whether outputs are logits; else they are probabilities, and the head ends in a
+            sigmoid. Defaults to `True`.
+        loss: A Keras loss, its name, or a function. Defaults to binary cross-entropy.
+        metrics: List of metrics, see `Task`. Defaults to accuracy, precision, recall, F1 and AUC of
+            the positive class. AUC decides.
+        missing: The label that says "no label". Defaults to -1; may be `float("nan")`.
+
+    Shapes:
+        Labels `(B,)` or `(B, 1)`, of any number type or bool, from 0 to 1; outputs `(B, 1)`.
+
+    Raises:
+        ValueError: If `name` cannot name a task, or `missing` is a label.
+
+    Example:
+    ```python
+    import keras
+    from mtlzoo.tasks import BinaryClassification
+
+    task = BinaryClassification("click")
+    features = keras.Input((8,))
+    model = keras.Model(features, {"click": task.head(features)})
+    answer = task.serve(model.predict(keras.ops.ones((2, 8)), verbose=0)["click"])
+    sorted(answer)  # ['click', 'click_class']
+    ```
+    """
+
+    loss_family = "classification"
+    monitor = "auc"
+    mode = "max"
+    label_shape = ()
+    output_shape = (1,)
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        from_logits: bool = True,
+        loss: Any = None,
+        metrics: Any = None,
+        missing: float = -1,
+    ):
+        super().__init__(name, loss=loss, metrics=metrics, missing=missing)
+        check_not_legal(name, missing, 0 <= missing <= 1)
+        self.from_logits = from_logits
+
+    def head(self, features):
+        """One dense layer with one output, named as the task."""
+        return self._dense(features, None if self.from_logits else "sigmoid")
+
+    def default_loss(self) -> keras.losses.Loss:
+        """Binary cross-entropy."""
+        return keras.losses.BinaryCrossentropy(from_logits=self.from_logits)
+
+    def default_metrics(self) -> list[keras.metrics.Metric]:
+        """Accuracy, precision, recall, F1 and AUC of the positive class."""
+        logits = self.from_logits
+        return [
+            keras.metrics.BinaryAccuracy("accuracy", threshold=0.0 if logits else 0.5),
+            m.Precision(from_logits=logits, name="precision"),
+            m.Recall(from_logits=logits, name="recall"),
+            m.F1Score(from_logits=logits, name="f1"),
+            m.AUC(from_logits=logits, name="auc"),
+        ]
+
+    def legal(self, labels):
+        """Labels from 0 to 1."""
+        return (labels >= 0) & (labels <= 1)
+
+    def serve(self, outputs) -> dict[str, Any]:
+        """The probability of yes, `(B, 1)`, and the class 0 or 1, `(B,)`."""
+        outputs = self._float(outputs)
+        if self.from_logits:
+            outputs = ops.sigmoid(outputs)
+        return {self.name: outputs, f"{self.name}_class": ops.cast(outputs[:, 0] > 0.5, "int64")}
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of `__init__`."""
+        return {"from_logits": self.from_logits, **super().get_config()}
