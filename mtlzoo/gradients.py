@@ -50,7 +50,8 @@ class Recording:
         extra: scalar tensor or `None`: losses that are no task's, such as regularization.
         cut: the trunk's outputs at the boundary and their watched copies, which the heads read;
             empty where the model was not cut.
-        losses: `(T,)`, the losses of the global batch.
+        losses: `(T,)`, the losses of the global batch, times their loss weights.
+        unweighted: `(T,)`, the same without the loss weights.
         present: `(T,)` bool, whether a task has any label in the global batch.
     """
 
@@ -59,16 +60,20 @@ class Recording:
     extra: tf.Tensor | None
     cut: list[tuple[tf.Tensor, tf.Tensor]]
     losses: tf.Tensor
+    unweighted: tf.Tensor
     present: tf.Tensor
 
 
-def record(compute: Callable, present: tf.Tensor) -> Recording:
+def record(
+    compute: Callable, present: tf.Tensor, loss_weights: Sequence[float] | None = None
+) -> Recording:
     """Run a forward pass under a tape.
 
     Args:
         compute: `compute(watch) -> (shares, extra)`. `watch(tensor)` returns a copy of a boundary
             tensor that gradients of the heads stop at.
         present: `(T,)` bool, whether a task has any label in the global batch.
+        loss_weights: T factors of the losses, or `None` for ones.
     """
     cut = []
     with tf.GradientTape(persistent=True) as tape:
@@ -80,8 +85,14 @@ def record(compute: Callable, present: tf.Tensor) -> Recording:
             return copy
 
         shares, extra = compute(watch)
-    losses = tf.stack(replica_sum([tf.stop_gradient(s) for s in shares]))
-    return Recording(tape, shares, extra, cut, losses, present)
+        unweighted = tf.stop_gradient(tf.stack(shares))
+        if loss_weights is not None:
+            shares = [s * tf.cast(w, s.dtype) for s, w in zip(shares, loss_weights, strict=True)]
+    (unweighted,) = replica_sum([unweighted])
+    losses = unweighted
+    if loss_weights is not None:
+        losses = losses * tf.constant(loss_weights, losses.dtype)
+    return Recording(tape, shares, extra, cut, losses, unweighted, present)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,55 @@
+"""A model zoo for multi-task learning on Keras 3 and TensorFlow."""
+
+import importlib
+
+__version__ = "0.1.0"
+
+# Public name -> the module that defines it. Names are resolved when first used (PEP 562), so that
+# `import mtlzoo` costs nothing and the Keras-only parts can be used without TensorFlow.
+_WHERE = {
+    "BinaryClassification": "tasks",
+    "Classification": "tasks",
+    "MultiLabelClassification": "tasks",
+    "Regression": "tasks",
+    "Task": "tasks",
+    "DWA": "balancing",
+    "Equal": "balancing",
+    "GradDrop": "balancing",
+    "MGDA": "balancing",
+    "PCGrad": "balancing",
+    "Uncertainty": "balancing",
+    "HardSharing": "models",
+    "MMoE": "models",
+    "MultiTaskModel": "models",
+}
+_ROOMS = ["balancing", "data", "export", "layers", "metrics", "models", "tasks"]
+
+__all__ = ["__version__", *sorted(_WHERE), *_ROOMS]  # noqa: PLE0604
+
+
+def __getattr__(name: str):
+    if name in _WHERE:
+        value = getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
+    elif name in _ROOMS:
+        value = importlib.import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted(__all__)
+
+
+def _register() -> None:
+    """Import what saved files name, so that `keras.saving.load_model` finds it after this."""
+    import keras
+
+    for room in ["balancing", "layers", "metrics", "tasks"]:
+        importlib.import_module(f"{__name__}.{room}")
+    if keras.backend.backend() == "tensorflow":
+        importlib.import_module(f"{__name__}.models")
+
+
+_register()

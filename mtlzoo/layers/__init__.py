@@ -1,0 +1,5 @@
+"""Building blocks of the architectures, written in `keras.ops`."""
+
+from mtlzoo.layers.experts import Experts
+
+__all__ = ["Experts"]

@@ -1,0 +1,145 @@
+"""A bank of expert networks, computed together."""
+
+from collections.abc import Sequence
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="mtlzoo")
+class Experts(keras.layers.Layer):
+    """`num_experts` fully connected networks of equal shape on the same features.
+
+    $$f_k(x) = a(\\ldots a(x W_k^{(1)} + b_k^{(1)}) \\ldots W_k^{(n)} + b_k^{(n)}),
+    \\quad k = 1, \\ldots, K.$$
+
+    All experts are computed together: the first layer is one product with a kernel of width
+    `num_experts * units[0]`, the others are batched over the experts. On a CPU this took 0.57 of
+    the time of a loop over the experts, and less than one batched product for every layer
+    (`benchmarks/experts.py`).
+
+    Args:
+        num_experts: int, the number of experts.
+        units: the widths of each expert's layers.
+        activation: activation after each layer, a Keras activation or its name. Defaults to
+            `"relu"`.
+        kernel_initializer: a Keras initializer, applied to each expert on its own. Defaults to
+            `"glorot_uniform"`.
+        dropout: rate of the dropout after each layer. Defaults to 0.
+        **kwargs: those of `keras.layers.Layer`.
+
+    Shapes:
+        `(batch, features)` in, `(batch, num_experts, units[-1])` out.
+
+    Raises:
+        ValueError: if there is no expert or no layer.
+
+    Example:
+    ```python
+    import numpy as np
+    from mtlzoo.layers import Experts
+
+    Experts(4, units=(16, 8))(np.ones((2, 3), "float32")).shape  # (2, 4, 8)
+    ```
+    """
+
+    def __init__(
+        self,
+        num_experts: int,
+        units: Sequence[int],
+        activation="relu",
+        kernel_initializer="glorot_uniform",
+        dropout: float = 0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if not isinstance(num_experts, int) or num_experts < 1:
+            raise ValueError(
+                f"`num_experts` should be a positive integer. Received: num_experts={num_experts!r}"
+            )
+        self.num_experts = num_experts
+        self.units = check_units("units", units)
+        if not self.units:
+            raise ValueError("`units` should have at least one layer. Received: units=()")
+        self.activation = keras.activations.get(activation)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.dropout = dropout
+        self._dropouts = [keras.layers.Dropout(dropout) for _ in self.units] if dropout else []
+
+    def build(self, input_shape):
+        """Make one kernel and one bias for each layer."""
+        width = input_shape[-1]
+        self.kernels, self.biases = [], []
+        for i, units in enumerate(self.units):
+            # Experts differ, so each needs an initializer with a seed of its own.
+            shape = (width, self.num_experts * units) if i == 0 else None
+            self.kernels.append(
+                self.add_weight(
+                    name=f"kernel_{i}",
+                    shape=shape or (self.num_experts, width, units),
+                    initializer=self._initializer(width, units, side_by_side=i == 0),
+                )
+            )
+            self.biases.append(
+                self.add_weight(
+                    name=f"bias_{i}", shape=(self.num_experts, units), initializer="zeros"
+                )
+            )
+            width = units
+
+    def _initializer(self, width: int, units: int, side_by_side: bool):
+        config = self.kernel_initializer.get_config()
+
+        def initialize(shape, dtype=None):
+            kernels = []
+            for k in range(self.num_experts):
+                seed = {} if config.get("seed") is None else {"seed": _offset(config["seed"], k)}
+                one = self.kernel_initializer.from_config({**config, **seed})
+                kernels.append(one((width, units), dtype=dtype))
+            return ops.concatenate(kernels, -1) if side_by_side else ops.stack(kernels)
+
+        return initialize
+
+    def call(self, features, training=None):
+        """All experts' outputs."""
+        hidden = ops.matmul(features, self.kernels[0])
+        hidden = ops.reshape(hidden, (-1, self.num_experts, self.units[0]))
+        for i in range(len(self.units)):
+            if i > 0:
+                hidden = ops.einsum("beu,euv->bev", hidden, self.kernels[i])
+            hidden = self.activation(hidden + self.biases[i])
+            if self._dropouts:
+                hidden = self._dropouts[i](hidden, training=training)
+        return hidden
+
+    def compute_output_shape(self, input_shape):
+        """`(batch, num_experts, units[-1])`."""
+        return (input_shape[0], self.num_experts, self.units[-1])
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "num_experts": self.num_experts,
+            "units": list(self.units),
+            "activation": keras.activations.serialize(self.activation),
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "dropout": self.dropout,
+        }
+
+
+def _offset(seed: int, k: int) -> int:
+    return (seed + k) % 2**31
+
+
+def check_units(argument: str, units: Sequence[int]) -> tuple[int, ...]:
+    """A tuple of positive widths.
+
+    Raises:
+        ValueError: naming the argument, for anything else.
+    """
+    if isinstance(units, list | tuple) and all(isinstance(u, int) and u > 0 for u in units):
+        return tuple(units)
+    raise ValueError(
+        f"`{argument}` should be a tuple of positive integers. Received: {argument}={units!r}"
+    )

@@ -1,0 +1,135 @@
+"""What every architecture of the zoo has in common: inputs, a backbone, towers, a config."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from mtlzoo.models.multi_task_model import MultiTaskModel
+from mtlzoo.tasks import Task
+
+
+class Architecture(MultiTaskModel):
+    """Base of the prebuilt models: a graph drawn from arguments, rebuilt from the same arguments.
+
+    A subclass draws its graph in `__init__` in three steps (layers, graph, config) and hands its
+    own arguments to this constructor.
+
+    Args:
+        inputs: the `keras.Input`, or the list or dict of them.
+        outputs: dict of output tensors by task name.
+        tasks: list of tasks.
+        arguments: the subclass's other arguments, as `get_config` should return them.
+        preprocessor, name: as for `MultiTaskModel`.
+    """
+
+    def __init__(
+        self,
+        inputs,
+        outputs,
+        tasks: Sequence[Task],
+        arguments: Mapping[str, Any],
+        preprocessor: keras.Model | None = None,
+        name: str | None = None,
+    ):
+        super().__init__(inputs, outputs, name=name, tasks=tasks, preprocessor=preprocessor)
+        self._held.arguments = dict(arguments)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, the inputs as specifications."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "inputs": _serialize_inputs(self.input),
+            "tasks": serialize(list(self.tasks.values())),
+            **{key: serialize(value) for key, value in self._held.arguments.items()},
+            "preprocessor": serialize(self.preprocessor) if self.preprocessor else None,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """The model of a config, with new variables."""
+        config = dict(config)
+        inputs = _deserialize_inputs(config.pop("inputs"))
+        arguments = {
+            key: keras.saving.deserialize_keras_object(value, custom_objects)
+            for key, value in config.items()
+        }
+        return cls(inputs, **arguments)
+
+
+def features_of(inputs, backbone=None):
+    """The features that the tasks' layers start from.
+
+    Args:
+        inputs: a `keras.Input`, or a list or dict of them.
+        backbone: a Keras model or layer, or a function, from the inputs to one feature tensor;
+            `None` for inputs that are features already: one tensor, or several that are joined.
+
+    Raises:
+        ValueError: for inputs that are no `keras.Input`s, or that need a backbone.
+    """
+    flat = keras.tree.flatten(inputs)
+    for tensor in flat:
+        if not isinstance(tensor, keras.KerasTensor) or not isinstance(
+            tensor._keras_history.operation, keras.layers.InputLayer
+        ):
+            raise ValueError(
+                "`inputs` should be `keras.Input`s; what is learned before the tasks part is "
+                f"`backbone`. Received: {tensor!r}"
+            )
+    if backbone is not None:
+        features = backbone(inputs)
+        if not isinstance(features, keras.KerasTensor):
+            raise ValueError(
+                f"`backbone` should return one tensor of features. Received: {features!r}"
+            )
+        return features
+    for tensor in flat:
+        if len(tensor.shape) != 2 or not keras.backend.is_float_dtype(tensor.dtype):
+            raise ValueError(
+                "`inputs` should be vectors of floats where there is no `backbone`. Received: "
+                f"input `{tensor.name}` of shape {tensor.shape} and dtype {tensor.dtype}"
+            )
+    return flat[0] if len(flat) == 1 else keras.layers.Concatenate(name="features")(flat)
+
+
+def dense_stack(features, units: Sequence[int], prefix: str, activation, dropout: float, dtype):
+    """Fully connected layers `<prefix>_0`, `<prefix>_1`, ... with dropout after each."""
+    for i, width in enumerate(units):
+        features = keras.layers.Dense(
+            width, activation=activation, name=f"{prefix}_{i}", dtype=dtype
+        )(features)
+        if dropout:
+            features = keras.layers.Dropout(dropout, name=f"{prefix}_{i}_dropout", dtype=dtype)(
+                features
+            )
+    return features
+
+
+def policy_config(dtype) -> Any:
+    """The dtype policy that layers built now get, so that a reloaded model has the same."""
+    policy = keras.config.dtype_policy() if dtype is None else dtype
+    return policy if isinstance(policy, str) else policy.name
+
+
+def _serialize_inputs(inputs):
+    def spec(tensor):
+        return tensor._keras_history.operation.get_config()
+
+    if isinstance(inputs, Mapping):
+        return {"dict": {key: spec(t) for key, t in inputs.items()}}
+    if isinstance(inputs, list | tuple):
+        return {"list": [spec(t) for t in inputs]}
+    return {"single": spec(inputs)}
+
+
+def _deserialize_inputs(config):
+    def tensor(spec):
+        return keras.layers.InputLayer.from_config(spec).output
+
+    if "dict" in config:
+        return {key: tensor(spec) for key, spec in config["dict"].items()}
+    if "list" in config:
+        return [tensor(spec) for spec in config["list"]]
+    return tensor(config["single"])

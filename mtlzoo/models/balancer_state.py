@@ -1,0 +1,43 @@
+"""The balancer's variables, in the form that Keras saves and trains."""
+
+import keras
+
+
+class BalancerState(keras.layers.Layer):
+    """Holds the variables of a balancer, which is no layer itself, and saves them by name."""
+
+    def __init__(self):
+        super().__init__(name="balancer_state", dtype=keras.backend.floatx())
+        self.built = True
+        self._lock_state()
+        self._held_names: list[str] = []
+
+    def hold(self, variables: list[keras.Variable]) -> None:
+        """Hold these variables in place of the ones before."""
+        self._tracker.unlock()
+        for name in self._held_names:
+            delattr(self, f"variable_{name}")
+        self._held_names = [v.name for v in variables]
+        for variable in variables:
+            setattr(self, f"variable_{variable.name}", variable)
+        self._tracker.lock()
+
+    def save_own_variables(self, store) -> None:
+        """Store each variable under its own name."""
+        for name in self._held_names:
+            store[name] = getattr(self, f"variable_{name}")
+
+    def load_own_variables(self, store) -> None:
+        """Load each variable by its name.
+
+        Raises:
+            ValueError: if the store is that of another balancer.
+        """
+        stored, held = sorted(store.keys()), sorted(self._held_names)
+        if stored != held:
+            raise ValueError(
+                f"The saved balancer state should have the variables {held} of the balancer that "
+                f"the model was compiled with. Received: {stored}"
+            )
+        for name in self._held_names:
+            getattr(self, f"variable_{name}").assign(store[name])

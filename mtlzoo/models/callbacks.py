@@ -1,0 +1,33 @@
+"""How the model's training reaches callbacks, and callbacks the tasks."""
+
+import keras
+
+from mtlzoo.balancing import Balancer
+
+
+class BalancerEpochs(keras.callbacks.Callback):
+    """Tells the balancer that an epoch has ended."""
+
+    def __init__(self, balancer: Balancer):
+        super().__init__()
+        self.balancer = balancer
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Give the balancer the epoch's logs."""
+        self.balancer.on_epoch_end(dict(logs or {}))
+
+
+def set_modes(callbacks, model) -> None:
+    """Set `mode` of callbacks that monitor a task's loss or deciding metric with `mode="auto"`.
+
+    Keras cannot tell the direction of a metric that it did not compile itself, and gives up.
+    """
+    modes = {}
+    for name, task in model.tasks.items():
+        modes[f"{name}_loss"] = "min"
+        modes[f"{name}_{task.monitor}"] = task.mode
+    for callback in callbacks:
+        monitor = getattr(callback, "monitor", None)
+        mode = modes.get(monitor.removeprefix("val_")) if isinstance(monitor, str) else None
+        if mode is not None and getattr(callback, "mode", None) == "auto":
+            callback.mode = mode

@@ -1,0 +1,483 @@
+"""The multi-task model: any functional Keras graph whose outputs are named by task."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtlzoo import balancing, tasks as task_kinds
+from mtlzoo.balancing import Balancer, GradientBalancer, JacobianBalancer
+from mtlzoo.models import graph
+from mtlzoo.models.balancer_state import BalancerState
+from mtlzoo.models.callbacks import BalancerEpochs, set_modes
+from mtlzoo.models.objectives import Objectives
+from mtlzoo.models.optimizer_slots import OptimizerSlots
+from mtlzoo.models.training_step import TrainingStep
+from mtlzoo.tasks import Task
+from mtlzoo.tasks.names import check_name
+
+# What the training step can give to a balancer.
+PROVIDED = frozenset({"losses", "gramian", "jacobian"})
+
+
+@keras.saving.register_keras_serializable(package="mtlzoo")
+class MultiTaskModel(keras.Model):
+    """A functional Keras model whose outputs are named by task and trained in balance.
+
+    Which variables are shared is read from the graph: a variable that two or more task losses
+    depend on is shared, one that a single task's loss depends on belongs to that task. Everything
+    that Keras does with a functional model (`summary`, `fit`, callbacks, saving, export) works
+    unchanged; labels, sample weights, losses, metrics and logs are dicts by task name.
+
+    One training step serves every balancer: with task losses $L_1, ..., L_T$ (each a weighted sum
+    over the present labels, divided by their number in the global batch), shared variables
+    $\\theta$ and task variables $\\phi_i$,
+
+    $$G_{ij} = \\langle \\nabla_\\theta L_i, \\nabla_\\theta L_j \\rangle, \\quad w = w(G), \\quad
+    \\Delta\\theta \\propto \\sum_i w_i \\nabla_\\theta L_i, \\quad
+    \\Delta\\phi_i \\propto \\nabla_{\\phi_i} L_i.$$
+
+    Args:
+        inputs: a `keras.Input`, or a list or dict of them.
+        outputs: dict of output tensors by task name.
+        name: name of the model.
+        tasks: list of `mtlzoo.Task`s with the same names as the outputs. Without it, the tasks are
+            made from the losses given to `compile`.
+        preprocessor: a Keras model from raw columns to `inputs`. It takes no part in training; it
+            is saved with the model, and stands in front of it in the exported SavedModel.
+
+    Attributes:
+        tasks: dict of the tasks by name, in sorted order.
+        task_names: their names, sorted: the order of every axis over tasks.
+
+    Raises:
+        ValueError: for unusable names, an output without a task, a task without an output, or an
+            output of a wrong shape.
+
+    Example:
+    ```python
+    import keras
+    from mtlzoo import BinaryClassification, MultiTaskModel, PCGrad, Regression
+
+    inputs = keras.Input((8,))
+    trunk = keras.layers.Dense(16, activation="relu")(inputs)
+    click, stay = BinaryClassification("click"), Regression("stay")
+    model = MultiTaskModel(
+        inputs, {"click": click.head(trunk), "stay": stay.head(trunk)}, tasks=[click, stay]
+    )
+    model.compile("adam", balancer=PCGrad())
+    ```
+    """
+
+    def __init__(
+        self,
+        inputs,
+        outputs,
+        name=None,
+        *,
+        tasks: Sequence[Task] | None = None,
+        preprocessor: keras.Model | None = None,
+        **kwargs,
+    ):
+        outputs = _check_outputs(outputs)
+        super().__init__(inputs, outputs, name=name, **kwargs)
+        self.task_names = tuple(outputs)
+        _check_inputs(self)
+        # Neither tasks nor preprocessor are layers of this model: plain holders keep Keras from
+        # tracking them (a preprocessor's string lookups would switch XLA off, for one).
+        self._held = _Held(preprocessor)
+        self._declared = tasks is not None
+        if tasks is not None:
+            self._set_tasks(task_kinds.by_name(tasks))
+        self._held.ownership = graph.read_ownership(self)
+
+    # -- tasks and variables ----------------------------------------------------------------
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """The tasks by name, in sorted order; empty before `compile` if none were given."""
+        return dict(self._held.tasks)
+
+    @property
+    def preprocessor(self) -> keras.Model | None:
+        """The model from raw columns to this model's inputs, if there is one."""
+        return self._held.preprocessor
+
+    def _set_tasks(self, tasks: dict[str, Task]) -> None:
+        for name in self.task_names:
+            if name not in tasks:
+                raise ValueError(
+                    f"`outputs` should be one for each of the tasks {list(tasks)}. "
+                    f"Received: an output without a task, {name!r}"
+                )
+        for name, task in tasks.items():
+            if name not in self.task_names:
+                raise ValueError(
+                    f"`tasks` should have one output each. Received: a task without an output, "
+                    f"{name!r}; the outputs are {list(self.task_names)}"
+                )
+            task.check_output(self.output[name].shape)
+        self._held.tasks = tasks
+
+    @property
+    def shared_variables(self) -> list[keras.Variable]:
+        """The trainable variables that several tasks depend on."""
+        return self._held.ownership.shared(self._own_trainable_variables())
+
+    def task_variables(self, name: str) -> list[keras.Variable]:
+        """The trainable variables that only the task `name` depends on."""
+        self._check_name(name)
+        return self._held.ownership.owned_by(name, self._own_trainable_variables())
+
+    @property
+    def balancer_variables(self) -> list[keras.Variable]:
+        """The trainable variables of the balancer."""
+        return list(self.balancer.trainable_variables) if self.balancer is not None else []
+
+    def _own_trainable_variables(self) -> list[keras.Variable]:
+        of_balancer = {id(v) for v in self.balancer_variables}
+        return [v for v in self.trainable_variables if id(v) not in of_balancer]
+
+    @property
+    def boundary(self) -> list[keras.KerasTensor]:
+        """The tensors at which the shared part ends.
+
+        Raises:
+            ValueError: if the model cannot be cut there; the message says why.
+        """
+        tensors, watched = graph.read_boundary(self, self._held.ownership)
+        return [tensor for tensor, learned in zip(tensors, watched, strict=True) if learned]
+
+    def single_task(self, name: str) -> keras.Model:
+        """A plain `keras.Model` for one task that shares this model's variables.
+
+        Args:
+            name: name of the task. The output is the dict `{name: tensor}`.
+        """
+        self._check_name(name)
+        return keras.Model(self.input, {name: self.output[name]}, name=f"{self.name}_{name}")
+
+    def _check_name(self, name: str) -> None:
+        if name not in self.task_names:
+            raise ValueError(
+                f"`name` should be one of the tasks {list(self.task_names)}. "
+                f"Received: name={name!r}"
+            )
+
+    # -- training ---------------------------------------------------------------------------
+
+    def compile(
+        self,
+        optimizer="rmsprop",
+        balancer: str | Balancer = "equal",
+        *,
+        loss: Mapping | None = None,
+        loss_weights: Mapping[str, float] | None = None,
+        metrics: Mapping | None = None,
+        weighted_metrics: Mapping | None = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool | str = "auto",
+        auto_scale_loss: bool = True,
+        guard: str | None = None,
+    ) -> None:
+        """Configure training. Losses and metrics come from the tasks unless they are given here.
+
+        Args:
+            optimizer: a Keras optimizer or its name.
+            balancer: a balancer or its name, see `mtlzoo.balancing.names()`.
+            loss: dict by task of Keras losses that replace the tasks' own.
+            loss_weights: dict by task of factors that multiply the losses before anything else,
+                the balancer included. Tasks without one have 1.
+            metrics: dict by task of metrics that replace the task's own; they skip missing labels
+                and ignore sample weights.
+            weighted_metrics: dict by task of further metrics that use the sample weights.
+            run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: as in Keras.
+            guard: `None`: after a non-finite loss, nothing is updated on one replica; on several,
+                the shared variables get a zero gradient in that step (an optimizer with momentum
+                still moves them a little). `"all"`: nothing is updated on several replicas either,
+                for the price of a copy of all variables in each step.
+
+        Raises:
+            ValueError: for unknown tasks or balancers, a balancer that this model cannot use, or
+                an optimizer that was built before.
+        """
+        with self.distribute_strategy.scope():
+            super().compile(
+                optimizer,
+                run_eagerly=run_eagerly,
+                steps_per_execution=steps_per_execution,
+                jit_compile=jit_compile,
+                auto_scale_loss=auto_scale_loss,
+            )
+            if not self._declared:
+                self._set_tasks(self._tasks_from(loss))
+            objectives = Objectives(self.tasks, loss, loss_weights, metrics, weighted_metrics)
+            balancer = balancing.get(balancer)
+            if balancer.built and balancer is not self.balancer:
+                # Its state is that of another model.
+                balancer = type(balancer).from_config(balancer.get_config())
+            split = self._check_balancer(balancer)
+            if guard not in (None, "all"):
+                raise ValueError(f"`guard` should be None or 'all'. Received: guard={guard!r}")
+            balancer.build(list(self.tasks.values()))
+            slots = OptimizerSlots(self.optimizer)
+            self._hold_balancer(balancer)
+            if balancer.trainable_variables:
+                _exclude_from_weight_decay(self.optimizer, balancer.trainable_variables)
+            self.optimizer.build(self.trainable_variables)
+            self._held.step = TrainingStep(
+                self, objectives, balancer, self._held.ownership, slots, split, guard
+            )
+        self._held.compile_config = {
+            "optimizer": optimizer,
+            "balancer": balancer,
+            "loss": loss,
+            "loss_weights": loss_weights,
+            "metrics": metrics,
+            "weighted_metrics": weighted_metrics,
+            "run_eagerly": run_eagerly,
+            "steps_per_execution": steps_per_execution,
+            "jit_compile": jit_compile,
+            "auto_scale_loss": auto_scale_loss,
+            "guard": guard,
+        }
+
+    def _tasks_from(self, loss: Mapping | None) -> dict[str, Task]:
+        if not isinstance(loss, Mapping) or set(loss) != set(self.task_names):
+            raise ValueError(
+                "`loss` should be a dict with one loss for each output "
+                f"{list(self.task_names)}, since the model was made without tasks. "
+                f"Received: loss={loss!r}"
+            )
+        made = [
+            task_kinds.from_loss(name, loss[name], self.output[name].shape[1:])
+            for name in self.task_names
+        ]
+        return task_kinds.by_name(made)
+
+    def _check_balancer(self, balancer: Balancer) -> graph.Split | None:
+        """Refuse what this model cannot give to the balancer; cut the model if it is asked to."""
+        missing = balancer.needs - PROVIDED
+        if missing:
+            raise ValueError(
+                f"`balancer` should need only what the training step provides, "
+                f"{sorted(PROVIDED)}. Received: {balancer!r}, which needs {sorted(missing)}"
+            )
+        if not isinstance(balancer, GradientBalancer | JacobianBalancer):
+            return None
+        if len(self.task_names) > 1 and not self.shared_variables:
+            raise ValueError(
+                "`balancer` should be one that weighs losses, since this model has no trainable "
+                f"variable that two tasks share. Received: {balancer!r}"
+            )
+        if balancer.wrt == "parameters" or len(self.task_names) == 1:
+            return None
+        try:
+            return graph.split(self, self._held.ownership)
+        except graph.NoBoundary as reason:
+            raise ValueError(
+                f"`wrt` should be 'parameters' for this model: {reason}. "
+                f"Received: balancer={balancer!r}"
+            ) from None
+
+    def _hold_balancer(self, balancer: Balancer) -> None:
+        """Have Keras save the balancer's state and train its trainable variables."""
+        if getattr(self, "_balancer_state", None) is None:
+            self._balancer_state = BalancerState()
+        self._balancer_state.hold(balancer.variables)
+        self._held.balancer = balancer
+
+    @property
+    def balancer(self) -> Balancer | None:
+        """The balancer of the last `compile`."""
+        return self._held.balancer
+
+    @property
+    def task_weights(self) -> dict[str, float]:
+        """The weights that the balancer gave the tasks in the last training step."""
+        self._assert_compile_called("task_weights")
+        weights = keras.ops.convert_to_numpy(self.balancer.task_weights)
+        return dict(zip(self.task_names, weights.tolist(), strict=True))
+
+    @property
+    def task_mask(self) -> dict[str, bool]:
+        """Which tasks take part; those switched off count as absent from every batch."""
+        self._assert_compile_called("task_mask")
+        mask = keras.ops.convert_to_numpy(self._held.step.mask)
+        return dict(zip(self.task_names, mask.tolist(), strict=True))
+
+    def switch_tasks(self, **active: bool) -> None:
+        """Switch tasks on or off by name, e.g. `model.switch_tasks(click=False)`."""
+        self._assert_compile_called("switch_tasks")
+        mask = self.task_mask
+        for name, on in active.items():
+            self._check_name(name)
+            mask[name] = bool(on)
+        self._held.step.mask.assign(list(mask.values()))
+
+    def train_step(self, data):
+        """One training step on `(x, y)` or `(x, y, sample_weight)`; used by `fit`."""
+        self._held.step.train(*keras.utils.unpack_x_y_sample_weight(data))
+        return self.get_metrics_result()
+
+    def test_step(self, data):
+        """One evaluation step; used by `evaluate`."""
+        self._held.step.test(*keras.utils.unpack_x_y_sample_weight(data))
+        return self.get_metrics_result()
+
+    def make_train_function(self, force=False):
+        """Keras's training function, which then reports a failed step with its task's name."""
+        if self.train_function is None or force:
+            super().make_train_function(force)
+            self.train_function = self._reporting(self.train_function)
+        return self.train_function
+
+    def make_test_function(self, force=False):
+        """Keras's evaluation function, which then reports illegal labels."""
+        if self.test_function is None or force:
+            super().make_test_function(force)
+            self.test_function = self._reporting(self.test_function)
+        return self.test_function
+
+    def _reporting(self, function):
+        def reporting(iterator):
+            logs = function(iterator)
+            self._held.step.raise_on_failure()
+            return logs
+
+        return reporting
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # Everything is built in `__init__` and `compile`. Under a strategy Keras would first
+        # average a batch over the replicas here, which fails where it does not divide evenly.
+        return
+
+    def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kw):
+        """Train as `keras.Model.fit` does, with labels and sample weights as dicts by task.
+
+        Callbacks that monitor a task's metric with `mode="auto"` are told the direction by the
+        task. The balancer's epoch end comes before that of the other callbacks.
+
+        Raises:
+            ValueError: for labels that are not those of the tasks.
+            FloatingPointError: when a task's loss is not finite; the step was not applied.
+        """
+        self._assert_compile_called("fit")
+        hook = BalancerEpochs(self.balancer)
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks.append(hook)
+            set_modes(callbacks.callbacks, self)
+        else:
+            given = [] if callbacks is None else callbacks
+            given = list(given) if isinstance(given, list | tuple) else [given]
+            set_modes(given, self)
+            callbacks = [hook, *given]
+        return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kw)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The loss tracker, then each task's loss and metrics, then those of layers."""
+        metrics = super().metrics
+        if self._held.step is None:
+            return metrics
+        return [*metrics[:1], *self._held.step.objectives.all_metrics(), *metrics[1:]]
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """The logs: `loss`, `<task>_loss`, `<task>_<metric>`.
+
+        `loss` is the sum of the task losses times their loss weights, plus regularization: it means
+        the same with every balancer. `<task>_loss` is without loss weight.
+        """
+        objectives = self._held.step.objectives
+        own = {id(m) for m in objectives.all_metrics()}
+        logs = {m.name: m.result() for m in self.metrics if id(m) not in own}
+        loss = logs.pop("loss")
+        return {"loss": loss, **objectives.results(), **logs}
+
+    # -- saving -----------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """The graph, the tasks and the preprocessor."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            "tasks": serialize(list(self.tasks.values())) if self._declared else None,
+            "preprocessor": serialize(self.preprocessor) if self.preprocessor else None,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """The model of a config, with new variables."""
+        config = dict(config)
+        for key in ("tasks", "preprocessor"):
+            config[key] = keras.saving.deserialize_keras_object(config[key], custom_objects)
+        return super().from_config(config, custom_objects)
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """What `compile` was called with."""
+        if not self.compiled:
+            return {}
+        return {
+            key: keras.saving.serialize_keras_object(value)
+            for key, value in self._held.compile_config.items()
+        }
+
+    def compile_from_config(self, config) -> None:
+        """Compile as the saved model was."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+    def export(self, filepath, format="tf_saved_model", **kwargs):
+        """Export for serving; a SavedModel has the signature `serve` and one for each task.
+
+        See `mtlzoo.export.save`, which this calls; other formats are Keras's own.
+        """
+        if format != "tf_saved_model":
+            return super().export(filepath, format=format, **kwargs)
+        from mtlzoo import export
+
+        return export.save(self, filepath, **kwargs)
+
+
+class _Held:
+    """What a model keeps without Keras tracking it as a layer or its state."""
+
+    def __init__(self, preprocessor):
+        self.preprocessor = preprocessor
+        self.tasks: dict[str, Task] = {}
+        self.ownership: graph.Ownership | None = None
+        self.step: TrainingStep | None = None
+        self.balancer: Balancer | None = None
+        self.compile_config: dict[str, Any] = {}
+
+
+def _check_outputs(outputs) -> dict[str, keras.KerasTensor]:
+    if not isinstance(outputs, Mapping) or not outputs:
+        raise ValueError(
+            "`outputs` should be a dict of tensors by task name, also for one task. "
+            f"Received: outputs={outputs!r}"
+        )
+    for name, tensor in outputs.items():
+        check_name(name)
+        if not isinstance(tensor, keras.KerasTensor):
+            raise ValueError(
+                f"The output of task `{name}` should be a tensor of a functional graph. "
+                f"Received: {tensor!r}"
+            )
+    return {name: outputs[name] for name in sorted(outputs)}
+
+
+def _check_inputs(model: MultiTaskModel) -> None:
+    for tensor in model.inputs:
+        if tensor.name in model.task_names:
+            raise ValueError(
+                "An input and a task should not share a name. "
+                f"Received: an input and a task named {tensor.name!r}"
+            )
+
+
+def _exclude_from_weight_decay(optimizer, variables) -> None:
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    if getattr(optimizer, "weight_decay", None) is not None:
+        optimizer.exclude_from_weight_decay(var_list=variables)

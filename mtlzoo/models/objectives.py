@@ -1,0 +1,231 @@
+"""What a compiled model is trained towards: losses, loss weights and metrics, by task."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+from mtlzoo.tasks import Task
+
+
+class TaskBatch(NamedTuple):
+    """One task's labels in a batch.
+
+    Attributes:
+        values: the labels, with a harmless value wherever one is missing.
+        present: bool, shape of the loss values: where there is a label.
+        invalid: bool, same shape: where there is something that is no label of this task.
+        weights: float, same shape, or `None` for ones: the sample weights.
+        labels: the labels as they came.
+    """
+
+    values: Any
+    present: Any
+    invalid: Any
+    weights: Any
+    labels: Any
+
+    def counted(self):
+        """Where a label takes part: present, and with a positive weight."""
+        if self.weights is None:
+            return self.present
+        return tf.logical_and(self.present, self.weights > 0)
+
+
+class Objectives:
+    """Losses, loss weights and metrics of each task.
+
+    Args:
+        tasks: dict of tasks in sorted-name order.
+        loss: dict of losses that replace the tasks' own, or `None`.
+        loss_weights: dict of factors by task; missing tasks have 1.
+        metrics: dict by task of metrics that replace the task's own. They ignore sample weights.
+        weighted_metrics: dict by task of further metrics that use the sample weights.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Task],
+        loss: Mapping | None = None,
+        loss_weights: Mapping | None = None,
+        metrics: Mapping | None = None,
+        weighted_metrics: Mapping | None = None,
+    ):
+        self.tasks = dict(tasks)
+        self.names = tuple(self.tasks)
+        loss = self._by_task("loss", loss)
+        self.losses = {n: t.resolve_loss(loss[n]) if n in loss else t.loss for n, t in tasks.items()}
+        self.loss_weights = self._weights(loss_weights)
+        chosen = self._by_task("metrics", metrics)
+        self.metrics = {
+            n: self._metrics(n, chosen[n]) if n in chosen else t.metrics() for n, t in tasks.items()
+        }
+        chosen = self._by_task("weighted_metrics", weighted_metrics)
+        self.weighted_metrics = {n: self._metrics(n, chosen.get(n, [])) for n in tasks}
+        self.trackers = {n: keras.metrics.Mean(name=f"{n}_loss") for n in tasks}
+        for name in self.names:
+            self._check_metric_names(name)
+        self._announced: set[str] = set()
+
+    def _by_task(self, argument: str, given: Mapping | None) -> Mapping:
+        given = {} if given is None else given
+        if not isinstance(given, Mapping):
+            raise ValueError(
+                f"`{argument}` should be a dict by task name. Received: {argument}={given!r}"
+            )
+        for name in given:
+            if name not in self.tasks:
+                raise ValueError(
+                    f"`{argument}` should have only the tasks {list(self.names)} as keys. "
+                    f"Received: {name!r} in {argument}={dict(given)!r}"
+                )
+        return given
+
+    def _weights(self, given: Mapping | None) -> list[float] | None:
+        weights = [1.0] * len(self.names)
+        for name, weight in self._by_task("loss_weights", given).items():
+            try:
+                number = float(weight)
+            except (TypeError, ValueError):
+                number = float("nan")
+            if not 0 <= number < float("inf"):
+                raise ValueError(
+                    f"The loss weight of task `{name}` should be a number that is not negative. "
+                    f"Received: {weight!r}"
+                )
+            weights[self.names.index(name)] = number
+        return None if all(w == 1.0 for w in weights) else weights
+
+    def _metrics(self, name: str, given) -> list[keras.metrics.Metric]:
+        given = given if isinstance(given, list | tuple) else [given]
+        return [self.tasks[name].resolve_metric(metric) for metric in given]
+
+    def _check_metric_names(self, name: str) -> None:
+        names = ["loss", *(m.name for m in self.metrics[name] + self.weighted_metrics[name])]
+        for metric in set(names):
+            if names.count(metric) > 1:
+                raise ValueError(
+                    f"The metrics of task `{name}` should have different names, none of them "
+                    f"'loss'. Received: {metric!r} twice"
+                )
+
+    def all_metrics(self) -> list[keras.metrics.Metric]:
+        """Every metric object, for resetting and saving."""
+        found = []
+        for name in self.names:
+            found += [self.trackers[name], *self.metrics[name], *self.weighted_metrics[name]]
+        return found
+
+    def results(self) -> dict[str, Any]:
+        """The metrics' values under their log keys, `<task>_loss` and `<task>_<metric>`."""
+        logs = {}
+        for name in self.names:
+            logs[f"{name}_loss"] = self.trackers[name].result()
+            for metric in self.metrics[name] + self.weighted_metrics[name]:
+                result = metric.result()
+                if isinstance(result, dict):
+                    logs.update({f"{name}_{key}": value for key, value in result.items()})
+                else:
+                    logs[f"{name}_{metric.name}"] = result
+        return logs
+
+    def read(self, y, sample_weight, batch_size) -> dict[str, TaskBatch]:
+        """Check labels and weights and bring them into one form.
+
+        Raises:
+            ValueError: for anything but a dict, unknown keys, or labels of a wrong shape or dtype;
+                at tracing, so before any training step.
+        """
+        if not isinstance(y, Mapping):
+            raise ValueError(
+                "Labels should be a dict by task name, since only names tell which labels belong "
+                f"to which of the tasks {list(self.names)}. Received: labels of type "
+                f"{type(y).__name__}"
+            )
+        self._check_keys("Labels", y)
+        if isinstance(sample_weight, Mapping):
+            self._check_keys("Sample weights", sample_weight)
+            given = sample_weight
+        elif isinstance(sample_weight, list | tuple):
+            raise ValueError(
+                "Sample weights should be a dict by task name, or one tensor for all tasks. "
+                f"Received: sample weights of type {type(sample_weight).__name__}"
+            )
+        else:
+            given = {} if sample_weight is None else dict.fromkeys(self.names, sample_weight)
+        return {
+            name: self._read_task(task, y.get(name), given.get(name), batch_size)
+            for name, task in self.tasks.items()
+        }
+
+    def _check_keys(self, what: str, given: Mapping) -> None:
+        for name in given:
+            if name not in self.tasks:
+                raise ValueError(
+                    f"{what} should have only the tasks {list(self.names)} as keys. "
+                    f"Received: {name!r}"
+                )
+
+    def _read_task(self, task: Task, labels, weights, batch_size) -> TaskBatch:
+        if labels is None:
+            if task.name not in self._announced:
+                self._announced.add(task.name)
+                logging.warning(
+                    "The data have no labels of task `%s`: it counts as absent.", task.name
+                )
+            labels = task.missing_labels(batch_size)
+        else:
+            task.check_labels(labels)
+        read = task.read_labels(labels, self.losses[task.name])
+        if weights is not None:
+            weights = _align(task.name, weights, read.present)
+        return TaskBatch(read.values, read.present, read.invalid, weights, labels)
+
+    def loss_share(self, name: str, batch: TaskBatch, outputs, count) -> tf.Tensor:
+        """`sum_n w_n l_n / count` over the labels present here."""
+        values = self.tasks[name].loss_values(self.losses[name], batch.values, outputs)
+        if batch.weights is not None:
+            values = values * tf.cast(batch.weights, values.dtype)
+        values = tf.where(batch.present, values, tf.zeros_like(values))
+        return tf.reduce_sum(values) / tf.cast(tf.maximum(count, 1), values.dtype)
+
+    def update_metrics(self, batches, outputs, losses, counts, replicas: int) -> None:
+        """Update every metric with one batch."""
+        for i, name in enumerate(self.names):
+            # Every replica adds the global loss with its part of the global count.
+            self.trackers[name].update_state(losses[i], sample_weight=counts[i] / replicas)
+            task, batch = self.tasks[name], batches[name]
+            present = tf.cast(batch.present, keras.backend.floatx())
+            for metric in self.metrics[name]:
+                task.update_metric(metric, batch.values, outputs[name], present)
+            if self.weighted_metrics[name]:
+                weights = present
+                if batch.weights is not None:
+                    weights = present * tf.cast(batch.weights, present.dtype)
+                for metric in self.weighted_metrics[name]:
+                    task.update_metric(metric, batch.values, outputs[name], weights)
+
+
+def _align(name: str, weights, present):
+    """Bring sample weights to the shape of the loss values: one for each row, or each its own."""
+    weights = tf.convert_to_tensor(weights)
+    if not (weights.dtype.is_floating or weights.dtype.is_integer or weights.dtype.is_bool):
+        raise ValueError(
+            f"Sample weights of task `{name}` should be numbers. Received: dtype={weights.dtype}"
+        )
+    weights = tf.cast(weights, keras.backend.floatx())
+    rank = len(present.shape)
+    if len(weights.shape) == rank + 1 and weights.shape[-1] == 1:
+        weights = weights[..., 0]
+    if len(weights.shape) not in {1, rank} or not weights.shape[1:].is_compatible_with(
+        present.shape[1 : len(weights.shape)]
+    ):
+        raise ValueError(
+            f"Sample weights of task `{name}` should have one number for each row, or the shape "
+            f"{tuple(present.shape)} of its losses. Received: shape={tuple(weights.shape)}"
+        )
+    while len(weights.shape) < rank:
+        weights = weights[..., None]
+    return tf.broadcast_to(weights, tf.shape(present))

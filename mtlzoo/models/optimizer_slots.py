@@ -1,0 +1,65 @@
+"""Which optimizer variables (momenta, moving averages, accumulators) belong to which variable.
+
+A task without labels in a batch must not move, and neither must its optimizer slots. Keras does
+not say which slot belongs to which variable, but every slot is made by the public
+`add_variable_from_reference`, so listening there tells.
+"""
+
+from collections import defaultdict
+
+import keras
+
+
+class OptimizerSlots:
+    """Listens to an optimizer while it builds its slots.
+
+    Args:
+        optimizer: a Keras optimizer that is not built yet, or one that was listened to before.
+
+    Raises:
+        ValueError: if the optimizer was built by somebody else.
+    """
+
+    def __init__(self, optimizer: keras.optimizers.Optimizer):
+        self._leaves = list(_leaves(optimizer))
+        for leaf in self._leaves:
+            if hasattr(leaf.add_variable_from_reference, "slots"):
+                continue
+            if leaf.built:
+                raise ValueError(
+                    "`optimizer` should be a new optimizer, so that the tasks' optimizer "
+                    f"variables can be told apart. Received: an optimizer that is already built, "
+                    f"`{leaf.name}`"
+                )
+            _listen(leaf)
+
+    def of(self, variable: keras.Variable) -> list[keras.Variable]:
+        """The slots of `variable`."""
+        slots = []
+        for leaf in self._leaves:
+            slots += leaf.add_variable_from_reference.slots.get(id(variable), [])
+        return slots
+
+
+def _leaves(optimizer):
+    """The optimizers inside a `LossScaleOptimizer` or `MultiOptimizer`, or itself."""
+    if hasattr(optimizer, "inner_optimizer"):
+        yield from _leaves(optimizer.inner_optimizer)
+    elif isinstance(getattr(optimizer, "optimizers", None), list | tuple):
+        for inner in optimizer.optimizers:
+            yield from _leaves(inner)
+    else:
+        yield optimizer
+
+
+def _listen(optimizer) -> None:
+    make = optimizer.add_variable_from_reference
+    slots = defaultdict(list)
+
+    def add_variable_from_reference(reference_variable, *args, **kwargs):
+        slot = make(reference_variable, *args, **kwargs)
+        slots[id(reference_variable)].append(slot)
+        return slot
+
+    add_variable_from_reference.slots = slots
+    optimizer.add_variable_from_reference = add_variable_from_reference

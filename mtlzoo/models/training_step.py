@@ -1,0 +1,304 @@
+"""The one training step of every multi-task model."""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from mtlzoo import gradients
+from mtlzoo.balancing import Balancer
+from mtlzoo.models.graph import Ownership, Split
+from mtlzoo.models.objectives import Objectives, TaskBatch
+from mtlzoo.models.optimizer_slots import OptimizerSlots
+
+# What may go wrong with a task in a step. The first failure stays until it is reported.
+NOTHING, NON_FINITE_LOSS, ILLEGAL_LABEL, NON_FINITE_GRADIENT = range(4)
+
+
+class TrainingStep:
+    """Forward once, T masked losses, balance, apply once, keep what must not move.
+
+    Args:
+        model: the compiled model.
+        objectives: its losses and metrics.
+        balancer: its balancer, built.
+        ownership: who owns which variable.
+        slots: what the optimizer keeps for each variable.
+        split: the model cut at its boundary, for balancing at features level, else `None`.
+        guard: `None` or `"all"`, see `MultiTaskModel.compile`.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        objectives: Objectives,
+        balancer: Balancer,
+        ownership: Ownership,
+        slots: OptimizerSlots,
+        split: Split | None,
+        guard: str | None,
+    ):
+        self.model = model
+        self.objectives = objectives
+        self.balancer = balancer
+        self.ownership = ownership
+        self.slots = slots
+        self.split = split
+        self.guard = guard
+        count = len(objectives.names)
+        self.failure = _state("failure", (count,), "int32", "zeros")
+        self.offender = _state("offender", (count,), "float32", "zeros")
+        self.mask = _state("task_mask", (count,), "bool", "ones")
+
+    # -- one step ---------------------------------------------------------------------------
+
+    def train(self, x, y, sample_weight) -> None:
+        """Train on one batch; the metrics are updated."""
+        rows = _batch_size(x)
+        batches = self.objectives.read(y, sample_weight, rows)
+        counts, illegal = self._count(batches)
+        present = tf.logical_and(counts > 0, tf.convert_to_tensor(self.mask))
+        statistics = self._statistics()
+        before = [_read(v) for v, _ in statistics]
+        outputs = {}
+
+        def compute(watch):
+            outputs.update(self._forward(x, watch))
+            return self._shares(batches, outputs, counts, present), self._extra()
+
+        recording = gradients.record(compute, present, self.objectives.loss_weights)
+        scale = self._loss_scale()
+        update = gradients.balanced(recording, self._variables(), self.balancer, scale)
+        ok = self._check(recording, update, illegal, scale, batches)
+        self._apply(update, ok, present, scale)
+        for (variable, index), old in zip(statistics, before, strict=True):
+            keep = ok if index is None else tf.logical_and(ok, present[index])
+            variable.assign(tf.where(keep, _read(variable), old))
+        self.balancer.step.assign_add(1)
+        weights = self.balancer.task_weights
+        weights.assign(tf.where(ok, tf.cast(update.weights, weights.dtype), _read(weights)))
+        self._log(recording.unweighted, recording.losses, recording.extra, rows)
+        self.objectives.update_metrics(
+            batches, outputs, recording.unweighted, counts, gradients.replica_count()
+        )
+
+    def test(self, x, y, sample_weight) -> None:
+        """Evaluate one batch; the metrics are updated."""
+        rows = _batch_size(x)
+        batches = self.objectives.read(y, sample_weight, rows)
+        counts, illegal = self._count(batches)
+        outputs = self.model(x, training=False)
+        present = tf.logical_and(counts > 0, tf.convert_to_tensor(self.mask))
+        shares = self._shares(batches, outputs, counts, present)
+        (losses,) = gradients.replica_sum([tf.stack(shares)])
+        self._report(tf.where(illegal > 0, ILLEGAL_LABEL, NOTHING), losses, batches)
+        weighted = losses
+        if self.objectives.loss_weights is not None:
+            weighted = losses * tf.constant(self.objectives.loss_weights, losses.dtype)
+        self._log(losses, weighted, self._extra(), rows)
+        self.objectives.update_metrics(
+            batches, outputs, losses, counts, gradients.replica_count()
+        )
+
+    # -- its parts --------------------------------------------------------------------------
+
+    def _count(self, batches: dict[str, TaskBatch]):
+        """The labels that take part, and the illegal ones, in the global batch, `(T,)` each."""
+        counts = [_total(b.counted()) for b in batches.values()]
+        illegal = [_total(b.invalid) for b in batches.values()]
+        (both,) = gradients.replica_sum([tf.stack([tf.stack(counts), tf.stack(illegal)])])
+        return both[0], both[1]
+
+    def _shares(self, batches, outputs, counts, present):
+        shares = []
+        for i, (name, batch) in enumerate(batches.items()):
+            share = self.objectives.loss_share(name, batch, outputs[name], counts[i])
+            shares.append(tf.where(present[i], share, tf.zeros_like(share)))
+        dtype = "float64" if any(s.dtype == tf.float64 for s in shares) else "float32"
+        return [tf.cast(s, dtype) for s in shares]
+
+    def _forward(self, x, watch: Callable):
+        if self.split is None:
+            return self.model(x, training=True)
+        ends = self.split.trunk(x, training=True)
+        ends = ends if isinstance(ends, list | tuple) else [ends]
+        copies = []
+        for end, watched in zip(ends, self.split.watched, strict=True):
+            copy = watch(end) if watched else end
+            mask = getattr(end, "_keras_mask", None)
+            if mask is not None:
+                copy._keras_mask = mask
+            copies.append(copy)
+        return self.split.heads(copies, training=True)
+
+    def _extra(self):
+        losses = self.model.losses
+        if not losses:
+            return None
+        # In float16 Keras itself cannot add these up.
+        return tf.add_n([tf.reduce_sum(tf.cast(loss, keras.backend.floatx())) for loss in losses])
+
+    def _loss_scale(self):
+        optimizer = self.model.optimizer
+        if not hasattr(optimizer, "inner_optimizer"):
+            return None
+        return tf.convert_to_tensor(optimizer.scale_loss(tf.constant(1.0)))
+
+    def _variables(self) -> gradients.Variables:
+        model = self.model
+        of_balancer = {id(v) for v in self.balancer.trainable_variables}
+        of_model = [v for v in model.trainable_variables if id(v) not in of_balancer]
+        return gradients.Variables(
+            self.ownership.shared(of_model),
+            [self.ownership.owned_by(name, of_model) for name in self.objectives.names],
+            list(self.balancer.trainable_variables),
+        )
+
+    def _statistics(self):
+        """State that the forward pass itself moves, such as moving averages of BatchNorm, each
+        with the index of the task that owns it or `None`."""
+        names = self.objectives.names
+        found = {}
+        for layer in self.model._flatten_layers(include_self=False):
+            if not layer.trainable:
+                continue
+            for variable in layer._non_trainable_variables:
+                tasks = self.ownership.tasks_of.get(id(variable))
+                if tasks is not None and keras.backend.is_float_dtype(variable.dtype):
+                    owner = names.index(next(iter(tasks))) if len(tasks) == 1 else None
+                    found[id(variable)] = (variable, owner)
+        return list(found.values())
+
+    def _apply(self, update: gradients.Update, ok, present, scale) -> None:
+        optimizer, variables = self.model.optimizer, self._variables()
+        replicas = gradients.replica_count()
+        guarded = self._guarded(variables, ok, present, replicas)
+        before = [_read(v) for v, _ in guarded]
+        grads = update.gradients
+        targets = variables.all()
+        if replicas == 1:
+            # Nothing at all happens in a failed step.
+            tf.cond(ok, lambda: _apply(optimizer, grads, targets), lambda: tf.constant(False))
+        else:
+            if gradients.needs_global_gradients(optimizer):
+                grads = gradients.exact_clip(gradients.replica_sum(grads), optimizer, scale)
+                grads = [g if g is None else g / replicas for g in grads]
+            grads = [g if g is None else tf.where(ok, g, tf.zeros_like(g)) for g in grads]
+            _apply(optimizer, grads, targets)
+        for (variable, keep), old in zip(guarded, before, strict=True):
+            variable.assign(tf.where(keep, _read(variable), old))
+
+    def _guarded(self, variables: gradients.Variables, ok, present, replicas: int):
+        """What must be put back after the update, and whether the update is to be kept."""
+        guarded = [
+            (v, tf.logical_and(ok, present[i]))
+            for i, own in enumerate(variables.owned)
+            for owned in own
+            for v in [owned, *self.slots.of(owned)]
+        ]
+        for variable in variables.balancer:  # their first axis is that of the tasks
+            for v in [variable, *self.slots.of(variable)]:
+                keep = ok
+                if v.shape == variable.shape:
+                    rank = len(v.shape)
+                    keep = tf.logical_and(ok, tf.reshape(present, [-1] + [1] * (rank - 1)))
+                guarded.append((v, keep))
+        if self.guard == "all" and replicas > 1:
+            guarded += [(v, ok) for r in variables.shared for v in [r, *self.slots.of(r)]]
+        return guarded
+
+    def _check(self, recording, update, illegal, scale, batches):
+        """Record what went wrong; True where nothing did, now or in an earlier step."""
+        present = recording.present
+        code = tf.where(tf.math.is_finite(recording.losses), NOTHING, NON_FINITE_LOSS)
+        if scale is None:  # under loss scaling an overflow is the optimizer's to handle
+            code = tf.where(
+                (code == NOTHING) & ~update.finite, NON_FINITE_GRADIENT, code
+            )
+        code = tf.where(present, code, NOTHING)
+        code = tf.where(illegal > 0, ILLEGAL_LABEL, code)
+        return self._report(code, recording.unweighted, batches)
+
+    def _report(self, code, losses, batches):
+        earlier = tf.convert_to_tensor(self.failure)
+        values = tf.stack(
+            [
+                tf.where(c == ILLEGAL_LABEL, _illegal_value(b), tf.cast(loss, "float32"))
+                for c, b, loss in zip(
+                    tf.unstack(code), batches.values(), tf.unstack(losses), strict=True
+                )
+            ]
+        )
+        fresh = earlier == NOTHING
+        self.offender.assign(tf.where(fresh, values, tf.convert_to_tensor(self.offender)))
+        now = tf.where(fresh, code, earlier)
+        self.failure.assign(now)
+        return tf.reduce_all(now == NOTHING)
+
+    def _log(self, losses, weighted, extra, rows) -> None:
+        total = tf.reduce_sum(weighted)
+        if extra is not None:
+            total += tf.cast(extra, total.dtype)
+        self.model._loss_tracker.update_state(total, sample_weight=rows)
+
+    def raise_on_failure(self) -> None:
+        """End the training with the task's name, if a step failed; host side."""
+        failure = keras.ops.convert_to_numpy(self.failure)
+        if not failure.any():
+            return
+        values = keras.ops.convert_to_numpy(self.offender)
+        index = int(failure.argmax())
+        for i, code in enumerate(failure):
+            if code == ILLEGAL_LABEL:
+                index = i
+        name, value, code = self.objectives.names[index], values[index], failure[index]
+        self.failure.assign(keras.ops.zeros_like(self.failure))
+        if code == ILLEGAL_LABEL:
+            raise ValueError(
+                f"Labels of task `{name}` should be legal labels of "
+                f"{self.objectives.tasks[name]!r} or its missing value "
+                f"{self.objectives.tasks[name].missing!r}. Received: a label of value {value:g}. "
+                "The model was not updated with this batch."
+            )
+        what = "loss" if code == NON_FINITE_LOSS else "gradient"
+        raise FloatingPointError(
+            f"The {what} of task `{name}` is not finite (loss {value:g}). Training has stopped and "
+            "the step was not applied; look at the task's inputs and labels, at the learning rate, "
+            "or clip the gradients."
+        )
+
+
+def _state(name, shape, dtype, initializer):
+    return keras.Variable(
+        initializer=initializer,
+        shape=shape,
+        dtype=dtype,
+        trainable=False,
+        aggregation="only_first_replica",
+        name=name,
+    )
+
+
+def _apply(optimizer, grads, variables):
+    optimizer.apply(grads, variables)
+    return tf.constant(True)
+
+
+def _read(variable: keras.Variable):
+    return tf.convert_to_tensor(variable.value)
+
+
+def _total(mask):
+    return tf.reduce_sum(tf.cast(mask, keras.backend.floatx()))
+
+
+def _illegal_value(batch: TaskBatch):
+    rows = tf.shape(batch.invalid)[0]
+    labels = tf.reshape(tf.cast(tf.convert_to_tensor(batch.labels), "float32"), [rows, -1])
+    invalid = tf.reshape(batch.invalid, [rows, -1])
+    return tf.reduce_max(tf.where(invalid, labels, -float("inf")))
+
+
+def _batch_size(x):
+    first = next(t for t in keras.tree.flatten(x) if t is not None)
+    return tf.shape(first)[0]
