@@ -14,23 +14,35 @@ from mtlzoo.balancing.balancer import (
     JacobianBalancer,
     LossBalancer,
 )
+from mtlzoo.balancing.dwa import DWA
 from mtlzoo.balancing.equal import Equal
+from mtlzoo.balancing.graddrop import GradDrop
+from mtlzoo.balancing.mgda import MGDA
 from mtlzoo.balancing.pcgrad import PCGrad
+from mtlzoo.balancing.uncertainty import Uncertainty
 
 __all__ = [
+    "DWA",
+    "MGDA",
     "Balancer",
     "Equal",
+    "GradDrop",
     "GradientBalancer",
     "JacobianBalancer",
     "LossBalancer",
     "PCGrad",
+    "Uncertainty",
     "get",
     "names",
 ]
 
 _BY_NAME: dict[str, type[Balancer]] = {
+    "dwa": DWA,
     "equal": Equal,
+    "grad_drop": GradDrop,
+    "mgda": MGDA,
     "pcgrad": PCGrad,
+    "uncertainty": Uncertainty,
 }
 
 

@@ -91,11 +91,11 @@ class PCGrad(GradientBalancer):
         keys = random_bits(self.seed, 0 if self.step is None else self.step, (size, size))
         # Ranks by counting, because sorting is slower and breaks ties differently under XLA.
         before = ops.less(keys[:, None, :], keys[:, :, None])  # (i, j, k): k comes before j
-        tie = np.tril(np.ones((size, size), bool), -1)
+        tie: np.ndarray = np.tril(np.ones((size, size), bool), -1)
         before = ops.logical_or(
             before, ops.logical_and(ops.equal(keys[:, None, :], keys[:, :, None]), tie)
         )
-        other = ~np.eye(size, dtype=bool)
+        other: np.ndarray = ~np.eye(size, dtype=bool)
         rank = ops.sum(ops.cast(ops.logical_and(before, other[:, None, :]), "int32"), axis=-1)
         return ops.where(other, rank, size - 1)
 
