@@ -1,0 +1,35 @@
+"""List the data sets, describe one, prepare its full data: `python -m mtlzoo.data --help`."""
+
+from __future__ import annotations
+
+import argparse
+
+from mtlzoo.data.loading import module, names
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m mtlzoo.data", description=__doc__)
+    parser.add_argument("name", nargs="?", choices=names(), help="the data set to describe")
+    parser.add_argument(
+        "--download", action="store_true", help="prepare the full data, fetching its files"
+    )
+    parser.add_argument("--raw_files", help="prepare the full data from this folder or archive")
+    parser.add_argument("--data_dir", help="where TensorFlow Datasets keeps what it prepares")
+    args = parser.parse_args(argv)
+    if args.name is None:
+        if args.download or args.raw_files:
+            parser.error("--download and --raw_files need the name of a data set")
+        for name in names():
+            print(f"{name}  {module(name).__doc__.splitlines()[0]}")
+    elif args.download or args.raw_files:
+        builder = module(args.name).prepare(args.raw_files, args.data_dir, args.download)
+        for split, info in builder.info.splits.items():
+            print(f"{split}: {info.num_examples} rows")
+        print(f"in {builder.data_dir}")
+    else:
+        print(module(args.name).__doc__)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""Loading the census data: the embedded sample, or the full data when asked."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import lzma
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from mtlzoo.data.census_income.columns import INPUTS, WEIGHT, labels, to_arrays
+from mtlzoo.data.loading import Loaded
+from mtlzoo.data.pipeline import batches, preprocess
+
+#: Share of the official training rows that is set aside for validation.
+VALID_SHARE = 0.2
+
+
+def load(
+    *,
+    batch_size: int = 256,
+    seed: int = 0,
+    preprocessed: bool = True,
+    weighted: bool = False,
+    source: str = "sample",
+    raw_files: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    download: bool = False,
+) -> Loaded:
+    """Load the census data.
+
+    Args:
+        batch_size: rows in a batch; the last one of an epoch may be smaller.
+        seed: of the order of the training rows, which differs from epoch to epoch.
+        preprocessed: True gives `x` as one `float32` tensor `(batch, features)`; False as the
+            dict of raw columns, each `(batch,)`, strings or `float32`.
+        weighted: True makes the survey's instance weight, divided by its mean over the training
+            part, the sample weight of every task; False gives ones.
+        source: `"sample"`, the embedded rows, or `"full"`, all of them (extra `datasets`).
+        raw_files: for `"full"` and only until it is prepared: a folder with the original files,
+            or an archive of them.
+        data_dir: for `"full"`: where TensorFlow Datasets keeps what it prepares; its own default
+            if None.
+        download: for `"full"`: whether the original files may be fetched if they are missing.
+
+    Returns:
+        The data set with the tasks `income`, `never_married` and `education`.
+
+    Raises:
+        ValueError: an option has an unusable value, or the full data is not there and may not be
+            fetched.
+        ImportError: the full data is asked for without the extra `datasets`.
+
+    Example:
+        ```python
+        from mtlzoo.data.census_income import load
+
+        census = load(batch_size=64)
+        x, y, sample_weight = next(iter(census.test))
+        print(x.shape, sorted(y))
+        ```
+    """
+    import keras
+    import tensorflow as tf
+
+    from mtlzoo.data.census_income import preprocessor as preprocessors
+    from mtlzoo.tasks import BinaryClassification, Classification
+
+    if source == "sample":
+        official, test = read_sample("train"), read_sample("test")
+    elif source == "full":
+        from mtlzoo.data.census_income.builder import read
+
+        official, test = read(prepare(raw_files, data_dir, download))
+    else:
+        raise ValueError(f"`source` should be 'sample' or 'full'. Received: source={source!r}")
+    held_out = validation_rows(official)
+    train = {name: values[~held_out] for name, values in official.items()}
+    valid = {name: values[held_out] for name, values in official.items()}
+
+    preprocessor = preprocessors.make(train)
+    apply = tf.function(preprocessor)  # traced once for the three splits
+    mean_weight = train[WEIGHT].mean()
+
+    def split(columns: Mapping[str, np.ndarray], seed: int | None = None):
+        x = {name: columns[name] for name in INPUTS}
+        y = labels(columns)
+        weight = columns[WEIGHT] / mean_weight if weighted else np.ones_like(columns[WEIGHT])
+        if preprocessed:
+            x = preprocess(apply, x)
+        return batches((x, y, dict.fromkeys(y, weight)), batch_size, seed)
+
+    if preprocessed:
+        inputs = keras.Input(preprocessor.output.shape[1:], name="features")
+    else:
+        inputs = preprocessors.raw_inputs()
+    return Loaded(
+        train=split(train, seed),
+        valid=split(valid),
+        test=split(test),
+        tasks=[
+            BinaryClassification("income"),
+            BinaryClassification("never_married"),
+            Classification("education", num_classes=5),
+        ],
+        inputs=inputs,
+        preprocessor=preprocessor,
+    )
+
+
+def raw_rows(n: int = 5, split: str = "test") -> dict[str, np.ndarray]:
+    """Return the first rows of the embedded sample as a served model takes them.
+
+    Args:
+        n: number of rows.
+        split: `"test"` or `"train"`, the official split.
+
+    Returns:
+        By input column an array `(n,)`: Python strings, or `float32`.
+
+    Example:
+        ```python
+        from mtlzoo.data.census_income import raw_rows
+
+        print(raw_rows(2)["age"])
+        ```
+    """
+    columns = read_sample(split)
+    return {name: columns[name][:n] for name in INPUTS}
+
+
+def prepare(
+    raw_files: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    download: bool = False,
+):
+    """Make the full data ready for `load(source="full")`, once.
+
+    Args:
+        raw_files: a folder with the original files, or an archive of them.
+        data_dir: where TensorFlow Datasets keeps what it prepares; its own default if None.
+        download: whether the original files may be fetched if `raw_files` is None.
+
+    Returns:
+        The TensorFlow Datasets builder, prepared.
+
+    Raises:
+        ImportError: the extra `datasets` is not installed.
+        ValueError: the data is not prepared and there is nothing to prepare it from.
+    """
+    from mtlzoo.data.census_income import builder
+
+    return builder.prepare(raw_files, data_dir, download)
+
+
+def read_sample(split: str) -> dict[str, np.ndarray]:
+    """Read all 42 columns of the embedded sample.
+
+    Args:
+        split: `"train"` or `"test"`, the official split.
+
+    Returns:
+        By column an array `(n,)`.
+
+    Raises:
+        ValueError: there is no such split.
+    """
+    if split not in ("train", "test"):
+        raise ValueError(f"`split` should be 'train' or 'test'. Received: split={split!r}")
+    packed = importlib.resources.files(__package__) / f"sample_{split}.csv.xz"
+    text = lzma.decompress(packed.read_bytes()).decode("ascii")
+    header, *rows = (line.split(",") for line in text.splitlines())
+    return to_arrays(rows, tuple(header))
+
+
+def validation_rows(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Choose the validation rows by a hash of what a model sees of them.
+
+    More than a third of the training rows share their inputs with another row. Rows that do go to
+    one side, whatever their labels, so nothing that is validated on was trained on. The choice
+    depends on the row alone: a row is on the same side in the sample and in the full data.
+
+    Args:
+        columns: the raw columns of official training rows.
+
+    Returns:
+        A boolean array `(n,)`, true for about a fifth of the rows.
+    """
+    limit = int(VALID_SHARE * 2**64)
+
+    def chosen(row: tuple) -> bool:
+        digest = hashlib.blake2b("\x1f".join(map(str, row)).encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") < limit
+
+    return np.array(
+        [chosen(row) for row in zip(*(columns[c].tolist() for c in INPUTS), strict=True)]
+    )

@@ -1,0 +1,81 @@
+"""The model from raw census columns to the one tensor that models are trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from mtlzoo.data.census_income.columns import (
+    CATEGORY_INPUTS,
+    INPUTS,
+    MONEY,
+    NUMBER_INPUTS,
+    NUMBERS,
+)
+
+
+def raw_inputs() -> dict[str, keras.KerasTensor]:
+    """Return one input per raw column: strings for categories, `float32` for quantities."""
+    return {
+        name: keras.Input((), name=name, dtype="float32" if name in NUMBERS else "string")
+        for name in INPUTS
+    }
+
+
+def make(columns: Mapping[str, np.ndarray]) -> keras.Model:
+    """Make the preprocessor from the training part.
+
+    Categories become one-hot blocks whose first slot is for values that the training part does
+    not have. Quantities are standardised, money after log(1 + max(x, 0)). Only stock Keras layers
+    and operations are used, so that the exported model needs nothing of this package.
+
+    Args:
+        columns: the raw columns of the training part, each `(n,)`; neither validation nor test
+            rows belong here.
+
+    Returns:
+        A model from a dict of raw columns, each `(batch,)`, to `(batch, features)` in `float32`.
+
+    Example:
+        ```python
+        from mtlzoo.data.census_income import raw_rows
+        from mtlzoo.data.census_income.preprocessor import make
+
+        rows = raw_rows(100, split="train")
+        print(make(rows).output.shape)
+        ```
+    """
+    inputs = raw_inputs()
+    blocks = [
+        layers.StringLookup(
+            vocabulary=sorted(set(columns[name])),
+            num_oov_indices=1,
+            mask_token=None,  # "" would be a value like any other
+            output_mode="one_hot",
+            name=f"{name}_one_hot",
+        )(inputs[name])
+        for name in CATEGORY_INPUTS
+    ]
+    quantities = ops.stack(
+        [
+            ops.log1p(ops.maximum(inputs[name], 0.0)) if name in MONEY else inputs[name]
+            for name in NUMBER_INPUTS
+        ],
+        axis=-1,
+    )
+    seen = np.stack(
+        [
+            np.log1p(np.maximum(columns[name], 0.0)) if name in MONEY else columns[name]
+            for name in NUMBER_INPUTS
+        ],
+        axis=-1,
+    ).astype("float64")
+    blocks.append(
+        layers.Normalization(mean=seen.mean(0), variance=seen.var(0), name="standardised")(
+            quantities
+        )
+    )
+    return keras.Model(inputs, layers.Concatenate(name="features")(blocks), name="preprocessor")

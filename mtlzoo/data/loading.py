@@ -1,0 +1,88 @@
+"""`load(name)` and what it returns."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from mtlzoo.tasks import Task
+
+# A data set is a module with a docstring that describes it, `load(**options) -> Loaded` and
+# `prepare(raw_files, data_dir, download)`, which makes the full data ready and says where.
+_MODULES = {"census_income": "mtlzoo.data.census_income"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A loaded data set.
+
+    Attributes:
+        train: batches `(x, y, sample_weight)`; `y` and `sample_weight` are dicts by task name and
+            the weights have shape `(batch,)`. Reshuffled in each epoch.
+        valid: the same, a part of the official training data set aside for choosing; never
+            shuffled.
+        test: the same, the official test data; never shuffled.
+        tasks: the tasks, whose names are the keys of `y`.
+        inputs: what a model is built on: one `keras.Input`, or a dict of them by column.
+        preprocessor: a model from raw columns to `x`. It has been applied to the data already,
+            unless they were loaded with `preprocessed=False`; a served model begins with it.
+    """
+
+    train: tf.data.Dataset
+    valid: tf.data.Dataset
+    test: tf.data.Dataset
+    tasks: list[Task]
+    inputs: keras.KerasTensor | dict[str, keras.KerasTensor]
+    preprocessor: keras.Model
+
+
+def names() -> list[str]:
+    """Return the names that `load` knows."""
+    return sorted(_MODULES)
+
+
+def module(name: str) -> Any:
+    """Import the module of a data set.
+
+    Args:
+        name: the data set's name.
+
+    Returns:
+        The module.
+
+    Raises:
+        ValueError: there is no data set of this name.
+    """
+    if name not in _MODULES:
+        raise ValueError(f"`name` should be one of {names()}. Received: name={name!r}")
+    return importlib.import_module(_MODULES[name])
+
+
+def load(name: str, **options: Any) -> Loaded:
+    """Load a data set by name.
+
+    Args:
+        name: the data set's name, one of `names()`.
+        **options: what the data set's own `load` takes, such as `batch_size` (256), `seed` (0)
+            and `preprocessed` (True).
+
+    Returns:
+        The data set, ready for `fit`.
+
+    Raises:
+        ValueError: there is no data set of this name, or an option has an unusable value.
+
+    Example:
+        ```python
+        from mtlzoo import data
+
+        census = data.load("census_income", batch_size=512)
+        print([task.name for task in census.tasks], census.inputs.shape)
+        ```
+    """
+    return module(name).load(**options)
