@@ -67,7 +67,9 @@ class DWA(LossBalancer):
         last, before = self.history[:, 0], self.history[:, 1]
         known = ops.logical_and(last > 0.0, before > 0.0)
         ratio = ops.where(known, last / ops.where(known, before, 1.0), 1.0)
-        return len(self.task_names) * ops.softmax(ratio / self.temperature)
+        # A ratio that overflows would make the softmax NaN.
+        ratio = ops.minimum(ratio / self.temperature, 1e30)
+        return len(self.task_names) * ops.softmax(ratio)
 
     def on_epoch_end(self, logs: Mapping[str, float]) -> None:
         """Takes the tasks' mean losses of the epoch.
@@ -75,7 +77,7 @@ class DWA(LossBalancer):
         Args:
             logs: The epoch's logs, with `"<task>_loss"` for every task that had labels.
         """
-        history = np.array(self.history)
+        history = np.array(ops.convert_to_numpy(self.history))
         for row, name in zip(history, self.task_names, strict=True):
             loss = logs.get(f"{name}_loss")
             if loss is not None and np.isfinite(loss):

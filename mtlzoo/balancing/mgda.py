@@ -84,7 +84,7 @@ def _nearest_on_hull(gramian: Any, present: Any) -> Any:
     eye = ops.eye(size, dtype=gramian.dtype)
     present = present[..., None]
 
-    lengths = ops.sqrt(ops.diagonal(gramian, axis1=-2, axis2=-1))[..., None]
+    lengths = ops.sqrt(ops.relu(ops.diagonal(gramian, axis1=-2, axis2=-1)))[..., None]
     positive = lengths > 0.0
     inverse = ops.where(positive, 1.0 / lengths, 0.0)
     shortest = ops.min(

@@ -69,7 +69,7 @@ class PCGrad(GradientBalancer):
             parts.append(ops.relu(negative) * turn)
             negative = negative - ops.matmul(parts[-1], cosines)
         moved = sum(parts)  # (..., i, j): how much of direction j was added to direction i
-        lengths = ops.sqrt(squares)
+        lengths = squares * inverse
         return 1.0 + ops.matmul(lengths[..., None, :], moved)[..., 0, :] * inverse
 
     def _turns(self, size: int, dtype: Any) -> list[Any]:

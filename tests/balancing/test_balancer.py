@@ -1,0 +1,196 @@
+"""What all balancers share: life cycle, state, names, serialization, errors."""
+
+import ast
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from gradient_cases import tasks
+
+from mtlzoo import balancing
+from mtlzoo.balancing import (
+    DWA,
+    MGDA,
+    Balancer,
+    Equal,
+    GradDrop,
+    GradientBalancer,
+    JacobianBalancer,
+    LossBalancer,
+    PCGrad,
+    Uncertainty,
+)
+from mtlzoo.balancing.balancer import NEEDS
+
+TASKS = tasks(a="classification", b="regression", c="regression")
+SOURCES = sorted(Path(balancing.__file__).parent.glob("*.py"))
+
+
+def test_build_keeps_state_for_the_same_names_and_makes_it_anew_for_others():
+    balancer = DWA()
+    balancer.build(TASKS)
+    balancer.on_epoch_end({"a_loss": 1.0, "b_loss": 2.0, "c_loss": 3.0})
+    first = balancer.history
+    balancer.build(tasks(a="regression", b="regression", c="regression"))
+    assert balancer.history is first
+    assert balancer.loss_families == ("regression",) * 3
+    balancer.build(tasks(a="regression", d="regression"))
+    assert balancer.task_names == ("a", "d")
+    assert np.all(keras.ops.convert_to_numpy(balancer.history) == 0)
+
+
+@pytest.mark.parametrize("names", [["b", "a"], ["a", "a"], []])
+def test_build_refuses_unsorted_names(names):
+    wrong = [tasks(**{n: "regression"})[0] for n in names]
+    with pytest.raises(ValueError, match=r"`tasks` should be .* sorted order of unique names"):
+        Equal().build(wrong)
+
+
+@pytest.mark.parametrize("name", balancing.names())
+def test_state(name):
+    balancer = balancing.get(name)
+    assert balancer.needs and balancer.needs <= NEEDS
+    assert balancer.variables == []
+    balancer.build(TASKS)
+    names = [variable.name for variable in balancer.variables]
+    assert names[:2] == ["step", "task_weights"]
+    assert len(set(names)) == len(names)
+    assert int(balancer.step) == 0
+    assert keras.backend.is_int_dtype(balancer.step.dtype)
+    np.testing.assert_array_equal(balancer.task_weights, np.ones(3))
+    for variable in balancer.variables:
+        assert variable.aggregation == "only_first_replica"
+    for variable in balancer.trainable_variables:
+        assert variable.shape[0] == 3, "trainable state has the task axis first"
+    assert [v.name for v in balancer.trainable_variables] == (
+        ["log_variance"] if name == "uncertainty" else []
+    )
+
+
+def test_add_variable_refuses_a_taken_name():
+    class Twice(LossBalancer):
+        def create_variables(self):
+            self.add_variable("x", (), "zeros")
+            self.add_variable("x", (), "zeros")
+
+    with pytest.raises(ValueError, match=r"`name` should be new .* Received: `name='x'`"):
+        Twice().build(TASKS)
+
+
+CONFIGURED = [
+    Equal(),
+    Uncertainty(),
+    DWA(temperature=0.5),
+    PCGrad(seed=7, wrt="features", every=3),
+    MGDA(wrt="features", every=2),
+    GradDrop(seed=3, leak={"a": 0.0, "b": 0.5, "c": 1.0}, wrt="features"),
+]
+
+
+@pytest.mark.parametrize("balancer", CONFIGURED, ids=repr)
+def test_config_and_variables_survive(balancer):
+    config = keras.saving.serialize_keras_object(balancer)
+    again = balancing.get(config)
+    assert type(again) is type(balancer)
+    assert again.get_config() == balancer.get_config()
+    assert not again.built
+
+    balancer.build(TASKS)
+    for number, variable in enumerate(balancer.variables):
+        variable.assign(keras.ops.full(variable.shape, number + 2, variable.dtype))
+    saved = {v.name: keras.ops.convert_to_numpy(v) for v in balancer.variables}
+    again.build(TASKS)
+    for variable in again.variables:
+        variable.assign(saved.pop(variable.name))
+    assert not saved
+    for one, other in zip(balancer.variables, again.variables, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_every_method_is_configured_above():
+    assert {type(b) for b in CONFIGURED} == {type(balancing.get(n)) for n in balancing.names()}
+
+
+def test_get_takes_names_classes_and_instances():
+    balancer = MGDA()
+    assert balancing.get(balancer) is balancer
+    assert isinstance(balancing.get(PCGrad), PCGrad)
+    assert repr(balancing.get("pcgrad")) == "PCGrad(seed=0, wrt='parameters', every=1)"
+    assert isinstance(balancing.get("grad_drop"), GradDrop)
+
+
+def test_get_explains_what_it_knows():
+    with pytest.raises(ValueError, match=r"should be one of \['dwa', 'equal'.*mean 'pcgrad'\?"):
+        balancing.get("PCGard")
+    with pytest.raises(ValueError, match=r"Received: `balancer='zzzzzz'`") as caught:
+        balancing.get("zzzzzz")
+    assert "mean" not in str(caught.value)
+    with pytest.raises(ValueError, match=r"should be a name, a `Balancer`.* `balancer=3`"):
+        balancing.get(3)
+    with pytest.raises(ValueError, match=r"should be a name, a `Balancer`"):
+        balancing.get(keras.saving.serialize_keras_object(keras.layers.Dense(1)))
+
+
+@pytest.mark.parametrize("kind", [PCGrad, MGDA, GradDrop])
+def test_common_options_are_checked(kind):
+    with pytest.raises(ValueError, match=r"`wrt` should be one of .* Received: `wrt='layers'`"):
+        kind(wrt="layers")
+    for every in (0, -1, 1.5, "2", True) if kind is not GradDrop else (0, 2):
+        with pytest.raises(ValueError, match=r"`every` should be .* Received: `every="):
+            kind(every=every)
+
+
+@pytest.mark.parametrize("kind", [PCGrad, GradDrop])
+@pytest.mark.parametrize("seed", [-1, 0.5, None, True])
+def test_seed_is_checked(kind, seed):
+    with pytest.raises(ValueError, match=r"`seed` should be an integer .* Received: `seed="):
+        kind(seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "argument"),
+    [
+        (LossBalancer, "objective", [1.0]),
+        (GradientBalancer, "weights", np.eye(2)),
+        (JacobianBalancer, "combine", [np.ones((2, 3))]),
+    ],
+)
+def test_a_subclass_without_its_method_says_which(kind, method, argument):
+    class Mine(kind):
+        pass
+
+    with pytest.raises(NotImplementedError, match=r"Mine should define `_"):
+        getattr(Mine(), method)(argument)
+
+
+def test_a_subclass_needs_no_init():
+    class Halved(LossBalancer):
+        def _objective(self, losses, present):
+            return keras.ops.sum(keras.ops.where(present, losses, 0.0)) / 2
+
+    balancer = Halved()
+    balancer.build(TASKS)
+    assert float(balancer.objective([1.0, 2.0, 3.0], [True, False, True])) == 2.0
+    balancer.on_epoch_end({})
+    assert isinstance(balancing.get(Halved), Balancer)
+
+
+def test_sources_do_not_import_tensorflow():
+    assert len(SOURCES) > 8
+    for source in SOURCES:
+        for node in ast.walk(ast.parse(source.read_text())):
+            names = [alias.name for alias in getattr(node, "names", [])]
+            names.append(getattr(node, "module", None) or "")
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                assert not any(n.split(".")[0] in ("tensorflow", "tf") for n in names), source
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_examples_run(source):
+    examples = re.findall(r"```python\n(.*?)```", source.read_text(), re.DOTALL)
+    assert examples or source.stem == "hashing"
+    for example in examples:
+        indent = re.match(r" *", example).group()
+        exec(compile(re.sub(f"^{indent}", "", example, flags=re.M), str(source), "exec"), {})

@@ -1,0 +1,216 @@
+"""What every method on the Gramian promises, whatever it computes."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from gradient_cases import gradient_sets, tasks
+
+from mtlzoo.balancing import MGDA, GradientBalancer, PCGrad
+
+METHODS = [PCGrad(seed=1), MGDA()]
+SIZES = [1, 2, 3, 8, 40]
+method = pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)
+
+
+def eps(dtype):
+    return float(np.finfo(dtype).eps)
+
+
+@method
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("size", SIZES)
+def test_extremes_are_finite_and_keep_dtype_and_container(method, size, dtype):
+    solve = tf.function(method.weights)  # for speed: forty tasks take many small operations
+    for name, gradients in gradient_sets(size).items():
+        gramian = (gradients @ gradients.T).astype(dtype)
+        tensor = solve(tf.constant(gramian))
+        assert tf.is_tensor(tensor) and tensor.dtype == dtype
+        weights = tensor.numpy()
+        assert weights.shape == (size,)
+        assert np.all(np.isfinite(weights)), name
+        assert np.all(weights >= 0), name
+        if method.convex:
+            assert weights.sum() == pytest.approx(1.0, abs=20 * eps(dtype)), name
+        if name in ("plain", "scales"):
+            eager = method.weights(gramian)
+            assert isinstance(eager, np.ndarray) and eager.dtype == dtype
+            np.testing.assert_allclose(eager, weights, rtol=0, atol=20 * eps(dtype))
+
+
+@method
+def test_one_task_is_left_alone(method):
+    for square in (0.0, 1e-16, 1e16, np.nan):
+        weight = method.weights(np.array([[square]]))
+        assert weight == (0.0 if np.isnan(square) else 1.0)
+    for gradients in gradient_sets(4).values():
+        weights = method.weights(gradients @ gradients.T, present=[False, False, True, False])
+        np.testing.assert_array_equal(weights, [0, 0, 1, 0])
+
+
+@method
+def test_nobody_present(method):
+    for gradients in gradient_sets(3).values():
+        weights = method.weights(gradients @ gradients.T, present=[False] * 3)
+        np.testing.assert_array_equal(weights, np.zeros(3))
+    np.testing.assert_array_equal(method.weights(np.full((3, 3), np.nan)), np.zeros(3))
+
+
+@method
+@pytest.mark.parametrize("name", ["plain", "scales", "low rank", "opposite", "one zero"])
+def test_absent_tasks_are_left_out(method, name):
+    gradients = gradient_sets(4)[name]
+    gramian = gradients @ gradients.T
+    kept = [1, 3]  # two of them, so that the order of PCGrad does not matter
+    alone = method.weights(gramian[np.ix_(kept, kept)])
+    for hidden in (gramian[0, 0], 0.0, 1e30, np.nan, np.inf):
+        other = gramian.copy()
+        other[0, :] = other[:, 0] = other[2, :] = other[:, 2] = hidden
+        weights = method.weights(other, present=np.isin(range(4), kept))
+        np.testing.assert_allclose(weights[kept], alone, rtol=1e-9)
+        np.testing.assert_array_equal(weights[[0, 2]], 0)
+
+
+@method
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_rows_that_are_not_finite_are_left_out(method, bad):
+    gradients = gradient_sets(5)["plain"]
+    gramian = gradients @ gradients.T
+    broken = gramian.copy()
+    broken[2, :] = broken[:, 2] = bad
+    absent = method.weights(gramian, present=[True, True, False, True, True])
+    np.testing.assert_allclose(method.weights(broken), absent, rtol=1e-9)
+    assert absent[2] == 0
+
+
+@method
+def test_numbers_that_are_no_gramian_do_not_stop_training(method):
+    rng = np.random.default_rng(0)
+    for dtype in ("float32", "float64"):
+        big = float(np.finfo(dtype).max)
+        for matrix in (
+            rng.normal(size=(4, 4)),
+            -np.eye(4),
+            np.full((4, 4), -1.0) + 2 * np.eye(4),
+            np.full((4, 4), big),
+            np.full((4, 4), -big) + np.diag([big] * 4),
+            np.full((4, 4), float(np.finfo(dtype).tiny)),
+        ):
+            weights = method.weights(matrix.astype(dtype))
+            assert np.all(np.isfinite(weights))
+
+
+@method
+def test_weights_do_not_depend_on_the_common_scale(method):
+    gradients = gradient_sets(4)["plain"]
+    gramian = gradients @ gradients.T
+    for scale in (1e-12, 1e12):
+        np.testing.assert_allclose(
+            method.weights(scale * gramian), method.weights(gramian), rtol=1e-10
+        )
+
+
+@method
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_batch_axes(method, size):
+    sets = list(gradient_sets(size).values())[:12]
+    gramians = np.stack([g @ g.T for g in sets]).reshape(3, 4, size, size)
+    rng = np.random.default_rng(0)
+    present = rng.random((3, 4, size)) < 0.7
+    for mask in (None, present, present[0, 0]):
+        together = method.weights(gramians, present=mask)
+        assert together.shape == (3, 4, size)
+        for index in np.ndindex(3, 4):
+            each = None if mask is None else np.broadcast_to(mask, present.shape)[index]
+            one = method.weights(gramians[index], present=each)
+            np.testing.assert_allclose(together[index], one, rtol=1e-6, atol=1e-12)
+
+
+@method
+@pytest.mark.parametrize("jit", [False, True])
+def test_graph_and_xla_give_what_eager_gives(method, jit):
+    method.build(tasks(a="regression", b="regression", c="regression", d="regression"))
+    compiled = tf.function(
+        lambda gramian, present: method.weights(gramian, present=present), jit_compile=jit
+    )
+    sets = gradient_sets(4)
+    for step in range(3):
+        method.step.assign(step)
+        for name in ("plain", "ill-conditioned", "scales", "low rank", "one zero"):
+            gramian = tf.constant(sets[name] @ sets[name].T)
+            for present in ([True] * 4, [True, False, True, True]):
+                np.testing.assert_allclose(
+                    compiled(gramian, tf.constant(present)),
+                    method.weights(gramian, present=present),
+                    rtol=1e-7,
+                    atol=1e-12,
+                )
+
+
+@pytest.mark.parametrize("method", [PCGrad(), MGDA()], ids=["PCGrad", "MGDA"])
+@pytest.mark.parametrize("size", [2, 3, 8, 40])
+def test_no_conflict_is_left(method, size):
+    if isinstance(method, PCGrad) and size > 2:
+        pytest.skip("PCGrad promises it for two tasks only")
+    for name, gradients in gradient_sets(size).items():
+        # For equal and opposite gradients the update is rounding, of the shortest gradient in a
+        # mean and of the longest in a sum.
+        gramian = gradients @ gradients.T
+        lengths = np.sqrt(np.diag(gramian))
+        unit = lengths.min() if method.convex else lengths.max()
+        inner = gramian @ method.weights(gramian)
+        assert np.all(inner >= -1e-13 * size * lengths * unit), name
+
+
+@pytest.mark.parametrize(("method", "size"), [(MGDA(), 2), (MGDA(), 6), (PCGrad(), 2)])
+def test_permuting_tasks_permutes_weights(method, size):
+    gradients = gradient_sets(size)["plain"]
+    gramian = gradients @ gradients.T
+    order = np.random.default_rng(3).permutation(size)[::-1]
+    np.testing.assert_allclose(
+        method.weights(gramian[np.ix_(order, order)]), method.weights(gramian)[order], rtol=1e-12
+    )
+
+
+@method
+def test_shapes_are_checked(method):
+    fresh = type(method)()
+    with pytest.raises(ValueError, match=r"shape \(\.\.\., T, T\).*`gramian.shape=\(3, 4\)`"):
+        fresh.weights(np.ones((3, 4)))
+    with pytest.raises(ValueError, match=r"Received: `gramian.shape=\(3,\)`"):
+        fresh.weights(np.ones(3))
+    with pytest.raises(ValueError, match=r"float32 or float64. Received: `gramian.dtype=int64`"):
+        fresh.weights(np.ones((3, 3), "int64"))
+    with pytest.raises(ValueError, match=r"`present` should have 3 entries, one per task"):
+        fresh.weights(np.eye(3), present=[True, False])
+    with pytest.raises(ValueError, match=r"`losses` should have 3 entries, one per task"):
+        fresh.weights(np.eye(3), losses=[1.0])
+    fresh.build(tasks(a="regression", b="regression"))
+    with pytest.raises(ValueError, match=r"one row for each of the tasks \['a', 'b'\].*\(3, 3\)"):
+        fresh.weights(np.eye(3))
+
+
+@pytest.mark.parametrize("convex", [False, True])
+def test_weights_that_fail_become_equal_ones(convex):
+    class Failing(GradientBalancer):
+        def _weights(self, gramian, losses, present):
+            return gramian[..., 0] * np.nan
+
+    Failing.convex = convex
+    weights = Failing().weights(np.eye(4), present=[True, False, True, True])
+    np.testing.assert_allclose(weights, np.array([1, 0, 1, 1]) / (3 if convex else 1))
+
+
+def test_a_method_sees_sanitised_input():
+    seen = {}
+
+    class Spy(GradientBalancer):
+        def _weights(self, gramian, losses, present):
+            seen.update(gramian=np.array(gramian), losses=np.array(losses), present=present)
+            return gramian[..., 0]
+
+    gramian = np.ones((3, 3))
+    gramian[1] = gramian[:, 1] = np.nan
+    Spy().weights(gramian, losses=[1.0, 2.0, 3.0], present=[True, True, True])
+    np.testing.assert_array_equal(seen["gramian"], [[1, 0, 1], [0, 0, 0], [1, 0, 1]])
+    np.testing.assert_array_equal(seen["present"], [True, False, True])
+    np.testing.assert_array_equal(seen["losses"], [1, 2, 3])
