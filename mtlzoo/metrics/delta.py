@@ -60,8 +60,8 @@ def delta_m(
         result, baseline = float(results[task.name]), float(baselines[task.name])
         if baseline == 0:
             raise ValueError(
-                f"`baselines` should not be 0 for task `{task.name}`, since the gain is relative to "
-                f"it. Received: {baseline!r}"
+                f"`baselines` should not be 0 for task `{task.name}`, since the gain is relative "
+                f"to it. Received: {baseline!r}"
             )
         sign = 1 if task.mode == "max" else -1
         gains.append(100 * sign * (result - baseline) / abs(baseline))

@@ -9,9 +9,9 @@ from keras import ops
 class LabelwiseMetric(keras.metrics.Metric):
     """Base of the metrics that follow from three counts per label.
 
-    For every label the state holds how often it was predicted, how often it was true, and how often
-    both. A subclass turns these counts into scores. Keras's `Precision` and `Recall` know no average
-    over labels, its `F1Score` neither cell weights nor class ids, and none of them reads logits.
+    For every label the state holds how often it was predicted, how often it was true, and how
+    often both. A subclass turns these counts into scores. Keras's `Precision` and `Recall` know no
+    average over labels, its `F1Score` neither cell weights nor class ids, and none reads logits.
 
     Args:
         num_labels: Number of labels, the size of the outputs' last axis. Defaults to 1.
@@ -62,23 +62,21 @@ class LabelwiseMetric(keras.metrics.Metric):
         """Counts one batch."""
         y_pred = ops.convert_to_tensor(y_pred)
         if self.class_ids:
-            true = ops.one_hot(ops.cast(y_true, "int32"), self.num_labels, dtype=self.dtype)
+            ids = ops.reshape(ops.cast(y_true, "int32"), (-1,))
+            true = ops.one_hot(ids, self.num_labels, dtype=self.dtype)
             predicted = ops.one_hot(ops.argmax(y_pred, -1), self.num_labels, dtype=self.dtype)
         else:
             threshold = 0.0 if self.from_logits else 0.5
             true = ops.cast(ops.cast(y_true, self.dtype) > 0.5, self.dtype)
             true = ops.reshape(true, (-1, self.num_labels))
             predicted = ops.cast(y_pred > threshold, self.dtype)
-        weighted = predicted
+        weights = 1.0
         if sample_weight is not None:
             weights = ops.cast(sample_weight, self.dtype)
             weights = weights if len(weights.shape) == 2 else ops.expand_dims(weights, -1)
-            weighted, true_weighted = predicted * weights, true * weights
-        else:
-            true_weighted = true
-        self.both.assign_add(ops.sum(weighted * true, axis=0))
-        self.predicted.assign_add(ops.sum(weighted, axis=0))
-        self.true.assign_add(ops.sum(true_weighted, axis=0))
+        self.both.assign_add(ops.sum(weights * predicted * true, axis=0))
+        self.predicted.assign_add(ops.sum(weights * predicted, axis=0))
+        self.true.assign_add(ops.sum(weights * true, axis=0))
 
     def score(self, both, predicted, true):
         """The score of given counts, elementwise; the part that a subclass supplies."""
@@ -86,7 +84,8 @@ class LabelwiseMetric(keras.metrics.Metric):
 
     def result(self):
         """The averaged score."""
-        both, predicted, true = (ops.convert_to_tensor(v) for v in self.variables)
+        counts = (self.both, self.predicted, self.true)
+        both, predicted, true = (ops.convert_to_tensor(count) for count in counts)
         if self.average == "micro":
             return self.score(ops.sum(both), ops.sum(predicted), ops.sum(true))
         occurs = ops.cast(predicted + true > 0, both.dtype)

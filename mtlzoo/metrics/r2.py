@@ -13,8 +13,8 @@ class R2Score(keras.metrics.R2Score):
     $$R^2 = 1 - \frac{\sum_n w_n (y_n - \hat y_n)^2}{\sum_n w_n (y_n - \bar y)^2}$$
 
     Keras's `R2Score` with two differences. It averages over the dimensions whose labels vary; Keras
-    answers NaN when a dimension has no labels or constant ones. And it sums in float64: the variance
-    is a difference of two sums, of which float32 leaves nothing for labels such as years.
+    answers NaN when a dimension has no labels or constant ones. And it sums in float64: the
+    variance is a difference of two sums, of which float32 leaves nothing for labels such as years.
 
     Args:
         name: Name of the metric. Defaults to `"r2"`.

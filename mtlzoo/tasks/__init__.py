@@ -2,11 +2,12 @@
 
 from mtlzoo.tasks.binary_classification import BinaryClassification
 from mtlzoo.tasks.classification import Classification
-from mtlzoo.tasks.from_loss import from_loss
+from mtlzoo.tasks.collection import by_name
+from mtlzoo.tasks.implied import from_loss
+from mtlzoo.tasks.labels import Labels
 from mtlzoo.tasks.multi_label_classification import MultiLabelClassification
-from mtlzoo.tasks.names import by_name
 from mtlzoo.tasks.regression import Regression
-from mtlzoo.tasks.task import Labels, Task
+from mtlzoo.tasks.task import Task
 
 __all__ = [
     "BinaryClassification",

@@ -6,7 +6,8 @@ import keras
 from keras import ops
 
 from mtlzoo import metrics as m
-from mtlzoo.tasks.task import Task, check_not_legal
+from mtlzoo.tasks.labels import check_not_legal
+from mtlzoo.tasks.task import Task, as_float
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -45,6 +46,7 @@ class BinaryClassification(Task):
     ```
     """
 
+    from_logits: bool
     loss_family = "classification"
     monitor = "auc"
     mode = "max"
@@ -57,12 +59,12 @@ class BinaryClassification(Task):
         *,
         from_logits: bool = True,
         loss: Any = None,
-        metrics: Any = None,
+        metrics: list | tuple | None = None,
         missing: float = -1,
     ):
+        self.from_logits = from_logits
         super().__init__(name, loss=loss, metrics=metrics, missing=missing)
         check_not_legal(name, missing, 0 <= missing <= 1)
-        self.from_logits = from_logits
 
     def head(self, features):
         """One dense layer with one output, named as the task."""
@@ -85,14 +87,16 @@ class BinaryClassification(Task):
 
     def legal(self, labels):
         """Labels from 0 to 1."""
-        return (labels >= 0) & (labels <= 1)
+        return ops.logical_and(labels >= 0, labels <= 1)
 
     def serve(self, outputs) -> dict[str, Any]:
         """The probability of yes, `(B, 1)`, and the class 0 or 1, `(B,)`."""
-        outputs = self._float(outputs)
-        if self.from_logits:
-            outputs = ops.sigmoid(outputs)
-        return {self.name: outputs, f"{self.name}_class": ops.cast(outputs[:, 0] > 0.5, "int64")}
+        outputs = as_float(outputs)
+        ids = ops.cast(outputs[:, 0] > (0.0 if self.from_logits else 0.5), "int64")
+        return {
+            self.name: ops.sigmoid(outputs) if self.from_logits else outputs,
+            f"{self.name}_class": ids,
+        }
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""

@@ -7,7 +7,8 @@ from keras import ops
 
 from mtlzoo import metrics as m
 from mtlzoo.tasks import losses
-from mtlzoo.tasks.task import Task, check_not_legal
+from mtlzoo.tasks.labels import Labels, check_not_legal, dtype_of
+from mtlzoo.tasks.task import Task, as_float
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -50,6 +51,7 @@ class Classification(Task):
     ```
     """
 
+    from_logits: bool
     loss_family = "classification"
     monitor = "macro_f1"
     mode = "max"
@@ -62,14 +64,19 @@ class Classification(Task):
         *,
         from_logits: bool = True,
         loss: Any = None,
-        metrics: Any = None,
+        metrics: list | tuple | None = None,
         missing: float = -1,
     ):
+        self.from_logits = from_logits
         super().__init__(name, loss=loss, metrics=metrics, missing=missing)
         self.num_classes = self._at_least("num_classes", num_classes, 2)
-        check_not_legal(name, missing, 0 <= missing < num_classes)
-        self.output_shape = (num_classes,)
-        self.from_logits = from_logits
+        check_not_legal(name, missing, 0 <= missing < self.num_classes)
+        if missing == missing and missing != int(missing):
+            raise ValueError(
+                f"`missing` of task `{name}` should be a whole number or NaN. "
+                f"Received: missing={missing!r}"
+            )
+        self.output_shape = (self.num_classes,)
 
     def head(self, features):
         """One dense layer with an output per class, named as the task."""
@@ -81,7 +88,7 @@ class Classification(Task):
 
     def default_metrics(self) -> list[keras.metrics.Metric]:
         """Accuracy and the macro averages of precision, recall, F1 and AUC."""
-        kind = {"class_ids": True, "from_logits": self.from_logits}
+        kind: dict[str, Any] = {"class_ids": True, "from_logits": self.from_logits}
         n = self.num_classes
         return [
             keras.metrics.SparseCategoricalAccuracy("accuracy"),
@@ -92,9 +99,9 @@ class Classification(Task):
         ]
 
     def check_labels(self, labels) -> None:
-        """Checks shape and dtype; ids are integers, unless `missing` is NaN."""
+        """Checks shape and dtype, see `Task.check_labels`; float ids only if `missing` is NaN."""
         super().check_labels(labels)
-        dtype = self._dtype_name(labels)
+        dtype = dtype_of(labels)
         if "int" not in dtype and not ("float" in dtype and self.missing != self.missing):
             raise ValueError(
                 f"Labels of task `{self.name}` should be class ids of an integer type (or, with "
@@ -102,30 +109,36 @@ class Classification(Task):
             )
 
     def canonical(self, labels):
-        """Ids `(B,)`."""
-        return ops.reshape(labels, (-1,)) if len(labels.shape) > 1 else labels
+        """Ids `(B,)`, in a type that holds -1 and every id."""
+        labels = ops.reshape(labels, (-1,))
+        return labels if "float" in dtype_of(labels) else ops.cast(labels, "int64")
 
     def legal(self, labels):
         """Whole numbers from 0 to `num_classes - 1`."""
-        legal = (labels >= 0) & (labels < self.num_classes)
-        if "float" in keras.backend.standardize_dtype(labels.dtype):
-            legal = legal & (labels == ops.floor(labels))
+        legal = ops.logical_and(labels >= 0, labels < self.num_classes)
+        if "float" in dtype_of(labels):
+            legal = ops.logical_and(legal, labels == ops.floor(labels))
         return legal
 
-    def read_labels(self, labels, loss=None):
-        """See `Task.read_labels`; the values are int32."""
+    def read_labels(self, labels, loss: Any = None) -> Labels:
+        """Tells ids, missing and invalid ones apart, see `Task.read_labels`; ids are int32."""
         read = super().read_labels(labels, loss)
         return read._replace(values=ops.cast(read.values, "int32"))
 
+    def missing_labels(self, batch_size):
+        """Labels of `batch_size` rows, all missing."""
+        dtype = "float32" if self.missing != self.missing else "int32"
+        return ops.full((batch_size,), self.missing, dtype=dtype)
+
     def loss_values(self, loss, values, outputs):
-        """See `Task.loss_values`."""
+        """The loss of every label, see `Task.loss_values`."""
         if losses.is_of_one_hot(loss):
-            values = ops.one_hot(values, self.num_classes, dtype=self._float(outputs).dtype)
+            values = ops.one_hot(values, self.num_classes, dtype="float32")
         return super().loss_values(loss, values, outputs)
 
     def serve(self, outputs) -> dict[str, Any]:
         """The probabilities, `(B, num_classes)`, and the most probable class, `(B,)`."""
-        outputs = self._float(outputs)
+        outputs = as_float(outputs)
         ids = ops.cast(ops.argmax(outputs, axis=-1), "int64")
         if self.from_logits:
             outputs = ops.softmax(outputs, axis=-1)

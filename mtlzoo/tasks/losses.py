@@ -2,11 +2,11 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 
-Loss = keras.losses.Loss | Callable[[Any, Any], Any]
+Loss: TypeAlias = keras.losses.Loss | Callable[[Any, Any], Any]
 
 # Losses that Keras defines cell by cell and then averages over the last axis. All others need the
 # whole row.
@@ -32,6 +32,8 @@ _OF_ONE_HOT = (
     keras.losses.CategoricalHinge,
     keras.losses.KLDivergence,
 )
+
+_CLASSES = {n.lower(): c for n, c in vars(keras.losses).items() if inspect.isclass(c)}
 
 
 def resolve(name: str, identifier: Any, from_logits: bool | None) -> Loss:
@@ -61,31 +63,31 @@ def resolve(name: str, identifier: Any, from_logits: bool | None) -> Loss:
         cls = _class_of(loss)
         if cls is None:
             return loss
-        loss = cls()
-        if from_logits is not None and "from_logits" in inspect.signature(cls).parameters:
-            loss = cls(from_logits=from_logits)
+        takes_logits = "from_logits" in inspect.signature(cls).parameters
+        is_known = takes_logits and from_logits is not None
+        loss = cls(from_logits=from_logits) if is_known else cls()
     if loss.reduction == "sum":
         raise ValueError(
             f"The loss of task `{name}` should not have the reduction 'sum': it is divided by the "
-            f"number of present labels in the global batch. Received: loss={loss!r}"
+            f"number of present labels in the global batch. Received: {type(loss).__name__} with "
+            "reduction='sum'"
         )
     own = logits_of(loss)
     if from_logits is not None and own is not None and own != from_logits:
         raise ValueError(
             f"The loss of task `{name}` should have `from_logits={from_logits}`, as the task's "
-            f"outputs are {'logits' if from_logits else 'probabilities'}. Received: loss "
+            f"outputs are {'logits' if from_logits else 'probabilities'}. Received: "
             f"{type(loss).__name__} with from_logits={own}"
         )
     return loss
 
 
 def _class_of(function: Any) -> type[keras.losses.Loss] | None:
-    """The Keras class whose function this is."""
+    """The class of one of Keras's own functions."""
     name = getattr(function, "__name__", "")
     if getattr(keras.losses, name, None) is not function:
         return None
-    cls = getattr(keras.losses, "".join(word.title() for word in name.split("_")), None)
-    return cls if inspect.isclass(cls) else None
+    return _CLASSES.get(name.replace("_", ""))
 
 
 def logits_of(loss: Loss) -> bool | None:

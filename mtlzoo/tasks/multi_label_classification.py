@@ -6,7 +6,8 @@ import keras
 from keras import ops
 
 from mtlzoo import metrics as m
-from mtlzoo.tasks.task import Task, check_not_legal
+from mtlzoo.tasks.labels import check_not_legal
+from mtlzoo.tasks.task import Task, as_float
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -23,7 +24,7 @@ class MultiLabelClassification(Task):
         from_logits: Whether outputs are logits; else they are probabilities, and the head ends in a
             sigmoid. Defaults to `True`.
         loss: A Keras loss, its name, or a function. Defaults to binary cross-entropy. A loss that
-            is not defined cell by cell is applied per row, and a row with a missing cell is missing.
+            is not defined cell by cell is applied per row; a row with a missing cell is missing.
         metrics: List of metrics, see `Task`. Defaults to the accuracy over all cells
             (`micro_accuracy`), micro and macro F1, and macro precision, recall and AUC. Macro F1
             decides.
@@ -44,6 +45,7 @@ class MultiLabelClassification(Task):
     ```
     """
 
+    from_logits: bool
     loss_family = "classification"
     monitor = "macro_f1"
     mode = "max"
@@ -55,14 +57,14 @@ class MultiLabelClassification(Task):
         *,
         from_logits: bool = True,
         loss: Any = None,
-        metrics: Any = None,
+        metrics: list | tuple | None = None,
         missing: float = -1,
     ):
+        self.from_logits = from_logits
         super().__init__(name, loss=loss, metrics=metrics, missing=missing)
         self.num_labels = self._at_least("num_labels", num_labels, 1)
         check_not_legal(name, missing, 0 <= missing <= 1)
-        self.label_shape = self.output_shape = (num_labels,)
-        self.from_logits = from_logits
+        self.label_shape = self.output_shape = (self.num_labels,)
 
     def head(self, features):
         """One dense layer with an output per label, named as the task."""
@@ -86,14 +88,16 @@ class MultiLabelClassification(Task):
 
     def legal(self, labels):
         """Cells from 0 to 1."""
-        return (labels >= 0) & (labels <= 1)
+        return ops.logical_and(labels >= 0, labels <= 1)
 
     def serve(self, outputs) -> dict[str, Any]:
         """The probability of each label and its class 0 or 1, both `(B, num_labels)`."""
-        outputs = self._float(outputs)
-        if self.from_logits:
-            outputs = ops.sigmoid(outputs)
-        return {self.name: outputs, f"{self.name}_class": ops.cast(outputs > 0.5, "int64")}
+        outputs = as_float(outputs)
+        ids = ops.cast(outputs > (0.0 if self.from_logits else 0.5), "int64")
+        return {
+            self.name: ops.sigmoid(outputs) if self.from_logits else outputs,
+            f"{self.name}_class": ids,
+        }
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""

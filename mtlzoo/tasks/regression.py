@@ -48,17 +48,17 @@ class Regression(Task):
         dim: int = 1,
         *,
         loss: Any = None,
-        metrics: Any = None,
+        metrics: list | tuple | None = None,
         missing: float = float("nan"),
     ):
         super().__init__(name, loss=loss, metrics=metrics, missing=missing)
         self.dim = self._at_least("dim", dim, 1)
-        self.label_shape = () if dim == 1 else (dim,)
-        self.output_shape = (dim,)
+        self.label_shape = () if self.dim == 1 else (self.dim,)
+        self.output_shape = (self.dim,)
 
     def head(self, features):
         """One dense layer with `dim` outputs, named as the task."""
-        return self._dense(features, None)
+        return self._dense(features)
 
     def default_loss(self) -> keras.losses.Loss:
         """Squared error."""

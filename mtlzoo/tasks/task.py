@@ -1,50 +1,26 @@
 """The base of all tasks: everything the library wants to know about one thing to learn."""
 
-from typing import Any, NamedTuple
+import numbers
+from typing import Any
 
 import keras
 from keras import ops
 
-from mtlzoo.tasks import losses
+from mtlzoo.tasks import losses, monitoring
+from mtlzoo.tasks.labels import Labelled, dtype_of, fits
 from mtlzoo.tasks.names import check_name
-
-# Metrics that Keras averages over the last axis before it weighs: a mask of cells needs that axis
-# to be one cell.
-_AVERAGED = (
-    keras.metrics.BinaryAccuracy,
-    keras.metrics.BinaryCrossentropy,
-    keras.metrics.LogCoshError,
-    keras.metrics.MeanAbsoluteError,
-    keras.metrics.MeanAbsolutePercentageError,
-    keras.metrics.MeanSquaredError,
-    keras.metrics.MeanSquaredLogarithmicError,
-)
-
-
-class Labels(NamedTuple):
-    """Labels of one batch, told apart.
-
-    Attributes:
-        values: The labels with a harmless 0 wherever one is missing or invalid.
-        present: Bool, the shape of the loss values: where there is a label.
-        invalid: Bool, the same shape: where there is something that is neither a label nor missing.
-    """
-
-    values: Any
-    present: Any
-    invalid: Any
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
-class Task:
+class Task(Labelled):
     """One thing to learn: its head, loss, metrics, missing labels and served answers.
 
     Use a kind (`BinaryClassification`, `Classification`, `MultiLabelClassification`, `Regression`)
     where one fits. `Task` itself is the generic task: any loss on any output, without a head and
-    without metrics of its own; labels have the shape of the output. To make a new kind, subclass it,
-    register the class with `keras.saving.register_keras_serializable`, and supply `label_shape`,
-    `output_shape`, `loss_family`, `monitor`, `mode`, `head`, `default_loss`, `default_metrics`, and
-    where they differ `canonical`, `legal` and `serve`.
+    without metrics of its own. To make a new kind, subclass it, register the class with
+    `keras.saving.register_keras_serializable`, and supply `label_shape`, `output_shape`,
+    `loss_family`, `monitor`, `mode`, `head`, `default_loss`, `default_metrics`, and where they
+    differ `canonical`, `legal` and `serve`.
 
     Args:
         name: Name of the task, an identifier: the key of its labels, weights, metrics and outputs.
@@ -54,13 +30,13 @@ class Task:
             or functions. They receive raw outputs, as `predict` returns them. Defaults to the
             kind's own.
         missing: The label that says "no label". Defaults to `float("nan")`.
-        output_shape: Shape of the output, without the batch. For the generic task only.
-        label_shape: Shape of a label, without the batch. For the generic task only. Defaults to
+        output_shape: Shape of the output without the batch, for the generic task.
+        label_shape: Shape of a label without the batch, for the generic task. Defaults to
             `output_shape`.
 
     Attributes:
-        label_shape: Shape of a label, without the batch.
-        output_shape: Shape of the output, without the batch.
+        label_shape: Shape of a label without the batch.
+        output_shape: Shape of the output without the batch.
         loss_family: `"regression"` or `"classification"`: the likelihood that uncertainty weighting
             assumes.
         monitor: Name of the deciding metric, in the logs `<name>_<monitor>`; `"loss"` where the
@@ -81,9 +57,7 @@ class Task:
     ```
     """
 
-    label_shape: tuple[int | None, ...]
-    output_shape: tuple[int | None, ...]
-    loss_family: str
+    loss_family: str = "regression"
     monitor: str = "loss"
     mode: str = "min"
     from_logits: bool | None = None
@@ -93,13 +67,14 @@ class Task:
         name: str,
         *,
         loss: Any = None,
-        metrics: Any = None,
+        metrics: list | tuple | None = None,
         missing: float = float("nan"),
         output_shape: tuple[int | None, ...] | None = None,
         label_shape: tuple[int | None, ...] | None = None,
     ):
         check_name(name)
-        if isinstance(missing, bool) or not isinstance(missing, int | float):
+        self.name = name
+        if isinstance(missing, bool) or not isinstance(missing, numbers.Real):
             raise ValueError(
                 f"`missing` of task `{name}` should be a number. Received: missing={missing!r}"
             )
@@ -107,33 +82,37 @@ class Task:
             raise ValueError(
                 f"`metrics` of task `{name}` should be a list. Received: metrics={metrics!r}"
             )
-        self.name = name
-        self.missing = missing
-        self._loss = loss
-        self._metrics = metrics
+        self.missing = int(missing) if isinstance(missing, numbers.Integral) else float(missing)
+        self._loss: Any = loss
+        self._metrics: list | tuple | None = metrics
+        if loss is not None:
+            self.resolve_loss(loss)
+        if metrics is not None:
+            names = {m if isinstance(m, str) else getattr(m, "name", None) for m in metrics}
+            if self.monitor not in names:
+                self.monitor, self.mode = "loss", "min"
         if type(self) is Task:
             if loss is None or output_shape is None:
                 raise ValueError(
                     f"The generic task `{name}` should have a `loss` and an `output_shape`. "
                     f"Received: loss={loss!r}, output_shape={output_shape!r}"
                 )
-            self.output_shape = tuple(output_shape)
-            self.label_shape = self.output_shape if label_shape is None else tuple(label_shape)
             text = getattr(self.loss, "name", None) or getattr(self.loss, "__name__", "")
             self.loss_family = "classification" if "entropy" in text else "regression"
-        if metrics is not None and self.monitor not in {m.name for m in self.metrics()}:
-            self.monitor, self.mode = "loss", "min"
+        if output_shape is not None:
+            self.output_shape = tuple(output_shape)
+            self.label_shape = self.output_shape if label_shape is None else tuple(label_shape)
 
     # -- model ------------------------------------------------------------------------------
 
     def head(self, features):
-        """The task's output: one dense layer named as the task, in float32.
+        """The task's output: one dense layer named as the task, of raw values in float32.
 
         Args:
             features: Symbolic tensor `(B, F)`.
 
         Returns:
-            Symbolic tensor of raw values, `(B,) + output_shape`.
+            Symbolic tensor `(B,) + output_shape`; float64 if the program computes in float64.
 
         Raises:
             ValueError: If `features` have another rank, or the kind of task has no head.
@@ -149,18 +128,23 @@ class Task:
         Raises:
             ValueError: If it does not.
         """
-        if not _fits(tuple(shape)[1:], self.output_shape) or len(shape) == 0:
+        shape = tuple(shape)
+        if not shape or not fits(shape[1:], self.output_shape):
             raise ValueError(
                 f"The output of task `{self.name}` should have shape "
-                f"{(None, *self.output_shape)}. Received: shape={tuple(shape)}"
+                f"{(None, *self.output_shape)}. Received: shape={shape}"
             )
 
-    # -- loss and metrics -------------------------------------------------------------------
+    # -- loss -------------------------------------------------------------------------------
 
     @property
     def loss(self) -> losses.Loss:
         """The loss in force: the one given, or the kind's own."""
         return self.resolve_loss(self._loss)
+
+    def default_loss(self) -> Any:
+        """The loss used when none is given."""
+        raise ValueError(f"`loss` of task `{self.name}` should be given. Received: loss=None")
 
     def resolve_loss(self, identifier: Any) -> losses.Loss:
         """The loss that `identifier` means for this task.
@@ -179,9 +163,44 @@ class Task:
             identifier = self.default_loss()
         return losses.resolve(self.name, identifier, self.from_logits)
 
-    def default_loss(self) -> Any:
-        """The loss used when none is given."""
-        raise ValueError(f"`loss` of task `{self.name}` should be given. Received: loss=None")
+    def masks_cells(self, loss: losses.Loss) -> bool:
+        """Whether `loss` is taken per cell of a label instead of per row."""
+        return len(self.label_shape) == 1 and losses.is_of_cells(loss)
+
+    def loss_values(self, loss: losses.Loss, values, outputs):
+        """The loss of every label, unreduced.
+
+        Args:
+            loss: What `resolve_loss` returned.
+            values: `read_labels(...).values`.
+            outputs: Raw outputs `(B,) + output_shape`.
+
+        Returns:
+            A tensor of the shape of `read_labels(labels, loss).present`, float64 for float64
+            outputs, else float32.
+
+        Raises:
+            ValueError: If `loss` does not give one value per row.
+        """
+        outputs = as_float(outputs)
+        if "float" in dtype_of(values):
+            values = ops.cast(values, outputs.dtype)
+        rank = 1
+        if self.masks_cells(loss):
+            rank = len(values.shape)
+            values, outputs = ops.expand_dims(values, -1), ops.expand_dims(outputs, -1)
+        function = loss.call if isinstance(loss, keras.losses.Loss) else loss
+        result = ops.convert_to_tensor(function(values, outputs))
+        if len(result.shape) < rank:
+            raise ValueError(
+                f"The loss of task `{self.name}` should give one value for each row. Received: "
+                f"values of shape {tuple(result.shape)}"
+            )
+        if len(result.shape) > rank:
+            result = ops.mean(result, axis=tuple(range(rank, len(result.shape))))
+        return ops.cast(result, outputs.dtype)
+
+    # -- metrics ----------------------------------------------------------------------------
 
     def default_metrics(self) -> list[keras.metrics.Metric]:
         """New objects of the metrics used when none are given."""
@@ -201,64 +220,11 @@ class Task:
                 function `fn(y_true, y_pred)` of raw outputs.
 
         Raises:
-            ValueError: If `identifier` is none of these, or if its `from_logits` is not the task's.
+            ValueError: If `identifier` is none of these, or a Keras metric that reads
+                probabilities where outputs are logits, or logits where they are probabilities.
         """
-        for metric in self.default_metrics():
-            if metric.name == identifier:
-                return metric
-        try:
-            metric = keras.metrics.get(identifier)
-        except (ValueError, TypeError):
-            metric = None
-        if isinstance(metric, keras.metrics.Metric):
-            config = metric.get_config()
-            own = config.get("from_logits")
-            if own is not None and self.from_logits is not None and own != self.from_logits:
-                raise ValueError(
-                    f"The metric `{metric.name}` of task `{self.name}` should have "
-                    f"`from_logits={self.from_logits}`, as metrics read raw outputs. Received: "
-                    f"{type(metric).__name__} with from_logits={own}"
-                )
-            return type(metric).from_config(config)
-        if callable(metric):
-            name = getattr(metric, "__name__", type(metric).__name__)
-            return keras.metrics.MeanMetricWrapper(metric, name=name)
-        raise ValueError(
-            f"The metrics of task `{self.name}` should be Keras metrics, functions, or names of "
-            f"either. Received: {identifier!r}"
-        )
-
-    def loss_values(self, loss: losses.Loss, values, outputs):
-        """The loss of every label, unreduced.
-
-        Args:
-            loss: What `resolve_loss` returned.
-            values: `read_labels(...).values`.
-            outputs: Raw outputs, `(B,) + output_shape`.
-
-        Returns:
-            A tensor of the shape of `read_labels(labels, loss).present`, float64 for float64
-            outputs, else float32.
-
-        Raises:
-            ValueError: If `loss` does not give one value per row.
-        """
-        outputs = self._float(outputs)
-        if "float" in keras.backend.standardize_dtype(values.dtype):
-            values = ops.cast(values, outputs.dtype)
-        if self._masks_cells(loss):
-            values, outputs = ops.expand_dims(values, -1), ops.expand_dims(outputs, -1)
-        function = loss.call if isinstance(loss, keras.losses.Loss) else loss
-        result = ops.convert_to_tensor(function(values, outputs))
-        rank = len(self.output_shape) + 1 if self._masks_cells(loss) else 1
-        if len(result.shape) < rank:
-            raise ValueError(
-                f"The loss of task `{self.name}` should give one value for each row. Received: "
-                f"values of shape {tuple(result.shape)}"
-            )
-        if len(result.shape) > rank:
-            result = ops.mean(result, axis=tuple(range(rank, len(result.shape))))
-        return ops.cast(result, outputs.dtype)
+        own = self.default_metrics() if isinstance(identifier, str) else []
+        return monitoring.resolve(self.name, identifier, self.from_logits, own)
 
     def update_metric(self, metric: keras.metrics.Metric, values, outputs, weights) -> None:
         """Updates a metric with one batch.
@@ -266,94 +232,11 @@ class Task:
         Args:
             metric: One of `metrics()`, or another Keras metric that reads raw outputs.
             values: `read_labels(...).values`.
-            outputs: Raw outputs, `(B,) + output_shape`.
-            weights: Float, of the shape of `present`; 0 where an entry does not count.
+            outputs: Raw outputs `(B,) + output_shape`.
+            weights: Float, of the shape of `present`; 0 where an entry does not count. A metric of
+                whole rows counts a row with the least weight of its cells.
         """
-        if len(weights.shape) > 1 and isinstance(metric, _AVERAGED):
-            values, outputs = ops.expand_dims(values, -1), ops.expand_dims(outputs, -1)
-        metric.update_state(values, outputs, sample_weight=weights)
-
-    # -- labels -----------------------------------------------------------------------------
-
-    def check_labels(self, labels) -> None:
-        """Checks shape and dtype of labels, without reading them.
-
-        Args:
-            labels: Anything with `shape` and `dtype`: an array, a tensor, a `TensorSpec`.
-
-        Raises:
-            ValueError: If shape or dtype cannot be labels of this task.
-        """
-        if not hasattr(labels, "shape") or not hasattr(labels, "dtype"):
-            raise ValueError(
-                f"Labels of task `{self.name}` should be an array or a tensor. Received: labels of "
-                f"type {type(labels).__name__}"
-            )
-        shape = _shape(labels)
-        fits = shape is not None and len(shape) > 0 and _fits(shape[1:], self.label_shape)
-        if self.label_shape in {(), (1,)}:
-            fits = fits or (shape is not None and len(shape) > 0 and shape[1:] in {(), (1,)})
-        if not fits:
-            raise ValueError(
-                f"Labels of task `{self.name}` should have shape {(None, *self.label_shape)}. "
-                f"Received: shape={shape}"
-            )
-        dtype = self._dtype_name(labels)
-        if "int" not in dtype and "float" not in dtype and dtype != "bool":
-            raise ValueError(
-                f"Labels of task `{self.name}` should be numbers. Received: dtype={dtype}"
-            )
-
-    def read_labels(self, labels, loss: losses.Loss | None = None) -> Labels:
-        """Tells labels, missing labels and invalid entries apart.
-
-        Args:
-            labels: An array or tensor of the shape that `check_labels` accepts.
-            loss: The loss that will be used, if it is not the task's own: one that needs whole rows
-                makes a row with a missing cell missing.
-
-        Returns:
-            A `Labels`.
-
-        Raises:
-            ValueError: As `check_labels`.
-        """
-        labels = ops.convert_to_tensor(labels)
-        self.check_labels(labels)
-        labels = self.canonical(labels)
-        is_float = "float" in keras.backend.standardize_dtype(labels.dtype)
-        if self.missing == self.missing:
-            missing = labels == ops.cast(self.missing, labels.dtype)
-        elif is_float:
-            missing = ops.isnan(labels)
-        else:
-            missing = ops.zeros_like(labels, dtype="bool")
-        legal = self.legal(labels)
-        values = ops.where(legal & ~missing, labels, ops.zeros_like(labels))
-        invalid = ~(legal | missing)
-        present = legal & ~missing
-        if not self._masks_cells(self.loss if loss is None else loss):
-            axes = tuple(range(1, len(present.shape)))
-            if axes:
-                present, invalid = ops.all(present, axis=axes), ops.any(invalid, axis=axes)
-        return Labels(values, present, invalid)
-
-    def canonical(self, labels):
-        """Labels in the one shape and type that losses and metrics see."""
-        if self.label_shape in {(), (1,)} and len(labels.shape) == 1 and self.output_shape == (1,):
-            labels = ops.expand_dims(labels, -1)
-        dtype = keras.backend.standardize_dtype(labels.dtype)
-        return labels if dtype == "float64" else ops.cast(labels, "float32")
-
-    def legal(self, labels):
-        """Where canonical labels are labels of this task; missing ones do not matter."""
-        return ops.isfinite(labels)
-
-    def missing_labels(self, batch_size):
-        """Labels of `batch_size` rows that are all missing."""
-        is_integer = float(self.missing).is_integer()
-        dtype = "int32" if is_integer else "float32"
-        return ops.full((batch_size, *self.label_shape), self.missing, dtype=dtype)
+        monitoring.update(metric, values, outputs, weights)
 
     # -- serving and saving -----------------------------------------------------------------
 
@@ -361,13 +244,13 @@ class Task:
         """What a server answers for raw outputs, by name.
 
         Args:
-            outputs: Raw outputs, `(B,) + output_shape`.
+            outputs: Raw outputs `(B,) + output_shape`.
 
         Returns:
             `{name: values}`; classifiers answer probabilities and also `{name}_class`, the class
             ids as int64.
         """
-        return {self.name: self._float(outputs)}
+        return {self.name: as_float(outputs)}
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""
@@ -398,8 +281,7 @@ class Task:
 
     # -- for the kinds ----------------------------------------------------------------------
 
-    def _dense(self, features, activation: str | None):
-        """One dense layer, float32 unless the program computes in float64."""
+    def _dense(self, features, activation: str | None = None):
         if len(features.shape) != 2:
             raise ValueError(
                 f"The features of task `{self.name}` should have shape (None, F). Received: "
@@ -414,48 +296,19 @@ class Task:
         )(features)
 
     def _at_least(self, argument: str, value: int, least: int) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        if not is_integer or value < least:
             raise ValueError(
                 f"`{argument}` of task `{self.name}` should be an integer of at least {least}. "
                 f"Received: {argument}={value!r}"
             )
-        return value
-
-    def _masks_cells(self, loss: losses.Loss) -> bool:
-        """Whether loss values are per cell of a label instead of per row."""
-        return len(self.label_shape) == 1 and losses.is_of_cells(loss)
-
-    @staticmethod
-    def _float(tensor):
-        """A tensor in float32, or float64 as it was."""
-        tensor = ops.convert_to_tensor(tensor)
-        is_double = keras.backend.standardize_dtype(tensor.dtype) == "float64"
-        return tensor if is_double else ops.cast(tensor, "float32")
-
-    @staticmethod
-    def _dtype_name(labels) -> str:
-        return getattr(labels.dtype, "name", str(labels.dtype))
+        return int(value)
 
 
-def check_not_legal(name: str, missing: float, is_legal: bool) -> None:
-    """Checks that the missing value is not a label."""
-    if is_legal:
-        raise ValueError(
-            f"`missing` of task `{name}` should not be a label. Received: missing={missing!r}"
-        )
-
-
-def _shape(labels) -> tuple[int | None, ...] | None:
-    try:
-        return tuple(labels.shape)
-    except ValueError:  # a TensorFlow shape of unknown rank
-        return None
-
-
-def _fits(shape: tuple[int | None, ...], expected: tuple[int | None, ...]) -> bool:
-    return len(shape) == len(expected) and all(
-        a == b or a is None or b is None for a, b in zip(shape, expected, strict=True)
-    )
+def as_float(tensor):
+    """A tensor in float32, or in float64 as it was."""
+    tensor = ops.convert_to_tensor(tensor)
+    return tensor if dtype_of(tensor) == "float64" else ops.cast(tensor, "float32")
 
 
 def _serialize(thing: Any) -> Any:

@@ -54,8 +54,8 @@ def from_loss(name: str, loss: Any, output_shape: tuple[int | None, ...]) -> Tas
     """
     resolved = losses.resolve(name, loss, None)
     output_shape = tuple(output_shape)
-    if len(output_shape) == 1 and output_shape[0] is not None:
-        (size,) = output_shape
+    size = output_shape[0] if len(output_shape) == 1 else None
+    if size is not None:
         logits = bool(losses.logits_of(resolved))
         if isinstance(resolved, _BINARY) and size == 1:
             return BinaryClassification(name, from_logits=logits, loss=resolved)

@@ -1,0 +1,143 @@
+"""Labels: which are there, which are missing, which are neither."""
+
+import re
+from typing import Any, NamedTuple
+
+from keras import ops
+
+
+class Labels(NamedTuple):
+    """Labels of one batch, told apart.
+
+    Attributes:
+        values: The labels with a harmless 0 wherever one is missing or invalid.
+        present: Bool, the shape of the loss values: where there is a label.
+        invalid: Bool, the same shape: where there is something that is neither a label nor missing.
+    """
+
+    values: Any
+    present: Any
+    invalid: Any
+
+
+class Labelled:
+    """The half of a task that reads labels."""
+
+    name: str
+    missing: float
+    label_shape: tuple[int | None, ...]
+    output_shape: tuple[int | None, ...]
+
+    @property
+    def loss(self) -> Any:
+        """The loss whose values labels are masked for."""
+        raise NotImplementedError
+
+    def check_labels(self, labels) -> None:
+        """Checks shape and dtype of labels, without reading them.
+
+        Args:
+            labels: Anything with `shape` and `dtype`: an array, a tensor, a `TensorSpec`.
+
+        Raises:
+            ValueError: If shape or dtype cannot be labels of this task.
+        """
+        if not hasattr(labels, "shape") or not hasattr(labels, "dtype"):
+            raise ValueError(
+                f"Labels of task `{self.name}` should be an array or a tensor. Received: labels of "
+                f"type {type(labels).__name__}"
+            )
+        shape = shape_of(labels)
+        accepted = {(), (1,)} if self._is_one_number() else {self.label_shape}
+        if not shape or not any(fits(shape[1:], each) for each in accepted):
+            raise ValueError(
+                f"Labels of task `{self.name}` should have shape {(None, *self.label_shape)}. "
+                f"Received: shape={shape}"
+            )
+        dtype = dtype_of(labels)
+        if not re.fullmatch(r"u?int\d+|b?float\d+|bool", dtype):
+            raise ValueError(
+                f"Labels of task `{self.name}` should be numbers. Received: dtype={dtype}"
+            )
+
+    def read_labels(self, labels, loss: Any = None) -> Labels:
+        """Tells labels, missing labels and invalid entries apart.
+
+        Args:
+            labels: Labels of the shape that `check_labels` accepts.
+            loss: The resolved loss that will be used, if it is not the task's own. One that is not
+                defined cell by cell makes a row with a missing cell missing.
+
+        Returns:
+            A `Labels`.
+
+        Raises:
+            ValueError: As `check_labels`.
+        """
+        if not hasattr(labels, "dtype"):
+            labels = ops.convert_to_tensor(labels)
+        self.check_labels(labels)
+        labels = self.canonical(ops.convert_to_tensor(labels))
+        if self.missing == self.missing:
+            missing = labels == ops.cast(self.missing, labels.dtype)
+        elif "float" in dtype_of(labels):
+            missing = ops.isnan(labels)
+        else:
+            missing = ops.zeros_like(labels, dtype="bool")
+        legal = self.legal(labels)
+        present = ops.logical_and(legal, ops.logical_not(missing))
+        invalid = ops.logical_not(ops.logical_or(legal, missing))
+        values = ops.where(present, labels, ops.zeros_like(labels))
+        if not self.masks_cells(self.loss if loss is None else loss) and len(present.shape) > 1:
+            axes = tuple(range(1, len(present.shape)))
+            present, invalid = ops.all(present, axis=axes), ops.any(invalid, axis=axes)
+        return Labels(values, present, invalid)
+
+    def canonical(self, labels):
+        """Labels in the one shape and type that losses and metrics see."""
+        if self._is_one_number():
+            labels = ops.reshape(labels, (-1, 1) if self.output_shape == (1,) else (-1,))
+        return labels if dtype_of(labels) == "float64" else ops.cast(labels, "float32")
+
+    def legal(self, labels):
+        """Where canonical labels are labels of this task; the answer for missing ones is unused."""
+        return ops.isfinite(labels)
+
+    def masks_cells(self, loss: Any) -> bool:
+        """Whether `loss` is taken per cell of a label instead of per row."""
+        raise NotImplementedError
+
+    def missing_labels(self, batch_size):
+        """Labels of `batch_size` rows, all missing."""
+        return ops.full((batch_size, *self.label_shape), self.missing, dtype="float32")
+
+    def _is_one_number(self) -> bool:
+        return self.label_shape in {(), (1,)}
+
+
+def check_not_legal(name: str, missing: float, is_legal: bool) -> None:
+    """Checks that the missing value is not a label."""
+    if is_legal:
+        raise ValueError(
+            f"`missing` of task `{name}` should not be a label. Received: missing={missing!r}"
+        )
+
+
+def shape_of(labels) -> tuple[int | None, ...] | None:
+    """The static shape; `None` for a TensorFlow tensor of unknown rank."""
+    try:
+        return tuple(labels.shape)
+    except ValueError:
+        return None
+
+
+def dtype_of(labels) -> str:
+    """The name of the data type of anything that has one."""
+    return getattr(labels.dtype, "name", str(labels.dtype))
+
+
+def fits(shape: tuple[int | None, ...], expected: tuple[int | None, ...]) -> bool:
+    """Whether two static shapes can be the same."""
+    return len(shape) == len(expected) and all(
+        a == b or a is None or b is None for a, b in zip(shape, expected, strict=True)
+    )
