@@ -136,6 +136,7 @@ def _read(source: Path, names: tuple[str, ...]) -> bytes:
             data = archive.read("census.tar.gz")
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
         for member in archive:
-            if member.isfile() and Path(member.name).name in names:
-                return archive.extractfile(member).read()
+            file = archive.extractfile(member) if Path(member.name).name in names else None
+            if file is not None:
+                return file.read()
     raise ValueError(f"The archive should hold one of {names}. Received: {str(source)!r}")
