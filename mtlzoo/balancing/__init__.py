@@ -8,15 +8,12 @@ from typing import Any
 
 import keras
 
-from mtlzoo.balancing.balancer import (
-    Balancer,
-    GradientBalancer,
-    JacobianBalancer,
-    LossBalancer,
-)
+from mtlzoo.balancing.balancer import Balancer, LossBalancer
 from mtlzoo.balancing.dwa import DWA
 from mtlzoo.balancing.equal import Equal
 from mtlzoo.balancing.graddrop import GradDrop
+from mtlzoo.balancing.gradient_balancer import GradientBalancer
+from mtlzoo.balancing.jacobian_balancer import JacobianBalancer
 from mtlzoo.balancing.mgda import MGDA
 from mtlzoo.balancing.pcgrad import PCGrad
 from mtlzoo.balancing.uncertainty import Uncertainty

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from mtlzoo.balancing.balancer import JacobianBalancer
 from mtlzoo.balancing.hashing import mix, random_bits
+from mtlzoo.balancing.jacobian_balancer import JacobianBalancer
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mtlzoo.balancing.balancer import GradientBalancer
+from mtlzoo.balancing.gradient_balancer import GradientBalancer
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -65,7 +65,7 @@ def _nearest_on_segment(gramian: Any) -> Any:
     squares = ops.diagonal(gramian, axis1=-2, axis2=-1)
     parts = ops.relu(squares[..., ::-1] - gramian[..., 0, 1][..., None])
     total = ops.sum(parts, axis=-1, keepdims=True)
-    return ops.where(total > 0.0, parts / total, 0.5)
+    return ops.where(total > 0.0, ops.divide_no_nan(parts, total), 0.5)
 
 
 def _nearest_on_hull(gramian: Any, present: Any) -> Any:
@@ -85,14 +85,13 @@ def _nearest_on_hull(gramian: Any, present: Any) -> Any:
     present = present[..., None]
 
     lengths = ops.sqrt(ops.relu(ops.diagonal(gramian, axis1=-2, axis2=-1)))[..., None]
-    positive = lengths > 0.0
-    inverse = ops.where(positive, 1.0 / lengths, 0.0)
+    inverse = ops.divide_no_nan(1.0, lengths)
     shortest = ops.min(
         ops.where(present, lengths, ops.max(lengths, axis=-2, keepdims=True)),
         axis=-2,
         keepdims=True,
     )
-    target = ops.where(present, ops.where(positive, shortest * inverse, 1.0), 0.0)
+    target = ops.where(present, ops.where(lengths > 0.0, shortest * inverse, 1.0), 0.0)
     cosines = ops.clip(gramian * inverse * _transpose(inverse), -1.0, 1.0)
     matrix = cosines + target * _transpose(target)
     # Parallel gradients make the matrix singular, and products in reduced precision (TF32) make it
@@ -115,7 +114,7 @@ def _nearest_on_hull(gramian: Any, present: Any) -> Any:
         # Exchanging all of them can cycle, though it rarely does. After 8 rounds the point only
         # moves downhill, as in Lawson & Hanson: as far as the signs allow, then one task enters.
         blocks = count < 8
-        fraction = ops.where(leaving, point / (point - solution), 1.0)
+        fraction = ops.where(leaving, ops.divide_no_nan(point, point - solution), 1.0)
         shortest_step = ops.min(fraction, axis=-2, keepdims=True)
         point = ops.relu(ops.where(blocks, solution, point + shortest_step * (solution - point)))
         steepest = ops.max(ops.where(entering, descent, 0.0), axis=-2, keepdims=True)
@@ -135,7 +134,7 @@ def _nearest_on_hull(gramian: Any, present: Any) -> Any:
         maximum_iterations=8 + 5 * size,
     )
     parts = (point * target)[..., 0]
-    return parts / ops.sum(parts, axis=-1, keepdims=True)
+    return ops.divide_no_nan(parts, ops.sum(parts, axis=-1, keepdims=True))
 
 
 def _transpose(column: Any) -> Any:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mtlzoo.balancing.balancer import GradientBalancer
+from mtlzoo.balancing.gradient_balancer import GradientBalancer
 from mtlzoo.balancing.hashing import random_bits
 
 
@@ -59,7 +59,7 @@ class PCGrad(GradientBalancer):
         size = gramian.shape[-1]
         # In units of each gradient's own length: the Gramian becomes that of the directions.
         squares = ops.diagonal(gramian, axis1=-2, axis2=-1)
-        inverse = ops.where(squares > 0.0, ops.rsqrt(squares), 0.0)
+        inverse = ops.divide_no_nan(1.0, ops.sqrt(ops.relu(squares)))
         cosines = gramian * inverse[..., :, None] * inverse[..., None, :]
         # Row i is minus the inner products of the projected direction i with all directions. In
         # turn s, row i subtracts its conflict with the one task that stands s-th in its order.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -9,6 +10,9 @@ import numpy as np
 from keras import ops
 
 from mtlzoo.balancing.balancer import LossBalancer
+
+# What stands before exp(-s) L: a Gaussian likelihood has 1/(2 σ²), a scaled softmax 1/σ².
+_FACTORS = {"regression": 0.5, "classification": 1.0}
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -29,7 +33,7 @@ class Uncertainty(LossBalancer):
     State: `log_variance` (T,), trainable.
 
     Raises:
-        ValueError: If it is used before `build`.
+        ValueError: If a task has another `loss_family`, or if it is used before `build`.
 
     Example:
     ```python
@@ -46,6 +50,16 @@ class Uncertainty(LossBalancer):
         negative, its sᵢ has no best value and falls without end.
     """
 
+    def build(self, tasks: Sequence[Any]) -> None:
+        """See `Balancer.build`; also checks the loss families."""
+        for task in tasks:
+            if task.loss_family not in _FACTORS:
+                raise ValueError(
+                    f"`loss_family` of task `{task.name}` should be one of {list(_FACTORS)} for "
+                    f"uncertainty weighting. Received: `loss_family={task.loss_family!r}`"
+                )
+        super().build(tasks)
+
     def create_variables(self) -> None:
         """Creates `log_variance`."""
         self.log_variance = self.add_variable(
@@ -55,7 +69,7 @@ class Uncertainty(LossBalancer):
     def _objective(self, losses: Any, present: Any) -> Any:
         if not self.built:
             raise ValueError("`Uncertainty` should be built with its tasks before it is used.")
-        factors = np.array([0.5 if f == "regression" else 1.0 for f in self.loss_families])
+        factors = np.array([_FACTORS[family] for family in self.loss_families])
         log_variance = ops.cast(self.log_variance, losses.dtype)
         terms = ops.cast(factors, losses.dtype) * ops.exp(-log_variance) * losses
         return ops.sum(ops.where(present, terms + 0.5 * log_variance, 0.0))

@@ -34,7 +34,7 @@ def test_extremes_are_finite_and_keep_dtype_and_container(method, size, dtype):
         if name in ("plain", "scales"):
             eager = method.weights(gramian)
             assert isinstance(eager, np.ndarray) and eager.dtype == dtype
-            np.testing.assert_allclose(eager, weights, rtol=0, atol=20 * eps(dtype))
+            np.testing.assert_allclose(eager, weights, rtol=100 * eps(dtype), atol=20 * eps(dtype))
 
 
 @method
@@ -146,11 +146,11 @@ def test_graph_and_xla_give_what_eager_gives(method, jit):
                 )
 
 
-@pytest.mark.parametrize("method", [PCGrad(), MGDA()], ids=["PCGrad", "MGDA"])
-@pytest.mark.parametrize("size", [2, 3, 8, 40])
+# PCGrad promises it for two tasks only.
+@pytest.mark.parametrize(
+    ("method", "size"), [(PCGrad(), 2), (MGDA(), 2), (MGDA(), 3), (MGDA(), 8), (MGDA(), 40)]
+)
 def test_no_conflict_is_left(method, size):
-    if isinstance(method, PCGrad) and size > 2:
-        pytest.skip("PCGrad promises it for two tasks only")
     for name, gradients in gradient_sets(size).items():
         # For equal and opposite gradients the update is rounding, of the shortest gradient in a
         # mean and of the longest in a sum.

@@ -96,6 +96,11 @@ def test_uncertainty_is_the_paper_s_formula():
     np.testing.assert_allclose(by_state, 0.5 - factor * np.exp(-s) * losses, rtol=1e-6)
 
 
+def test_uncertainty_refuses_a_family_that_it_has_no_formula_for():
+    with pytest.raises(ValueError, match=r"of task `n` should be one of .*`loss_family='count'`"):
+        Uncertainty().build(tasks(m="regression", n="count"))
+
+
 def test_uncertainty_starts_with_the_losses_and_settles_at_one_half():
     method = Uncertainty()
     method.build(TASKS)

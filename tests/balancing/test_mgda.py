@@ -12,12 +12,12 @@ from mtlzoo.balancing import MGDA
 LOOSE = {"ill-conditioned": 2e-2, "opposite, far apart": 1e-3, "low rank": 1e-3}
 
 
-@pytest.mark.parametrize("size", [2, 3, 4, 8, 20, 40])
+@pytest.mark.parametrize("size", [2, 3, 8, 40])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_is_the_shortest_mean(size, dtype):
     method = MGDA()
     solve = tf.function(method.weights)
-    for seed in range(4):
+    for seed in range(3):
         for name, gradients in gradient_sets(size, seed).items():
             weights = solve(tf.constant((gradients @ gradients.T).astype(dtype)))
             update = weights.numpy().astype("float64") @ gradients
@@ -91,12 +91,13 @@ def test_zero_gradients_share_the_weight():
 def test_agrees_with_rounding_of_reduced_precision():
     # TF32 rounds products to 10 bits: the Gramian of dependent gradients becomes indefinite.
     rng = np.random.default_rng(0)
-    for _ in range(20):
-        gradients = rng.normal(size=(6, 2))
-        gramian = gradients @ gradients.T * (1 + 1e-3 * rng.normal(size=(6, 6)))
-        gramian = ((gramian + gramian.T) / 2).astype("float32")
-        assert np.linalg.eigvalsh(gramian)[0] < 0
-        weights = MGDA().weights(gramian)
-        assert np.all(weights >= 0) and weights.sum() == pytest.approx(1, abs=1e-5)
-        update = np.linalg.norm(weights @ gradients - shortest_mean(gradients))
-        assert update < 0.2 * np.linalg.norm(gradients, axis=1).min()
+    gradients = rng.normal(size=(20, 6, 2))
+    gramians = gradients @ gradients.swapaxes(1, 2) * (1 + 1e-3 * rng.normal(size=(20, 6, 6)))
+    gramians = ((gramians + gramians.swapaxes(1, 2)) / 2).astype("float32")
+    assert np.all(np.linalg.eigvalsh(gramians)[:, 0] < 0)
+    weights = MGDA().weights(gramians)
+    assert np.all(weights >= 0)
+    np.testing.assert_allclose(weights.sum(-1), 1.0, atol=1e-5)
+    for one, rows in zip(weights, gradients, strict=True):
+        error = np.linalg.norm(one @ rows - shortest_mean(rows))
+        assert error < 0.2 * np.linalg.norm(rows, axis=1).min()
