@@ -5,8 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-# Where a probability leaves float32's resolution around 1.
-_EPSILON = 1e-7
+# float32 has no number between 1 - 6e-8 and 1, but many small ones, down to 1e-38.
+_NEAR_ONE, _TINY = 6e-8, 1e-37
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -90,11 +90,10 @@ class AUC(keras.metrics.Metric):
 
     def _logits(self, y_pred):
         if not self.from_logits:
-            p = ops.clip(y_pred, _EPSILON, 1 - _EPSILON)
-            return ops.log(p) - ops.log(1 - p)
+            return ops.log(ops.maximum(y_pred, _TINY)) - ops.log(ops.maximum(1 - y_pred, _NEAR_ONE))
         if self.class_ids:  # log p - log(1 - p) of each class against the rest
             log_p = ops.log_softmax(y_pred, axis=-1)
-            return log_p - ops.log(ops.maximum(-ops.expm1(log_p), _EPSILON))
+            return log_p - ops.log(ops.maximum(-ops.expm1(log_p), _TINY))
         return y_pred
 
     def result(self):

@@ -32,7 +32,21 @@ class LabelwiseMetric(keras.metrics.Metric):
         `(B, num_labels)`. The result is a scalar.
 
     Raises:
-        ValueError: for an unknown `average`.
+        ValueError: For an unknown `average`.
+
+    Example:
+    ```python
+    from keras import ops
+    from mtlzoo.metrics import LabelwiseMetric
+
+    class Jaccard(LabelwiseMetric):
+        def score(self, both, predicted, true):
+            return ops.divide_no_nan(both, predicted + true - both)
+
+    jaccard = Jaccard()
+    jaccard.update_state([1, 1, 0], [[2.0], [-1.0], [-3.0]])
+    float(jaccard.result())  # 0.5
+    ```
     """
 
     def __init__(

@@ -13,6 +13,15 @@ class Labels(NamedTuple):
         values: The labels with a harmless 0 wherever one is missing or invalid.
         present: Bool, the shape of the loss values: where there is a label.
         invalid: Bool, the same shape: where there is something that is neither a label nor missing.
+
+    Example:
+    ```python
+    from mtlzoo.tasks import BinaryClassification
+
+    labels = BinaryClassification("click").read_labels([1, 0, -1, 7])
+    labels.present  # [True, True, False, False]
+    labels.invalid  # [False, False, False, True]
+    ```
     """
 
     values: Any

@@ -59,8 +59,8 @@ def resolve(name: str, identifier: Any, from_logits: bool | None) -> Loss:
             f"The loss of task `{name}` should be a Keras loss, the name of one, or a function "
             f"`fn(y_true, y_pred)`. Received: loss={identifier!r}"
         ) from error
-    if not isinstance(loss, keras.losses.Loss):
-        cls = _class_of(loss)
+    if not isinstance(identifier, keras.losses.Loss | dict):
+        cls = type(loss) if isinstance(loss, keras.losses.Loss) else _class_of(loss)
         if cls is None:
             return loss
         takes_logits = "from_logits" in inspect.signature(cls).parameters

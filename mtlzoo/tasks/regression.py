@@ -69,7 +69,7 @@ class Regression(Task):
         return [
             keras.metrics.MeanAbsoluteError("mae"),
             keras.metrics.RootMeanSquaredError("rmse"),
-            m.R2Score("r2"),
+            m.R2Score(self.dim, name="r2"),
         ]
 
     def get_config(self) -> dict[str, Any]:
