@@ -63,7 +63,13 @@ def resolve(
         metric = None
     if isinstance(metric, keras.metrics.Metric):
         _check_logits(name, metric, from_logits)
-        return type(metric).from_config(metric.get_config())
+        try:
+            return type(metric).from_config(metric.get_config())
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"The metrics of task `{name}` should be able to be made anew from their "
+                f"configuration. Received: {type(metric).__name__} '{metric.name}'"
+            ) from error
     if callable(metric):
         text = getattr(metric, "__name__", type(metric).__name__)
         return keras.metrics.MeanMetricWrapper(metric, name=text)

@@ -189,6 +189,10 @@ def test_given_metrics():
     ("metrics", "text"),
     [
         (["nonsense"], r"metrics of task `a` should be Keras metrics.*Received: 'nonsense'"),
+        (
+            [keras.metrics.MeanMetricWrapper(lambda y, z: y, name="same")],
+            r"metrics of task `a` should be able to be made anew.*MeanMetricWrapper 'same'",
+        ),
         ([keras.metrics.Precision()], r"`a` should read logits.*Precision.*reads probabilities"),
         ([keras.metrics.AUC()], r"`a` should read logits.*AUC 'auc.*', which reads probabilities"),
         ([keras.metrics.BinaryAccuracy()], r"`a` should read logits.*BinaryAccuracy"),
