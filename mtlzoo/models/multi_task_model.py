@@ -1,5 +1,6 @@
 """The multi-task model: any functional Keras graph whose outputs are named by task."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -211,9 +212,17 @@ class MultiTaskModel(keras.Model):
                 jit_compile=jit_compile,
                 auto_scale_loss=auto_scale_loss,
             )
+            if self.jit_compile and self.distribute_strategy.num_replicas_in_sync > 1:
+                raise ValueError(
+                    "`jit_compile` should be False on several replicas, since TensorFlow cannot "
+                    "compile their step as a whole. Received: jit_compile=True with "
+                    f"{self.distribute_strategy.num_replicas_in_sync} replicas"
+                )
             if not self._declared:
                 self._set_tasks(self._tasks_from(loss))
             objectives = Objectives(self.tasks, loss, loss_weights, metrics, weighted_metrics)
+            if self.distribute_strategy.num_replicas_in_sync > 1:
+                self.distribute_strategy.run(objectives.build_metrics)
             balancer = balancing.get(balancer)
             if balancer.built and balancer is not self.balancer:
                 # Its state is that of another model.
@@ -330,16 +339,45 @@ class MultiTaskModel(keras.Model):
     def make_train_function(self, force=False):
         """Keras's training function, which then reports a failed step with its task's name."""
         if self.train_function is None or force:
-            super().make_train_function(force)
+            if self.distribute_strategy.num_replicas_in_sync > 1:
+                self.train_function = self._replicated(self.train_step)
+            else:
+                super().make_train_function(force)
             self.train_function = self._reporting(self.train_function)
         return self.train_function
 
     def make_test_function(self, force=False):
         """Keras's evaluation function, which then reports illegal labels."""
         if self.test_function is None or force:
-            super().make_test_function(force)
+            if self.distribute_strategy.num_replicas_in_sync > 1:
+                self.test_function = self._replicated(self.test_step)
+            else:
+                super().make_test_function(force)
             self.test_function = self._reporting(self.test_function)
         return self.test_function
+
+    def _replicated(self, step):
+        """Several steps of all replicas, in one plain loop.
+
+        Keras's own loop nests branches, which TensorFlow cannot place on several devices: there
+        `steps_per_execution` fails with "You must feed a value for placeholder tensor".
+        """
+        strategy = self.distribute_strategy
+
+        def one(data):
+            logs = strategy.run(step, args=(data,))
+            return {
+                key: strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
+                for key, value in logs.items()
+            }
+
+        def several(iterator):
+            logs = one(next(iterator))
+            for _ in tf.range(self.steps_per_execution - 1):
+                logs = one(next(iterator))
+            return logs
+
+        return several if self.run_eagerly else tf.function(several, reduce_retracing=True)
 
     def _reporting(self, function):
         def reporting(iterator):
@@ -354,10 +392,11 @@ class MultiTaskModel(keras.Model):
         # average a batch over the replicas here, which fails where it does not divide evenly.
         return
 
-    def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kw):
+    def fit(self, x=None, y=None, *args, **kwargs):
         """Train as `keras.Model.fit` does, with labels and sample weights as dicts by task.
 
-        Callbacks that monitor a task's metric with `mode="auto"` are told the direction by the
+        Sample weights may be given for some of the tasks only; the others have 1. Callbacks that
+        monitor a task's loss or deciding metric with `mode="auto"` are told the direction by the
         task. The balancer's epoch end comes before that of the other callbacks.
 
         Raises:
@@ -365,16 +404,39 @@ class MultiTaskModel(keras.Model):
             FloatingPointError: when a task's loss is not finite; the step was not applied.
         """
         self._assert_compile_called("fit")
+        given = inspect.signature(super().fit).bind(x, y, *args, **kwargs).arguments
+        if y is not None:
+            given["y"], given["sample_weight"] = self._arrays(y, given.get("sample_weight"))
+        validation = given.get("validation_data")
+        if isinstance(validation, list | tuple):
+            val_x, val_y, val_weight = keras.utils.unpack_x_y_sample_weight(tuple(validation))
+            given["validation_data"] = (val_x, *self._arrays(val_y, val_weight))
         hook = BalancerEpochs(self.balancer)
+        callbacks = given.get("callbacks")
         if isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks.append(hook)
             set_modes(callbacks.callbacks, self)
         else:
-            given = [] if callbacks is None else callbacks
-            given = list(given) if isinstance(given, list | tuple) else [given]
-            set_modes(given, self)
-            callbacks = [hook, *given]
-        return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kw)
+            callbacks = keras.tree.flatten(callbacks) if callbacks is not None else []
+            set_modes(callbacks, self)
+            given["callbacks"] = [hook, *callbacks]
+        return super().fit(**given)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """Evaluate as `keras.Model.evaluate` does, with labels as a dict by task.
+
+        Raises:
+            ValueError: for labels that are not those of the tasks.
+        """
+        self._assert_compile_called("evaluate")
+        if y is None or "_use_cached_eval_dataset" in kwargs:
+            return super().evaluate(x, y, *args, **kwargs)
+        given = inspect.signature(super().evaluate).bind(x, y, *args, **kwargs).arguments
+        given["y"], given["sample_weight"] = self._arrays(y, given.get("sample_weight"))
+        return super().evaluate(**given)
+
+    def _arrays(self, y, sample_weight):
+        return self._held.step.objectives.arrays(y, sample_weight)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:

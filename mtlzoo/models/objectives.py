@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -118,6 +119,20 @@ class Objectives:
             found += [self.trackers[name], *self.metrics[name], *self.weighted_metrics[name]]
         return found
 
+    def build_metrics(self) -> None:
+        """Have every metric create its variables now.
+
+        Some of Keras's create them at their first update, which on several replicas must not be
+        inside the traced step.
+        """
+        for name, task in self.tasks.items():
+            labels = task.missing_labels(1)
+            read = task.read_labels(labels, self.losses[name])
+            outputs = tf.zeros([1, *(size or 1 for size in task.output_shape)])
+            nothing = tf.zeros_like(read.present, keras.backend.floatx())
+            for metric in self.metrics[name] + self.weighted_metrics[name]:
+                task.update_metric(metric, read.values, outputs, nothing)
+
     def results(self) -> dict[str, Any]:
         """The metrics' values under their log keys, `<task>_loss` and `<task>_<metric>`."""
         logs = {}
@@ -131,6 +146,20 @@ class Objectives:
                     logs[f"{name}_{metric.name}"] = result
         return logs
 
+    def arrays(self, y, sample_weight):
+        """Labels and weights of `fit` or `evaluate` given as arrays, in the form Keras wants.
+
+        Raises:
+            ValueError: for anything but dicts by task.
+        """
+        self._check_labels_are_named(y)
+        y = {name: np.asarray(v) if isinstance(v, list | tuple) else v for name, v in y.items()}
+        if sample_weight is None:
+            return y, None
+        given = self._weights_by_name(sample_weight)
+        ones = np.ones(len(next(iter(y.values()))), keras.backend.floatx())
+        return y, {name: given.get(name, ones) for name in y}
+
     def read(self, y, sample_weight, batch_size) -> dict[str, TaskBatch]:
         """Check labels and weights and bring them into one form.
 
@@ -138,6 +167,14 @@ class Objectives:
             ValueError: for anything but a dict, unknown keys, or labels of a wrong shape or dtype;
                 at tracing, so before any training step.
         """
+        self._check_labels_are_named(y)
+        given = {} if sample_weight is None else self._weights_by_name(sample_weight)
+        return {
+            name: self._read_task(task, y.get(name), given.get(name), batch_size)
+            for name, task in self.tasks.items()
+        }
+
+    def _check_labels_are_named(self, y) -> None:
         if not isinstance(y, Mapping):
             raise ValueError(
                 "Labels should be a dict by task name, since only names tell which labels belong "
@@ -145,20 +182,17 @@ class Objectives:
                 f"{type(y).__name__}"
             )
         self._check_keys("Labels", y)
-        if isinstance(sample_weight, Mapping):
-            self._check_keys("Sample weights", sample_weight)
-            given = sample_weight
-        elif isinstance(sample_weight, list | tuple):
+
+    def _weights_by_name(self, sample_weight) -> Mapping:
+        if isinstance(sample_weight, list | tuple):
             raise ValueError(
                 "Sample weights should be a dict by task name, or one tensor for all tasks. "
                 f"Received: sample weights of type {type(sample_weight).__name__}"
             )
-        else:
-            given = {} if sample_weight is None else dict.fromkeys(self.names, sample_weight)
-        return {
-            name: self._read_task(task, y.get(name), given.get(name), batch_size)
-            for name, task in self.tasks.items()
-        }
+        if not isinstance(sample_weight, Mapping):
+            return dict.fromkeys(self.names, sample_weight)
+        self._check_keys("Sample weights", sample_weight)
+        return sample_weight
 
     def _check_keys(self, what: str, given: Mapping) -> None:
         for name in given:
