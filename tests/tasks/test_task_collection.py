@@ -30,19 +30,19 @@ def test_sorted_by_name_whatever_the_order():
         ([Regression("a"), "b"], r"`tasks` should hold tasks only. Received: 'b' in"),
         ([Regression("a"), BinaryClassification("a")], r"different names. Received: 'a' twice"),
         ([BinaryClassification("a"), Regression("a_class")], r"`a` and `a_class` .*\['a_class'\]"),
-        (
-            [
-                Classification("a", 3),
-                Regression("a_macro", metrics=[keras.metrics.MeanSquaredError(name="f1")]),
-            ],
-            r"`a` and `a_macro` should not share.*\['a_macro_f1'\]",
-        ),
         ([Regression("a"), Regression("a_loss")], r"`a` and `a_loss` should not share"),
     ],
 )
 def test_bad_collections(tasks, text):
     with pytest.raises(ValueError, match=text):
         by_name(tasks)
+
+
+def test_log_keys_that_meet():
+    other = Regression("a_macro", metrics=[keras.metrics.MeanSquaredError(name="f1")])
+    text = r"`a` and `a_macro` should not share a log key.*\['a_macro_f1'\]"
+    with pytest.raises(ValueError, match=text):
+        by_name([other, Classification("a", 3)])
 
 
 def test_names_with_a_common_start_are_fine():
