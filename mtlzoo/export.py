@@ -37,6 +37,10 @@ def save(
     columns by name where there is a preprocessor, else the model's inputs by name. TensorFlow alone
     reads the result: no class of this library is in it.
 
+    The answers are those of `Task.serve` on `model.predict` up to the rounding of float32, 1e-6 for
+    answers of order one. In bfloat16 they are those on `model(x)`: `predict` may be compiled by
+    XLA, which rounds at other places (5e-3 in a probability over a trunk of three layers).
+
     Args:
         model: the model; it need not be compiled if it was made with `tasks`.
         path: a new or an empty directory.
