@@ -121,13 +121,13 @@ class Update:
     Attributes:
         gradients: one share for each of `Variables.all()`; `None` where nothing depends on it.
         weights: `(T,)`, the weights that the balancer gave the tasks.
-        finite: `(T,)` bool, whether each task's gradient was seen to be finite (True where the
-            method has no need to look).
+        finite: `(T,)` bool, whether each task's gradient is finite; `None` where the method has
+            no need to look.
     """
 
     gradients: Tensors
     weights: tf.Tensor
-    finite: tf.Tensor
+    finite: tf.Tensor | None
 
 
 def balanced(
@@ -178,7 +178,7 @@ def _by_losses(recording, variables: Variables, balancer: LossBalancer, scale) -
     )
     share = _factor(1.0 / replica_count(), scale, weights.dtype)
     gradients = [*of_model, *(g * tf.cast(share, g.dtype) for g in of_balancer)]
-    return Update(gradients, weights, tf.ones_like(recording.present))
+    return Update(gradients, weights, None)
 
 
 def _by_gramian(recording, variables: Variables, balancer: GradientBalancer, scale) -> Update:
@@ -262,10 +262,12 @@ def _by_jacobian(recording, variables: Variables, balancer: JacobianBalancer, sc
         stacks = [stack / tf.cast(scale, stack.dtype) for stack in stacks]
     if at_parameters:
         stacks = replica_sum(stacks)
-    finite = tf.reduce_all(
-        [_rows_finite(stack) for stack in stacks], axis=0
-    ) | tf.logical_not(recording.present)
-    combined = balancer.combine(stacks, recording.present)
+    finite = tf.reduce_all([_rows_finite(stack) for stack in stacks], axis=0)
+    if not at_parameters:  # replicas saw different rows, and must agree
+        (faults,) = replica_sum([tf.cast(~finite, recording.losses.dtype)])
+        finite = faults <= 0
+    finite |= ~recording.present
+    combined = balancer.combine(stacks, recording.present & finite)
     share = _factor(1.0 / replica_count() if at_parameters else 1.0, scale, tf.float32)
     combined = [g * tf.cast(share, g.dtype) for g in combined]
     shared = combined if at_parameters else _into_trunk(recording, variables, combined)
@@ -280,7 +282,7 @@ def _task_rows(recording, sources, owned, scale):
         gradients = recording.tape.gradient(
             share, [*sources, *own], output_gradients=_seed(share, 1.0, scale)
         )
-        gradients = _densify(gradients, [*sources, *own])
+        gradients = _densify(gradients)
         rows.append(gradients[: len(sources)])
         of_owned += gradients[len(sources) :]
     return rows, of_owned
@@ -295,7 +297,7 @@ def _backward(recording, sources, seeds, dense=False):
     if not sources:
         return []
     gradients = recording.tape.gradient(recording.shares, sources, output_gradients=seeds)
-    return _densify(gradients, sources) if dense else gradients
+    return _densify(gradients) if dense else gradients
 
 
 def _into_trunk(recording, variables, at_boundary):
@@ -306,7 +308,7 @@ def _into_trunk(recording, variables, at_boundary):
             ends.append(end)
             seeds.append(tf.cast(seed, end.dtype))
     gradients = recording.tape.gradient(ends, variables.shared, output_gradients=seeds)
-    return _densify(gradients, variables.shared)
+    return _densify(gradients)
 
 
 def gramian(rows: Sequence[Tensors]) -> tf.Tensor:
@@ -380,7 +382,7 @@ def _seeds(shares, weights, scale):
     return [tf.cast(w, s.dtype) for w, s in zip(tf.unstack(weights), shares, strict=True)]
 
 
-def _densify(gradients, sources):
+def _densify(gradients):
     return [tf.convert_to_tensor(g) if isinstance(g, tf.IndexedSlices) else g for g in gradients]
 
 

@@ -65,7 +65,7 @@ class Objectives:
         }
         chosen = self._by_task("weighted_metrics", weighted_metrics)
         self.weighted_metrics = {n: self._metrics(n, chosen.get(n, [])) for n in tasks}
-        self.trackers = {n: keras.metrics.Mean(name=f"{n}_loss") for n in tasks}
+        self.tracker = LossTracker(len(self.tasks))
         for name in self.names:
             self._check_metric_names(name)
         self._announced: set[str] = set()
@@ -114,9 +114,9 @@ class Objectives:
 
     def all_metrics(self) -> list[keras.metrics.Metric]:
         """Every metric object, for resetting and saving."""
-        found = []
+        found = [self.tracker]
         for name in self.names:
-            found += [self.trackers[name], *self.metrics[name], *self.weighted_metrics[name]]
+            found += [*self.metrics[name], *self.weighted_metrics[name]]
         return found
 
     def build_metrics(self) -> None:
@@ -136,8 +136,8 @@ class Objectives:
     def results(self) -> dict[str, Any]:
         """The metrics' values under their log keys, `<task>_loss` and `<task>_<metric>`."""
         logs = {}
-        for name in self.names:
-            logs[f"{name}_loss"] = self.trackers[name].result()
+        for name, loss in zip(self.names, tf.unstack(self.tracker.result()), strict=True):
+            logs[f"{name}_loss"] = loss
             for metric in self.metrics[name] + self.weighted_metrics[name]:
                 result = metric.result()
                 if isinstance(result, dict):
@@ -218,19 +218,27 @@ class Objectives:
         return TaskBatch(read.values, read.present, read.invalid, weights, labels)
 
     def loss_share(self, name: str, batch: TaskBatch, outputs, count) -> tf.Tensor:
-        """`sum_n w_n l_n / count` over the labels present here."""
+        """`sum_n w_n l_n / count` over the labels present here; `count` is at least 1."""
         values = self.tasks[name].loss_values(self.losses[name], batch.values, outputs)
         if batch.weights is not None:
             values = values * tf.cast(batch.weights, values.dtype)
         values = tf.where(batch.present, values, tf.zeros_like(values))
-        return tf.reduce_sum(values) / tf.cast(tf.maximum(count, 1), values.dtype)
+        return tf.reduce_sum(values) / tf.cast(count, values.dtype)
 
-    def update_metrics(self, batches, outputs, losses, counts, replicas: int) -> None:
-        """Update every metric with one batch."""
-        for i, name in enumerate(self.names):
-            # Every replica adds the global loss with its part of the global count.
-            self.trackers[name].update_state(losses[i], sample_weight=counts[i] / replicas)
-            task, batch = self.tasks[name], batches[name]
+    def update_metrics(self, batches, outputs, losses, counts) -> None:
+        """Update every metric with one batch.
+
+        Args:
+            batches: the labels by task.
+            outputs: the outputs by task.
+            losses: `(T,)`, the losses of the global batch.
+            counts: `(T,)`, this replica's part of the global count of labels.
+        """
+        self.tracker.update_state(losses, counts)
+        for name, task in self.tasks.items():
+            if not self.metrics[name] and not self.weighted_metrics[name]:
+                continue
+            batch = batches[name]
             present = tf.cast(batch.present, keras.backend.floatx())
             for metric in self.metrics[name]:
                 task.update_metric(metric, batch.values, outputs[name], present)
@@ -240,6 +248,29 @@ class Objectives:
                     weights = present * tf.cast(batch.weights, present.dtype)
                 for metric in self.weighted_metrics[name]:
                     task.update_metric(metric, batch.values, outputs[name], weights)
+
+
+class LossTracker(keras.metrics.Metric):
+    """The mean loss of each task over all labels seen, `(T,)`: one metric for all tasks."""
+
+    def __init__(self, tasks: int):
+        super().__init__(name="task_losses")
+        self.total = self.add_variable((tasks,), "zeros", name="total")
+        self.count = self.add_variable((tasks,), "zeros", name="count")
+
+    def update_state(self, losses, counts) -> None:
+        """Add the losses of one batch with the numbers of their labels."""
+        losses, counts = tf.cast(losses, self.dtype), tf.cast(counts, self.dtype)
+        self.total.assign_add(losses * counts)
+        self.count.assign_add(counts)
+
+    def result(self):
+        """`(T,)`, 0 for a task without labels."""
+        return tf.math.divide_no_nan(_value(self.total), _value(self.count))
+
+
+def _value(variable):
+    return tf.convert_to_tensor(variable.value)
 
 
 def _align(name: str, weights, present):

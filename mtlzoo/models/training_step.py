@@ -57,7 +57,7 @@ class TrainingStep:
         rows = _batch_size(x)
         batches = self.objectives.read(y, sample_weight, rows)
         counts, illegal = self._count(batches)
-        present = tf.logical_and(counts > 0, tf.convert_to_tensor(self.mask))
+        present = tf.logical_and(counts > 0, _read(self.mask))
         statistics = self._statistics()
         before = [_read(v) for v, _ in statistics]
         outputs = {}
@@ -71,15 +71,16 @@ class TrainingStep:
         update = gradients.balanced(recording, self._variables(), self.balancer, scale)
         ok = self._check(recording, update, illegal, scale, batches)
         self._apply(update, ok, present, scale)
-        for (variable, index), old in zip(statistics, before, strict=True):
-            keep = ok if index is None else tf.logical_and(ok, present[index])
-            variable.assign(tf.where(keep, _read(variable), old))
+        complete = tf.logical_and(ok, tf.reduce_all(present))
+        flags = tf.unstack(present)
+        moved = [(v, ok if i is None else ok & flags[i]) for v, i in statistics]
+        _unless(complete, lambda: _put_back(moved, before))
         self.balancer.step.assign_add(1)
         weights = self.balancer.task_weights
         weights.assign(tf.where(ok, tf.cast(update.weights, weights.dtype), _read(weights)))
         self._log(recording.unweighted, recording.losses, recording.extra, rows)
         self.objectives.update_metrics(
-            batches, outputs, recording.unweighted, counts, gradients.replica_count()
+            batches, outputs, recording.unweighted, counts / gradients.replica_count()
         )
 
     def test(self, x, y, sample_weight) -> None:
@@ -88,32 +89,39 @@ class TrainingStep:
         batches = self.objectives.read(y, sample_weight, rows)
         counts, illegal = self._count(batches)
         outputs = self.model(x, training=False)
-        present = tf.logical_and(counts > 0, tf.convert_to_tensor(self.mask))
+        present = tf.logical_and(counts > 0, _read(self.mask))
         shares = self._shares(batches, outputs, counts, present)
         (losses,) = gradients.replica_sum([tf.stack(shares)])
-        self._report(tf.where(illegal > 0, ILLEGAL_LABEL, NOTHING), losses, batches)
+        code = tf.where(illegal > 0, ILLEGAL_LABEL, NOTHING)
+        _unless(tf.reduce_all(illegal <= 0), lambda: self._report(code, losses, batches))
         weighted = losses
         if self.objectives.loss_weights is not None:
             weighted = losses * tf.constant(self.objectives.loss_weights, losses.dtype)
         self._log(losses, weighted, self._extra(), rows)
         self.objectives.update_metrics(
-            batches, outputs, losses, counts, gradients.replica_count()
+            batches, outputs, losses, counts / gradients.replica_count()
         )
 
     # -- its parts --------------------------------------------------------------------------
 
     def _count(self, batches: dict[str, TaskBatch]):
         """The labels that take part, and the illegal ones, in the global batch, `(T,)` each."""
-        counts = [_total(b.counted()) for b in batches.values()]
-        illegal = [_total(b.invalid) for b in batches.values()]
-        (both,) = gradients.replica_sum([tf.stack([tf.stack(counts), tf.stack(illegal)])])
-        return both[0], both[1]
+        masks = [b.counted() for b in batches.values()] + [b.invalid for b in batches.values()]
+        if all(len(mask.shape) == 1 for mask in masks):
+            totals = tf.reduce_sum(tf.cast(tf.stack(masks), keras.backend.floatx()), axis=1)
+        else:
+            totals = tf.stack([tf.math.count_nonzero(m, dtype=keras.backend.floatx()) for m in masks])
+        (totals,) = gradients.replica_sum([totals])
+        return tf.unstack(tf.reshape(totals, [2, -1]))
 
     def _shares(self, batches, outputs, counts, present):
         shares = []
-        for i, (name, batch) in enumerate(batches.items()):
-            share = self.objectives.loss_share(name, batch, outputs[name], counts[i])
-            shares.append(tf.where(present[i], share, tf.zeros_like(share)))
+        divisors = tf.unstack(tf.maximum(counts, 1))
+        for (name, batch), n, here in zip(
+            batches.items(), divisors, tf.unstack(present), strict=True
+        ):
+            share = self.objectives.loss_share(name, batch, outputs[name], n)
+            shares.append(tf.where(here, share, tf.zeros_like(share)))
         dtype = "float64" if any(s.dtype == tf.float64 for s in shares) else "float32"
         return [tf.cast(s, dtype) for s in shares]
 
@@ -173,6 +181,7 @@ class TrainingStep:
         optimizer, variables = self.model.optimizer, self._variables()
         replicas = gradients.replica_count()
         guarded = self._guarded(variables, ok, present, replicas)
+        complete = tf.logical_and(ok, tf.reduce_all(present))
         before = [_read(v) for v, _ in guarded]
         grads = update.gradients
         targets = variables.all()
@@ -185,14 +194,14 @@ class TrainingStep:
                 grads = [g if g is None else g / replicas for g in grads]
             grads = [g if g is None else tf.where(ok, g, tf.zeros_like(g)) for g in grads]
             _apply(optimizer, grads, targets)
-        for (variable, keep), old in zip(guarded, before, strict=True):
-            variable.assign(tf.where(keep, _read(variable), old))
+        _unless(complete, lambda: _put_back(guarded, before))
 
     def _guarded(self, variables: gradients.Variables, ok, present, replicas: int):
         """What must be put back after the update, and whether the update is to be kept."""
+        keeps = tf.unstack(tf.logical_and(ok, present))
         guarded = [
-            (v, tf.logical_and(ok, present[i]))
-            for i, own in enumerate(variables.owned)
+            (v, keep)
+            for own, keep in zip(variables.owned, keeps, strict=True)
             for owned in own
             for v in [owned, *self.slots.of(owned)]
         ]
@@ -209,31 +218,28 @@ class TrainingStep:
 
     def _check(self, recording, update, illegal, scale, batches):
         """Record what went wrong; True where nothing did, now or in an earlier step."""
-        present = recording.present
-        code = tf.where(tf.math.is_finite(recording.losses), NOTHING, NON_FINITE_LOSS)
-        if scale is None:  # under loss scaling an overflow is the optimizer's to handle
-            code = tf.where(
-                (code == NOTHING) & ~update.finite, NON_FINITE_GRADIENT, code
-            )
-        code = tf.where(present, code, NOTHING)
+        finite = tf.math.is_finite(recording.losses)
+        code = tf.where(finite, NOTHING, NON_FINITE_LOSS)
+        if update.finite is not None and scale is None:
+            # Under loss scaling an overflow is the optimizer's to handle.
+            code = tf.where(finite & ~update.finite, NON_FINITE_GRADIENT, code)
+        code = tf.where(recording.present, code, NOTHING)
         code = tf.where(illegal > 0, ILLEGAL_LABEL, code)
-        return self._report(code, recording.unweighted, batches)
+        ok = tf.reduce_all((code == NOTHING) & (_read(self.failure) == NOTHING))
+        _unless(ok, lambda: self._report(code, recording.unweighted, batches))
+        return ok
 
-    def _report(self, code, losses, batches):
-        earlier = tf.convert_to_tensor(self.failure)
-        values = tf.stack(
-            [
-                tf.where(c == ILLEGAL_LABEL, _illegal_value(b), tf.cast(loss, "float32"))
-                for c, b, loss in zip(
-                    tf.unstack(code), batches.values(), tf.unstack(losses), strict=True
-                )
-            ]
-        )
-        fresh = earlier == NOTHING
-        self.offender.assign(tf.where(fresh, values, tf.convert_to_tensor(self.offender)))
-        now = tf.where(fresh, code, earlier)
-        self.failure.assign(now)
-        return tf.reduce_all(now == NOTHING)
+    def _report(self, code, losses, batches) -> None:
+        """Keep the first failure of each task until the host reads it."""
+        values = [
+            tf.where(c == ILLEGAL_LABEL, _illegal_value(b), tf.cast(loss, "float32"))
+            for c, b, loss in zip(
+                tf.unstack(code), batches.values(), tf.unstack(losses), strict=True
+            )
+        ]
+        fresh = _read(self.failure) == NOTHING
+        self.offender.assign(tf.where(fresh, tf.stack(values), _read(self.offender)))
+        self.failure.assign(tf.where(fresh, code, _read(self.failure)))
 
     def _log(self, losses, weighted, extra, rows) -> None:
         total = tf.reduce_sum(weighted)
@@ -284,12 +290,31 @@ def _apply(optimizer, grads, variables):
     return tf.constant(True)
 
 
+def _unless(condition, function: Callable) -> None:
+    """Run `function` where `condition` is False.
+
+    On several replicas it always runs, since no branch may hold what it does there; so it must
+    change nothing where the condition is True.
+    """
+    if gradients.replica_count() > 1:
+        function()
+        return
+
+    def otherwise():
+        function()
+        return tf.constant(True)
+
+    tf.cond(condition, lambda: tf.constant(False), otherwise)
+
+
+def _put_back(guarded, before) -> None:
+    """Give each variable its old value where it was not to be changed."""
+    for (variable, keep), old in zip(guarded, before, strict=True):
+        variable.assign(tf.where(keep, _read(variable), old))
+
+
 def _read(variable: keras.Variable):
     return tf.convert_to_tensor(variable.value)
-
-
-def _total(mask):
-    return tf.reduce_sum(tf.cast(mask, keras.backend.floatx()))
 
 
 def _illegal_value(batch: TaskBatch):
