@@ -26,7 +26,9 @@ SHAPES = [(256, 512), (512,), (512, 512), (512,), (512, 256), (256,)]
 
 def stacked(rows):
     """Every variable's gradients stacked into a matrix first."""
-    columns = [tf.stack([tf.reshape(g, [-1]) for g in column]) for column in zip(*rows, strict=True)]
+    columns = [
+        tf.stack([tf.reshape(g, [-1]) for g in column]) for column in zip(*rows, strict=True)
+    ]
     return tf.add_n([tf.matmul(m, m, transpose_b=True) for m in columns])
 
 

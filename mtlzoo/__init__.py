@@ -24,7 +24,7 @@ _WHERE = {
 }
 _ROOMS = ["balancing", "data", "export", "layers", "metrics", "models", "tasks"]
 
-__all__ = ["__version__", *sorted(_WHERE), *_ROOMS]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_WHERE), *_ROOMS]
 
 
 def __getattr__(name: str):

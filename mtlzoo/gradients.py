@@ -146,8 +146,13 @@ def balanced(
         update = _by_losses(recording, variables, balancer, scale)
     elif isinstance(balancer, GradientBalancer):
         update = _by_gramian(recording, variables, balancer, scale)
-    else:
+    elif isinstance(balancer, JacobianBalancer):
         update = _by_jacobian(recording, variables, balancer, scale)
+    else:
+        raise ValueError(
+            "`balancer` should be a `LossBalancer`, `GradientBalancer` or `JacobianBalancer`. "
+            f"Received: {balancer!r}"
+        )
     if recording.extra is None:
         return update
     # The extra loss is the same on every replica (or a mean of them): each adds its part of it.
@@ -241,9 +246,7 @@ def _features_level(recording, variables, balancer, scale, choose=lambda weights
 def _reuse_at_features(recording, variables, balancer, scale):
     weights = _stored(balancer, recording.losses)
     copies = [copy for _, copy in recording.cut]
-    at_boundary = _backward(
-        recording, copies, _seeds(recording.shares, weights, scale), dense=True
-    )
+    at_boundary = _backward(recording, copies, _seeds(recording.shares, weights, scale), dense=True)
     shared = _into_trunk(recording, variables, at_boundary)
     owned = _owned(recording, variables, tf.ones_like(weights), scale)
     return shared, owned, weights, _all_finite(recording)
@@ -331,8 +334,8 @@ def gramian(rows: Sequence[Tensors]) -> tf.Tensor:
 
 
 # Large gradients are multiplied pair by pair, where they lie: stacking them into a matrix took 3.9
-# times as long for 2 tasks and 1.9 times for 8, and no longer for 16 (`benchmarks/gramian.py`). Small
-# ones, and those of many tasks, are stacked, since there the number of operations decides.
+# times as long for 2 tasks and 1.9 times for 8, and no longer for 16 (`benchmarks/gramian.py`).
+# Small ones, and those of many tasks, are stacked: there the number of operations decides.
 LARGE, MANY_TASKS = 16384, 8
 
 
@@ -373,9 +376,7 @@ def _combine(rows, weights):
     combined = []
     for column in zip(*rows, strict=True):
         terms = [
-            tf.cast(w, g.dtype) * g
-            for w, g in zip(weights, column, strict=True)
-            if g is not None
+            tf.cast(w, g.dtype) * g for w, g in zip(weights, column, strict=True) if g is not None
         ]
         combined.append(tf.add_n(terms) if terms else None)
     return combined

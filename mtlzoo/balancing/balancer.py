@@ -30,8 +30,8 @@ class Balancer:
     built: bool = False
     task_names: tuple[str, ...] = ()
     loss_families: tuple[str, ...] = ()
-    step: keras.Variable | None = None
-    task_weights: keras.Variable | None = None
+    step: keras.Variable = None  # made by `build`, as is the next
+    task_weights: keras.Variable = None
     _variables: Mapping[str, keras.Variable] = {}
 
     def build(self, tasks: Sequence[Any]) -> None:

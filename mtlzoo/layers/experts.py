@@ -8,10 +8,10 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
 class Experts(keras.layers.Layer):
-    """`num_experts` fully connected networks of equal shape on the same features.
+    r"""`num_experts` fully connected networks of equal shape on the same features.
 
-    $$f_k(x) = a(\\ldots a(x W_k^{(1)} + b_k^{(1)}) \\ldots W_k^{(n)} + b_k^{(n)}),
-    \\quad k = 1, \\ldots, K.$$
+    $$f_k(x) = a(\ldots a(x W_k^{(1)} + b_k^{(1)}) \ldots W_k^{(n)} + b_k^{(n)}),
+    \quad k = 1, \ldots, K.$$
 
     All experts are computed together: the first layer is one product with a kernel of width
     `num_experts * units[0]`, the others are batched over the experts. On a CPU this took 0.57 of

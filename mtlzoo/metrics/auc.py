@@ -67,7 +67,9 @@ class AUC(keras.metrics.Metric):
         """Counts one batch."""
         scores = ops.sigmoid(self._logits(ops.cast(y_pred, self.dtype)) / 4)
         bin_ids = ops.cast(ops.minimum(scores * self.bins, self.bins - 1), "int32")
-        bin_ids = ops.reshape(bin_ids + ops.arange(self.num_labels, dtype="int32") * self.bins, (-1,))
+        bin_ids = ops.reshape(
+            bin_ids + ops.arange(self.num_labels, dtype="int32") * self.bins, (-1,)
+        )
         positive = self._is_positive(y_true)
         weights = ops.ones_like(positive)
         if sample_weight is not None:

@@ -30,9 +30,7 @@ class Ownership:
         """The names of the tasks whose loss depends on `variable`."""
         return self.tasks_of.get(id(variable), frozenset())
 
-    def owned_by(
-        self, name: str, variables: Iterable[keras.Variable]
-    ) -> list[keras.Variable]:
+    def owned_by(self, name: str, variables: Iterable[keras.Variable]) -> list[keras.Variable]:
         """Those of `variables` that belong to the task `name` alone."""
         return [v for v in variables if self.of(v) == {name}]
 
@@ -161,7 +159,8 @@ def read_boundary(model: keras.Model, ownership: Ownership) -> tuple[list, list[
             for tensor in node.input_tensors:
                 readers.setdefault(id(tensor), set()).update(tasks)
 
-    boundary, watched, learned = [], [], {}
+    boundary, watched = [], []
+    learned: dict[int, bool] = {}  # whether a trainable variable lies before a tensor
     for node in reversed(nodes):  # inputs first
         own = _trainable(node.operation)
         before = any(learned.get(id(t), False) for t in node.input_tensors)

@@ -66,7 +66,7 @@ class HardSharing(Architecture):
         name: str | None = None,
     ):
         # --- Layers ---
-        tasks = task_kinds.by_name(tasks)
+        by_name = task_kinds.by_name(tasks)
         shared_units = check_units("shared_units", shared_units)
         tower_units = check_units("tower_units", tower_units)
         dtype = policy_config(dtype)
@@ -75,7 +75,7 @@ class HardSharing(Architecture):
         features = features_of(inputs, backbone)
         features = dense_stack(features, shared_units, "shared", activation, dropout, dtype)
         outputs = {}
-        for task_name, task in tasks.items():
+        for task_name, task in by_name.items():
             tower = dense_stack(
                 features, tower_units, f"{task_name}_tower", activation, dropout, dtype
             )
@@ -90,4 +90,4 @@ class HardSharing(Architecture):
             "dropout": dropout,
             "dtype": dtype,
         }
-        super().__init__(inputs, outputs, list(tasks.values()), arguments, preprocessor, name)
+        super().__init__(inputs, outputs, list(by_name.values()), arguments, preprocessor, name)

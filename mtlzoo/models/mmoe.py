@@ -13,10 +13,10 @@ from mtlzoo.tasks import Task
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
 class MMoE(Architecture):
-    """Shared experts, mixed for each task by a gate of its own (Ma et al., 2018).
+    r"""Shared experts, mixed for each task by a gate of its own (Ma et al., 2018).
 
-    $$y_t = h_t\\Big(\\sum_{k=1}^{K} g_t(x)_k f_k(x)\\Big), \\quad
-    g_t(x) = \\mathrm{softmax}(x W_t).$$
+    $$y_t = h_t\Big(\sum_{k=1}^{K} g_t(x)_k f_k(x)\Big), \quad
+    g_t(x) = \mathrm{softmax}(x W_t).$$
 
     Args:
         inputs: a `keras.Input`, or a list or dict of them.
@@ -74,7 +74,7 @@ class MMoE(Architecture):
         name: str | None = None,
     ):
         # --- Layers ---
-        tasks = task_kinds.by_name(tasks)
+        by_name = task_kinds.by_name(tasks)
         tower_units = check_units("tower_units", tower_units)
         dtype = policy_config(dtype)
         experts = Experts(
@@ -93,14 +93,14 @@ class MMoE(Architecture):
                 name=f"{task_name}_gate",
                 dtype=dtype,
             )
-            for task_name in tasks
+            for task_name in by_name
         }
 
         # --- Graph ---
         features = features_of(inputs, backbone)
         expert_outputs = experts(features)
         gate_outputs, outputs = {}, {}
-        for task_name, task in tasks.items():
+        for task_name, task in by_name.items():
             gate_outputs[task_name] = gates[task_name](features)
             mixed = keras.ops.einsum("be,beu->bu", gate_outputs[task_name], expert_outputs)
             tower = dense_stack(
@@ -118,7 +118,7 @@ class MMoE(Architecture):
             "dropout": dropout,
             "dtype": dtype,
         }
-        super().__init__(inputs, outputs, list(tasks.values()), arguments, preprocessor, name)
+        super().__init__(inputs, outputs, list(by_name.values()), arguments, preprocessor, name)
         self._held.gates = keras.Model(inputs, gate_outputs, name="gates")
 
     def gate_weights(self, x, batch_size: int | None = None) -> dict[str, np.ndarray]:

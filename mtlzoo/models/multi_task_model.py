@@ -7,7 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtlzoo import balancing, tasks as task_kinds
+from mtlzoo import balancing
+from mtlzoo import tasks as task_kinds
 from mtlzoo.balancing import Balancer, GradientBalancer, JacobianBalancer
 from mtlzoo.models import graph
 from mtlzoo.models.balancer_state import BalancerState
@@ -24,7 +25,7 @@ PROVIDED = frozenset({"losses", "gramian", "jacobian"})
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
 class MultiTaskModel(keras.Model):
-    """A functional Keras model whose outputs are named by task and trained in balance.
+    r"""A functional Keras model whose outputs are named by task and trained in balance.
 
     Which variables are shared is read from the graph: a variable that two or more task losses
     depend on is shared, one that a single task's loss depends on belongs to that task. Everything
@@ -33,11 +34,11 @@ class MultiTaskModel(keras.Model):
 
     One training step serves every balancer: with task losses $L_1, ..., L_T$ (each a weighted sum
     over the present labels, divided by their number in the global batch), shared variables
-    $\\theta$ and task variables $\\phi_i$,
+    $\theta$ and task variables $\phi_i$,
 
-    $$G_{ij} = \\langle \\nabla_\\theta L_i, \\nabla_\\theta L_j \\rangle, \\quad w = w(G), \\quad
-    \\Delta\\theta \\propto \\sum_i w_i \\nabla_\\theta L_i, \\quad
-    \\Delta\\phi_i \\propto \\nabla_{\\phi_i} L_i.$$
+    $$G_{ij} = \langle \nabla_\theta L_i, \nabla_\theta L_j \rangle, \quad w = w(G), \quad
+    \Delta\theta \propto \sum_i w_i \nabla_\theta L_i, \quad
+    \Delta\phi_i \propto \nabla_{\phi_i} L_i.$$
 
     Args:
         inputs: a `keras.Input`, or a list or dict of them.
@@ -87,11 +88,10 @@ class MultiTaskModel(keras.Model):
         _check_inputs(self)
         # Neither tasks nor preprocessor are layers of this model: plain holders keep Keras from
         # tracking them (a preprocessor's string lookups would switch XLA off, for one).
-        self._held = _Held(preprocessor)
+        self._held = _Held(preprocessor, graph.read_ownership(self))
         self._declared = tasks is not None
         if tasks is not None:
             self._set_tasks(task_kinds.by_name(tasks))
-        self._held.ownership = graph.read_ownership(self)
 
     # -- tasks and variables ----------------------------------------------------------------
 
@@ -194,7 +194,10 @@ class MultiTaskModel(keras.Model):
             metrics: dict by task of metrics that replace the task's own; they skip missing labels
                 and ignore sample weights.
             weighted_metrics: dict by task of further metrics that use the sample weights.
-            run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: as in Keras.
+            run_eagerly: as in Keras.
+            steps_per_execution: as in Keras; it also works on several replicas.
+            jit_compile: as in Keras; refused on several replicas.
+            auto_scale_loss: as in Keras.
             guard: `None`: after a non-finite loss, nothing is updated on one replica; on several,
                 the shared variables get a zero gradient in that step (an optimizer with momentum
                 still moves them a little). `"all"`: nothing is updated on several replicas either,
@@ -299,6 +302,12 @@ class MultiTaskModel(keras.Model):
         self._held.balancer = balancer
 
     @property
+    def _step(self) -> TrainingStep:
+        if self._held.step is None:
+            raise ValueError("The model should be compiled first, by `model.compile(...)`.")
+        return self._held.step
+
+    @property
     def balancer(self) -> Balancer | None:
         """The balancer of the last `compile`."""
         return self._held.balancer
@@ -306,34 +315,31 @@ class MultiTaskModel(keras.Model):
     @property
     def task_weights(self) -> dict[str, float]:
         """The weights that the balancer gave the tasks in the last training step."""
-        self._assert_compile_called("task_weights")
-        weights = keras.ops.convert_to_numpy(self.balancer.task_weights)
+        weights = keras.ops.convert_to_numpy(self._step.balancer.task_weights)
         return dict(zip(self.task_names, weights.tolist(), strict=True))
 
     @property
     def task_mask(self) -> dict[str, bool]:
         """Which tasks take part; those switched off count as absent from every batch."""
-        self._assert_compile_called("task_mask")
-        mask = keras.ops.convert_to_numpy(self._held.step.mask)
+        mask = keras.ops.convert_to_numpy(self._step.mask)
         return dict(zip(self.task_names, mask.tolist(), strict=True))
 
     def switch_tasks(self, **active: bool) -> None:
         """Switch tasks on or off by name, e.g. `model.switch_tasks(click=False)`."""
-        self._assert_compile_called("switch_tasks")
         mask = self.task_mask
         for name, on in active.items():
             self._check_name(name)
             mask[name] = bool(on)
-        self._held.step.mask.assign(list(mask.values()))
+        self._step.mask.assign(list(mask.values()))
 
     def train_step(self, data):
         """One training step on `(x, y)` or `(x, y, sample_weight)`; used by `fit`."""
-        self._held.step.train(*keras.utils.unpack_x_y_sample_weight(data))
+        self._step.train(*keras.utils.unpack_x_y_sample_weight(data))
         return self.get_metrics_result()
 
     def test_step(self, data):
         """One evaluation step; used by `evaluate`."""
-        self._held.step.test(*keras.utils.unpack_x_y_sample_weight(data))
+        self._step.test(*keras.utils.unpack_x_y_sample_weight(data))
         return self.get_metrics_result()
 
     def make_train_function(self, force=False):
@@ -382,7 +388,7 @@ class MultiTaskModel(keras.Model):
     def _reporting(self, function):
         def reporting(iterator):
             logs = function(iterator)
-            self._held.step.raise_on_failure()
+            self._step.raise_on_failure()
             return logs
 
         return reporting
@@ -436,7 +442,7 @@ class MultiTaskModel(keras.Model):
         return super().evaluate(**given)
 
     def _arrays(self, y, sample_weight):
-        return self._held.step.objectives.arrays(y, sample_weight)
+        return self._step.objectives.arrays(y, sample_weight)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -444,7 +450,7 @@ class MultiTaskModel(keras.Model):
         metrics = super().metrics
         if self._held.step is None:
             return metrics
-        return [*metrics[:1], *self._held.step.objectives.all_metrics(), *metrics[1:]]
+        return [*metrics[:1], *self._step.objectives.all_metrics(), *metrics[1:]]
 
     def get_metrics_result(self) -> dict[str, Any]:
         """The logs: `loss`, `<task>_loss`, `<task>_<metric>`.
@@ -452,7 +458,7 @@ class MultiTaskModel(keras.Model):
         `loss` is the sum of the task losses times their loss weights, plus regularization: it means
         the same with every balancer. `<task>_loss` is without loss weight.
         """
-        objectives = self._held.step.objectives
+        objectives = self._step.objectives
         own = {id(m) for m in objectives.all_metrics()}
         logs = {m.name: m.result() for m in self.metrics if id(m) not in own}
         loss = logs.pop("loss")
@@ -505,13 +511,15 @@ class MultiTaskModel(keras.Model):
 class _Held:
     """What a model keeps without Keras tracking it as a layer or its state."""
 
-    def __init__(self, preprocessor):
+    def __init__(self, preprocessor: keras.Model | None, ownership: graph.Ownership):
         self.preprocessor = preprocessor
+        self.ownership = ownership
         self.tasks: dict[str, Task] = {}
-        self.ownership: graph.Ownership | None = None
-        self.step: TrainingStep | None = None
+        self.step: TrainingStep | None = None  # from `compile` on, as is the next
         self.balancer: Balancer | None = None
         self.compile_config: dict[str, Any] = {}
+        self.arguments: dict[str, Any] = {}  # those of an architecture's constructor
+        self.gates: Any = None  # from the inputs to the gates of a mixture
 
 
 def _check_outputs(outputs) -> dict[str, keras.KerasTensor]:

@@ -57,7 +57,9 @@ class Objectives:
         self.tasks = dict(tasks)
         self.names = tuple(self.tasks)
         loss = self._by_task("loss", loss)
-        self.losses = {n: t.resolve_loss(loss[n]) if n in loss else t.loss for n, t in tasks.items()}
+        self.losses = {
+            n: t.resolve_loss(loss[n]) if n in loss else t.loss for n, t in tasks.items()
+        }
         self.loss_weights = self._weights(loss_weights)
         chosen = self._by_task("metrics", metrics)
         self.metrics = {

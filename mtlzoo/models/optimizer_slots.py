@@ -23,7 +23,7 @@ class OptimizerSlots:
     def __init__(self, optimizer: keras.optimizers.Optimizer):
         self._leaves = list(_leaves(optimizer))
         for leaf in self._leaves:
-            if hasattr(leaf.add_variable_from_reference, "slots"):
+            if isinstance(leaf.add_variable_from_reference, _Listener):
                 continue
             if leaf.built:
                 raise ValueError(
@@ -53,13 +53,17 @@ def _leaves(optimizer):
 
 
 def _listen(optimizer) -> None:
-    make = optimizer.add_variable_from_reference
-    slots = defaultdict(list)
+    optimizer.add_variable_from_reference = _Listener(optimizer.add_variable_from_reference)
 
-    def add_variable_from_reference(reference_variable, *args, **kwargs):
-        slot = make(reference_variable, *args, **kwargs)
-        slots[id(reference_variable)].append(slot)
+
+class _Listener:
+    """Makes slots as before, and remembers whose they are."""
+
+    def __init__(self, make):
+        self.make = make
+        self.slots = defaultdict(list)
+
+    def __call__(self, reference_variable, *args, **kwargs):
+        slot = self.make(reference_variable, *args, **kwargs)
+        self.slots[id(reference_variable)].append(slot)
         return slot
-
-    add_variable_from_reference.slots = slots
-    optimizer.add_variable_from_reference = add_variable_from_reference

@@ -98,9 +98,7 @@ class TrainingStep:
         if self.objectives.loss_weights is not None:
             weighted = losses * tf.constant(self.objectives.loss_weights, losses.dtype)
         self._log(losses, weighted, self._extra(), rows)
-        self.objectives.update_metrics(
-            batches, outputs, losses, counts / gradients.replica_count()
-        )
+        self.objectives.update_metrics(batches, outputs, losses, counts / gradients.replica_count())
 
     # -- its parts --------------------------------------------------------------------------
 
@@ -110,7 +108,9 @@ class TrainingStep:
         if all(len(mask.shape) == 1 for mask in masks):
             totals = tf.reduce_sum(tf.cast(tf.stack(masks), keras.backend.floatx()), axis=1)
         else:
-            totals = tf.stack([tf.math.count_nonzero(m, dtype=keras.backend.floatx()) for m in masks])
+            totals = tf.stack(
+                [tf.math.count_nonzero(m, dtype=keras.backend.floatx()) for m in masks]
+            )
         (totals,) = gradients.replica_sum([totals])
         return tf.unstack(tf.reshape(totals, [2, -1]))
 
@@ -164,7 +164,8 @@ class TrainingStep:
 
     def _statistics(self):
         """State that the forward pass itself moves, such as moving averages of BatchNorm, each
-        with the index of the task that owns it or `None`."""
+        with the index of the task that owns it or `None`.
+        """
         names = self.objectives.names
         found = {}
         for layer in self.model._flatten_layers(include_self=False):
