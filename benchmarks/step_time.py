@@ -81,21 +81,23 @@ def runner(model: keras.Model, tasks: int):
     return run
 
 
+CASES = {
+    "plain Keras": plain,
+    "equal": lambda t: ours(t, "equal"),
+    "pcgrad": lambda t: ours(t, PCGrad()),
+    "mgda": lambda t: ours(t, MGDA()),
+    "pcgrad, features": lambda t: ours(t, PCGrad(wrt="features")),
+    "mgda, features": lambda t: ours(t, MGDA(wrt="features")),
+    "pcgrad, every=4": lambda t: ours(t, PCGrad(every=4)),
+}
+
+
 def main(argv):
     """Measure and print."""
     del argv
-    rows = {
-        "plain Keras": plain,
-        "equal": lambda t: ours(t, "equal"),
-        "pcgrad": lambda t: ours(t, PCGrad()),
-        "mgda": lambda t: ours(t, MGDA()),
-        "pcgrad, features": lambda t: ours(t, PCGrad(wrt="features")),
-        "mgda, features": lambda t: ours(t, MGDA(wrt="features")),
-        "pcgrad, every=4": lambda t: ours(t, PCGrad(every=4)),
-    }
     columns = {}
     for tasks in map(int, FLAGS.tasks):
-        runs = {name: runner(make(tasks), tasks) for name, make in rows.items()}
+        runs = {name: runner(make(tasks), tasks) for name, make in CASES.items()}
         times = {name: [] for name in runs}
         for _ in range(FLAGS.rounds):
             for name, run in runs.items():
@@ -103,16 +105,21 @@ def main(argv):
         columns[tasks] = {name: float(np.median(t)) for name, t in times.items()}
         keras.backend.clear_session()
 
-    print(f"CPU time of one step, {'with' if FLAGS.jit else 'without'} XLA; ms, then ratios")
+    print(
+        f"CPU time of one step {'with' if FLAGS.jit else 'without'} XLA: ms, ratio to plain Keras,"
+    )
+    print("ratio to equal weights")
     print("".ljust(20) + "".join(f"{f'T = {t}':>24}" for t in columns))
-    for name in rows:
+    for name in CASES:
         line = name.ljust(20)
         for column in columns.values():
-            time_ms = column[name] * 1e3
-            line += f"{time_ms:9.2f} {column[name] / column['plain Keras']:6.2f}x Keras"
-            line += f"{column[name] / column['equal']:6.2f}"
+            line += f"{column[name] * 1e3:10.2f}{column[name] / column['plain Keras']:7.2f}"
+            line += f"{column[name] / column['equal']:7.2f}"
         print(line)
-    print("FLOPs, (1 + 2T)/3".ljust(20) + "".join(f"{(1 + 2 * t) / 3:24.2f}" for t in columns))
+    print(
+        "FLOPs, (1 + 2T)/3".ljust(20)
+        + "".join(f"{(1 + 2 * t) / 3:17.2f}".ljust(24) for t in columns)
+    )
 
 
 if __name__ == "__main__":
