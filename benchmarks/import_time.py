@@ -1,4 +1,6 @@
-"""What `import mtlzoo` adds to importing Keras with TensorFlow, in seconds; the median of new processes.
+"""What `import mtlzoo` adds to importing Keras with TensorFlow, in seconds.
+
+The median over new processes.
 
 python -m benchmarks.import_time
 """
@@ -25,9 +27,8 @@ def main():
         )
         for _ in range(5)
     ]
-    print(
-        f"import mtlzoo: {statistics.median(runs):.3f} s (runs from {min(runs):.3f} to {max(runs):.3f})"
-    )
+    median = statistics.median(runs)
+    print(f"import mtlzoo: {median:.3f} s (from {min(runs):.3f} to {max(runs):.3f})")
 
 
 if __name__ == "__main__":

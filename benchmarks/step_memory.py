@@ -1,7 +1,7 @@
 """Peak memory of training with each balancer, beside plain Keras.
 
-Each case runs in a process of its own, whose peak resident memory is read at the end; the model is that of
-`benchmarks.step_time`.
+Each case runs in a process of its own, whose peak resident memory is read at the end; the model is
+that of `benchmarks.step_time`.
 
     python -m benchmarks.step_memory [--tasks=2,4,8]
 """

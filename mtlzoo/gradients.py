@@ -142,7 +142,11 @@ def balanced(
         scale: the loss scale of mixed precision, or `None`. The returned gradients carry it; the
             balancer never sees it.
     """
-    if isinstance(balancer, LossBalancer):
+    if not isinstance(balancer, LossBalancer) and not variables.shared:
+        # One task alone: there is nothing to balance.
+        ones = tf.cast(recording.present, recording.losses.dtype)
+        update = Update(_owned(recording, variables, ones, scale), ones, None)
+    elif isinstance(balancer, LossBalancer):
         update = _by_losses(recording, variables, balancer, scale)
     elif isinstance(balancer, GradientBalancer):
         update = _by_gramian(recording, variables, balancer, scale)
