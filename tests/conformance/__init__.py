@@ -1,0 +1,1 @@
+"""Every model and every balancer, through every guarantee."""

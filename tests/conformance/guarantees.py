@@ -1,0 +1,358 @@
+"""What every model promises with every balancer: one function for each promise.
+
+Each takes a `Case` and a temporary folder. `check_*` functions use the public interface only.
+"""
+
+import json
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from conformance.registry import (
+    BALANCERS,
+    MISSING,
+    RESCALES_ONE_TASK,
+    TASKS,
+    Case,
+    make_tasks,
+    rows,
+)
+from mtlzoo import export
+
+BATCH = 4
+
+
+def train(model, data, epochs=1, **arguments):
+    """Three steps for each epoch."""
+    x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+    arguments |= {"epochs": epochs, "batch_size": BATCH, "shuffle": False, "verbose": 0}
+    return model.fit(x, y, sample_weight=weights, **arguments)
+
+
+def small(case, optimizer=None, **arguments):
+    """The compiled model without metrics, run eagerly: `check_modes` shows that graphs compute the
+    same, and tracing them takes longer than these few steps."""
+    names = arguments.pop("names", TASKS)
+    arguments = {"run_eagerly": True, "metrics": {name: [] for name in names}, **arguments}
+    return case.compiled(optimizer, **arguments)
+
+
+def answers(model, x):
+    outputs = model(x, training=False)
+    return [keras.ops.convert_to_numpy(outputs[name]) for name in TASKS]
+
+
+def copies(variables):
+    return [keras.ops.convert_to_numpy(v).copy() for v in variables]
+
+
+def everything(model):
+    """All state that training goes on from: weights, optimizer, balancer."""
+    return [*model.variables, *model.optimizer.variables, *model.balancer.variables]
+
+
+def assert_equal(found, expected):
+    assert len(found) == len(expected) > 0
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+
+
+def assert_close(found, expected, tolerance):
+    assert len(found) == len(expected) > 0
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(
+            np.asarray(one), np.asarray(other), rtol=tolerance, atol=tolerance
+        )
+
+
+def assert_moved(variables, before):
+    for variable, old in zip(variables, before, strict=True):
+        assert np.abs(keras.ops.convert_to_numpy(variable) - old).max() > 0, variable.path
+
+
+def owned(model, name):
+    """The variables of a task, trained or not, and the optimizer's variables for them, which are
+    named after them."""
+    own = model.task_variables(name)
+    paths = {v.path.replace("/", "_") for v in own}
+    slots = [v for v in model.optimizer.variables if any(p in v.path for p in paths)]
+    return own, slots
+
+
+# -- training ---------------------------------------------------------------------------------
+
+
+def check_fit(case: Case, tmp_path):
+    model = case.compiled(keras.optimizers.Adam(0.01))
+    before = copies(model.trainable_variables)
+    data, held_out = rows(model), rows(model, 6, seed=1)
+    logs = train(model, data, epochs=2, validation_data=held_out).history
+    expected = {"loss"}
+    for name, task in model.tasks.items():
+        expected |= {f"{name}_loss", *(f"{name}_{m.name}" for m in task.metrics())}
+        assert f"{name}_{task.monitor}" in expected
+    assert set(logs) == expected | {f"val_{key}" for key in expected}
+    assert all(len(values) == 2 and np.isfinite(values).all() for values in logs.values())
+    assert_moved(model.trainable_variables, before)
+    assert all(np.isfinite(v).all() for v in copies(everything(model)))
+    # Nothing of training shows in the answers.
+    outputs = model.predict(held_out[0], verbose=0)
+    assert {name: value.shape for name, value in outputs.items()} == {
+        "click": (6, 1),
+        "kind": (6, 5),
+        "stay": (6, 1),
+    }
+    assert set(model.evaluate(*held_out, verbose=0, return_dict=True)) == expected
+
+
+def check_partition(case: Case, tmp_path):
+    model = case.compiled()
+    parts = [model.shared_variables, model.balancer_variables]
+    parts += [model.task_variables(name) for name in model.task_names]
+    ids = [id(v) for part in parts for v in part]
+    assert len(ids) == len(set(ids))
+    assert set(ids) == {id(v) for v in model.trainable_variables}
+    assert all(model.task_variables(name) for name in TASKS)
+    # What the graph says is what the gradients say.
+    x, _ = rows(model)
+    for name in TASKS:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(x)[name] ** 2)
+        connected = {
+            id(v)
+            for v, g in zip(
+                model.trainable_variables,
+                tape.gradient(loss, model.trainable_variables),
+                strict=True,
+            )
+            if g is not None
+        }
+        own = {id(v) for v in model.task_variables(name)}
+        assert own <= connected
+        for other in set(TASKS) - {name}:
+            assert not connected & {id(v) for v in model.task_variables(other)}
+
+
+def check_modes(case: Case, tmp_path):
+    """Eagerly, as a graph and under XLA, training is the same."""
+    logs, weights = [], []
+    for mode in ({"run_eagerly": True}, {}, {"jit_compile": True}):
+        model = case.compiled(metrics={name: [] for name in TASKS}, **mode)
+        data = rows(model)
+        logs.append(list(train(model, data).history.values()))  # 3 steps
+        weights.append(copies(everything(model)))
+    for other in (1, 2):
+        assert_close(logs[other], logs[0], 1e-5)
+        assert_close(weights[other], weights[0], 1e-5)
+
+
+def check_mixed_precision(case: Case, tmp_path):
+    for policy in ("mixed_bfloat16", "mixed_float16"):
+        keras.config.set_dtype_policy(policy)
+        model = small(case)
+        keras.config.set_dtype_policy("float32")
+        assert any(layer.compute_dtype == policy[6:] for layer in model.layers)
+        assert hasattr(model.optimizer, "inner_optimizer") == (policy == "mixed_float16")
+        if policy == "mixed_float16":
+            model.optimizer.initial_scale = 64.0  # without overflow, so that losses compare
+            model.optimizer.dynamic_scale.assign(64.0)
+        before = copies(model.trainable_variables)
+        logs = train(model, rows(model)).history
+        assert all(v.dtype == "float32" for v in model.trainable_variables)
+        assert all(np.isfinite(v).all() for v in copies(everything(model)))
+        assert_moved(model.trainable_variables, before)
+        # The training of single precision, roughly: a loss scale left in would show.
+        single = small(case)
+        reference = train(single, rows(single)).history
+        np.testing.assert_allclose(logs["loss"], reference["loss"], rtol=0.05)
+
+
+# -- tasks ------------------------------------------------------------------------------------
+
+
+def check_missing_labels(case: Case, tmp_path):
+    """A missing value, a zero weight and, for all rows, an absent key are the same."""
+    gone = {"click": slice(0, 6), "kind": slice(3, 5), "stay": slice(0, 12)}
+    results = []
+    for form in ("missing value", "zero weight", "absent key"):
+        model = small(case)
+        x, y = rows(model)
+        weights = {name: np.ones(12) for name in TASKS}
+        for name, where in gone.items():
+            if form == "zero weight":
+                weights[name][where] = 0
+            elif form == "absent key" and name == "stay":
+                del y[name], weights[name]
+            else:
+                y[name] = y[name].copy()
+                y[name][where] = MISSING[name]
+        train(model, (x, y, weights))
+        results.append(copies(everything(model)))
+        assert all(np.isfinite(v).all() for v in results[-1])
+    assert_close(results[1], results[0], 1e-6)
+    assert_close(results[2], results[0], 1e-6)
+
+
+def check_absent_task(case: Case, tmp_path):
+    """Nothing of an absent task moves, its optimizer variables included; the others train on."""
+    model = small(case, keras.optimizers.Adam(0.01))
+    data = rows(model)
+    train(model, data)  # so that there are momenta that would move it
+    for gone in ("kind", "stay"):
+        own, slots = owned(model, gone)
+        assert len(slots) == 2 * len(own)
+        tracked = [*own, *slots, *_statistics(model, gone)]
+        before = copies(tracked)
+        shared = copies(model.shared_variables)
+        others = [v for n in set(TASKS) - {gone} for v in model.task_variables(n)]
+        of_others = copies(others)
+        of_balancer = copies(model.balancer_variables)
+        x, y = data
+        y = {**y, gone: np.full_like(y[gone], MISSING[gone])}
+        train(model, (x, y))
+        assert_equal(tracked, before)
+        assert_moved(model.shared_variables, shared)
+        assert_moved(others, of_others)
+        row = TASKS.index(gone)
+        for variable, old in zip(model.balancer_variables, of_balancer, strict=True):
+            assert_equal([variable[row]], [old[row]])
+            assert np.abs(np.delete(variable, row, 0) - np.delete(old, row, 0)).max() > 0
+
+
+def _statistics(model, name):
+    layers = [layer for layer in model.layers if layer.name.startswith(f"{name}_")]
+    return [v for layer in layers for v in layer.non_trainable_variables if "moving" in v.path]
+
+
+def check_one_task(case: Case, tmp_path):
+    """One task alone is plain Keras, and so is one task present among others."""
+    data = None
+    for names in (["kind"], list(TASKS)):
+        tasks = [task for task in make_tasks() if task.name in names]
+        model = small(case, names=names, tasks=tasks)
+        data = rows(model, names=["kind"])
+        plain = keras.models.clone_model(model.single_task("kind"))
+        plain.set_weights(_of_one(model, "kind"))
+        plain.compile(
+            keras.optimizers.SGD(0.1),
+            loss={"kind": keras.losses.SparseCategoricalCrossentropy(from_logits=True)},
+            run_eagerly=True,
+        )
+        before = copies(model.trainable_variables)
+        logs = train(model, data, epochs=2).history
+        expected = train(plain, data, epochs=2).history
+        if case.balancer in RESCALES_ONE_TASK:
+            assert np.isfinite(logs["loss"]).all()
+            assert np.abs(model.trainable_variables[0] - before[0]).max() > 0
+            continue
+        np.testing.assert_allclose(logs["loss"], expected["loss"], rtol=1e-5)
+        np.testing.assert_allclose(logs["kind_loss"], expected["loss"], rtol=1e-5)
+        assert_close(_of_one(model, "kind"), plain.get_weights(), 1e-5)
+
+
+def _of_one(model, name):
+    return model.single_task(name).get_weights()
+
+
+def check_permuted_tasks(case: Case, tmp_path):
+    """The order of tasks means nothing: neither in a new model nor in saved weights."""
+    models = [small(case, tasks=order) for order in _orders()]
+    data = rows(models[0])
+    for model in models:
+        train(model, data)
+    first = answers(models[0], data[0])
+    for model in models[1:]:
+        assert_equal(answers(model, data[0]), first)
+        assert model.task_weights == models[0].task_weights
+    models[0].save_weights(tmp_path / "all.weights.h5")
+    other = small(case, tasks=_orders()[1])
+    other.set_weights([np.zeros(v.shape) for v in other.weights])
+    other.load_weights(tmp_path / "all.weights.h5")
+    assert_equal(answers(other, data[0]), first)
+
+
+def _orders():
+    orders = (TASKS, TASKS[::-1], (TASKS[1], TASKS[0], TASKS[2]))
+    return [sorted(make_tasks(), key=lambda task: order.index(task.name)) for order in orders]
+
+
+# -- saving -----------------------------------------------------------------------------------
+
+
+def check_resumed(case: Case, tmp_path, optimizer=None):
+    """A saved and reloaded model goes on as if nothing had happened, bit for bit."""
+    model = small(case, optimizer or keras.optimizers.Adam(0.01))
+    data = rows(model)
+    train(model, data, epochs=2)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert type(loaded) is type(model) and loaded.task_names == TASKS
+    assert_equal(everything(loaded), copies(everything(model)))
+    assert_equal(answers(loaded, data[0]), answers(model, data[0]))
+    more = [train(each, data, epochs=2).history for each in (model, loaded)]
+    assert more[0] == more[1]
+    assert_equal(everything(loaded), copies(everything(model)))
+    assert loaded.task_weights == model.task_weights
+
+
+def check_resumed_with_momentum(case: Case, tmp_path):
+    check_resumed(case, tmp_path, keras.optimizers.SGD(0.1, momentum=0.9))
+
+
+def check_config(case: Case, tmp_path):
+    model = case.compiled(loss_weights={"kind": 0.5}, guard="all")
+    config = json.dumps(model.get_config())
+    again = type(model).from_config(json.loads(config))
+    assert json.dumps(again.get_config()) == config
+    of_balancer = {id(v) for v in model.balancer.variables}
+    own = [v for v in model.variables if id(v) not in of_balancer]
+    assert [(v.name, v.shape) for v in again.variables] == [(v.name, v.shape) for v in own]
+    compile_config = json.dumps(model.get_compile_config())
+    again.compile_from_config(json.loads(compile_config))
+    assert json.dumps(again.get_compile_config()) == compile_config
+    assert repr(again.balancer) == repr(model.balancer) == repr(BALANCERS[case.balancer]())
+    assert again.balancer is not model.balancer
+    again.set_weights(model.get_weights())
+    data = rows(model)
+    assert_equal(answers(again, data[0]), answers(model, data[0]))
+
+
+def check_export(case: Case, tmp_path):
+    model = small(case)
+    x, y = rows(model)
+    train(model, (x, y))
+    export.save(model, tmp_path / "served")
+    served = tf.saved_model.load(tmp_path / "served")
+    raw = model.predict(x, verbose=0)
+    together = served.signatures["serve"](**{k: tf.constant(v) for k, v in x.items()})
+    answers = {}
+    for name, task in model.tasks.items():
+        expected = task.serve(raw[name])
+        answers |= expected
+        alone = served.signatures[name](**{k: tf.constant(v[:5]) for k, v in x.items()})
+        assert set(alone) == set(expected)
+        for key, value in expected.items():
+            np.testing.assert_allclose(alone[key], value[:5], atol=1e-6)
+            np.testing.assert_allclose(together[key], value, atol=1e-6)
+    assert set(together) == set(answers)
+
+
+# What depends on the balancer, and what is a matter of the model alone.
+OF_BALANCERS = [
+    check_partition,
+    check_modes,
+    check_mixed_precision,
+    check_missing_labels,
+    check_absent_task,
+    check_one_task,
+    check_resumed,
+    check_config,
+]
+OF_MODELS = [
+    *OF_BALANCERS,
+    check_fit,
+    check_permuted_tasks,
+    check_resumed_with_momentum,
+    check_export,
+]

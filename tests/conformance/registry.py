@@ -1,0 +1,141 @@
+"""One entry for each architecture and each balancer: all that a new module adds to these tests."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import keras
+import numpy as np
+
+from mtlzoo import (
+    BinaryClassification,
+    Classification,
+    HardSharing,
+    MMoE,
+    MultiTaskModel,
+    Regression,
+    balancing,
+)
+from mtlzoo.balancing import Balancer, GradientBalancer, JacobianBalancer
+
+TASKS = ("click", "kind", "stay")
+MISSING = {"click": -1, "kind": -1, "stay": np.nan}
+
+
+def make_tasks() -> list:
+    return [
+        BinaryClassification("click"),
+        Classification("kind", num_classes=5),
+        Regression("stay"),
+    ]
+
+
+# -- architectures: a function from tasks to a tiny model with an input `features` (6,) -----------
+
+
+def hard_sharing(tasks):
+    inputs = {"features": keras.Input((6,), name="features")}
+    return HardSharing(inputs, tasks, shared_units=(8,), tower_units=(4,), activation="tanh")
+
+
+def mmoe(tasks):
+    inputs = {"features": keras.Input((6,), name="features")}
+    return MMoE(
+        inputs, tasks, num_experts=3, expert_units=(8,), tower_units=(4,), activation="tanh"
+    )
+
+
+def graph(tasks):
+    """A graph of the user's own: an embedding, a nested model, a layer called twice, moving
+    averages."""
+    layers = keras.layers
+    inputs = {
+        "features": keras.Input((6,), name="features"),
+        "word": keras.Input((), dtype="int32", name="word"),
+    }
+    word = layers.Embedding(7, 4, name="words")(inputs["word"])
+    x = layers.Concatenate(name="joined")([inputs["features"], word])
+    inside = keras.Input((10,))
+    x = keras.Model(inside, layers.Dense(8, "tanh", name="inner")(inside), name="nested")(x)
+    twice = layers.Dense(8, "tanh", name="twice")
+    x = layers.BatchNormalization(name="norm")(twice(twice(x)))
+    heads = {}
+    for task in sorted(tasks, key=lambda t: t.name):
+        tower = keras.Sequential(
+            [layers.Dense(4, "tanh"), layers.BatchNormalization()], name=f"{task.name}_tower"
+        )
+        heads[task.name] = task.head(tower(x))
+    return MultiTaskModel(inputs, {t.name: heads[t.name] for t in tasks}, tasks=tasks)
+
+
+ARCHITECTURES: dict[str, Callable] = {
+    "HardSharing": hard_sharing,
+    "MMoE": mmoe,
+    "MultiTaskModel": graph,
+}
+
+
+# -- balancers: a function that makes one ----------------------------------------------------------
+
+
+def _forms(name: str) -> dict[str, Callable[[], Balancer]]:
+    """What the bases add to a method: the other level, and weights kept for some steps."""
+    balancer = type(balancing.get(name))
+    forms: dict[str, Callable] = {}
+    if issubclass(balancer, GradientBalancer | JacobianBalancer):
+        forms[f"{name}, features"] = partial(balancer, wrt="features")
+    if issubclass(balancer, GradientBalancer):
+        forms[f"{name}, every 2"] = partial(balancer, every=2)
+        forms[f"{name}, features, every 2"] = partial(balancer, wrt="features", every=2)
+    return forms
+
+
+PLAIN: dict[str, Callable[[], Balancer]] = {
+    name: type(balancing.get(name)) for name in balancing.names()
+}
+FORMS: dict[str, Callable[[], Balancer]] = {
+    key: form for name in PLAIN for key, form in _forms(name).items()
+}
+BALANCERS = PLAIN | FORMS
+
+# The forms are made by the bases, so that one method of each shows them; `-m slow` runs all.
+QUICK = [*PLAIN, *_forms("pcgrad"), *_forms("grad_drop")]
+
+# Methods that rescale even a single task, so that one task alone is not plain training.
+RESCALES_ONE_TASK = {"uncertainty"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model with one balancer."""
+
+    architecture: str = "HardSharing"
+    balancer: str = "pcgrad"
+
+    def build(self, tasks=None, seed: int = 1) -> MultiTaskModel:
+        """The model, the same at each call."""
+        keras.utils.set_random_seed(seed)
+        return ARCHITECTURES[self.architecture](make_tasks() if tasks is None else tasks)
+
+    def compiled(self, optimizer=None, tasks=None, **arguments) -> MultiTaskModel:
+        model = self.build(tasks)
+        optimizer = keras.optimizers.SGD(0.1) if optimizer is None else optimizer
+        arguments.setdefault("jit_compile", False)
+        model.compile(optimizer, balancer=BALANCERS[self.balancer](), **arguments)
+        return model
+
+
+def rows(model, count: int = 12, seed: int = 0, names=TASKS):
+    """Inputs and labels for `model`, the same for the same `seed`; the labels are noise, so that
+    task gradients often conflict."""
+    rng = np.random.default_rng(seed)
+    x = {
+        "features": rng.normal(size=(count, 6)).astype("float32"),
+        "word": rng.integers(0, 7, count).astype("int32"),
+    }
+    y = {
+        "click": rng.integers(0, 2, count),
+        "kind": rng.integers(0, 5, count),
+        "stay": rng.normal(size=count).astype("float32"),
+    }
+    return {key: x[key] for key in model.input}, {name: y[name] for name in names}
