@@ -210,6 +210,14 @@ def _check_side(model, node, variables, shared: bool, ownership: Ownership) -> N
             )
 
 
+class _Heads(keras.Model):
+    """Masks of the boundary reach the layers inside. Keras would warn that none comes out."""
+
+    def compute_mask(self, inputs, previous_mask):
+        """No mask but those that the layers inside set themselves."""
+        return None
+
+
 def split(model: keras.Model, ownership: Ownership) -> Split:
     """Cut `model` at its boundary into two functional models that share its layers.
 
@@ -218,5 +226,5 @@ def split(model: keras.Model, ownership: Ownership) -> Split:
     """
     boundary, watched = read_boundary(model, ownership)
     trunk = keras.Model(model.input, boundary, name=f"{model.name}_trunk")
-    heads = keras.Model(boundary, dict(model.output), name=f"{model.name}_heads")
+    heads = _Heads(boundary, dict(model.output), name=f"{model.name}_heads")
     return Split(boundary, watched, trunk, heads)
