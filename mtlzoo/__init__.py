@@ -44,7 +44,15 @@ def __dir__():
 
 def _register() -> None:
     """Import what saved files name, so that `keras.saving.load_model` finds it after this."""
-    import keras
+    try:
+        import keras
+    except ModuleNotFoundError as error:
+        if error.name != "tensorflow":
+            raise
+        raise ModuleNotFoundError(
+            'mtlzoo needs TensorFlow: pip install "mtlzoo[cpu]", or one of [tensorflow] and [gpu].',
+            name="tensorflow",
+        ) from None
 
     for room in ["balancing", "layers", "metrics", "tasks"]:
         importlib.import_module(f"{__name__}.{room}")
