@@ -279,7 +279,9 @@ class MultiTaskModel(keras.Model):
             )
         if not isinstance(balancer, GradientBalancer | JacobianBalancer):
             return None
-        if len(self.task_names) > 1 and not self.shared_variables:
+        # One that no output depends on is nobody's, and so among the shared ones too.
+        tasks_of = map(self._held.ownership.of, self.shared_variables)
+        if len(self.task_names) > 1 and not any(tasks_of):
             raise ValueError(
                 "`balancer` should be one that weighs losses, since this model has no trainable "
                 f"variable that two tasks share. Received: {balancer!r}"
