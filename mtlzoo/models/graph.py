@@ -89,7 +89,7 @@ def read_ownership(model: keras.Model) -> Ownership:
     Returns:
         The `Ownership` of its variables, trainable or not. Nested functional models are walked;
         any other layer, `Sequential`s and subclassed models included, is taken as one piece,
-        except for variables that the layer assigns itself through a method
+        except for variables that the layer, or one inside it, assigns itself through a method
         `task_variables(name) -> list`.
     """
     tasks_of: dict[int, Tasks] = {}
@@ -101,10 +101,12 @@ def read_ownership(model: keras.Model) -> Ownership:
             return
         for variable in layer.variables:
             tasks_of[id(variable)] = tasks_of.get(id(variable), frozenset()) | tasks
-        if hasattr(layer, "task_variables"):
-            for name in tasks:
-                for variable in layer.task_variables(name):
-                    stated[id(variable)] = frozenset({name})
+        for part in layer._flatten_layers():
+            # A multi-task model inside speaks of tasks of its own.
+            if hasattr(part, "task_variables") and not _is_functional(part):
+                for name in tasks:
+                    for variable in part.task_variables(name):
+                        stated[id(variable)] = frozenset({name})
 
     _walk(model, _seed(model), visit)
     return Ownership({**tasks_of, **stated}, frozenset(stated))
