@@ -381,8 +381,9 @@ class MultiTaskModel(keras.Model):
 
         def several(iterator):
             logs = one(next(iterator))
-            for _ in tf.range(self.steps_per_execution - 1):
-                logs = one(next(iterator))
+            if self.steps_per_execution > 1:  # else the step would be traced twice for nothing
+                for _ in tf.range(self.steps_per_execution - 1):
+                    logs = one(next(iterator))
             return logs
 
         return several if self.run_eagerly else tf.function(several, reduce_retracing=True)
@@ -422,7 +423,8 @@ class MultiTaskModel(keras.Model):
         hook = BalancerEpochs(self.balancer)
         callbacks = given.get("callbacks")
         if isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks.append(hook)
+            others = [c for c in callbacks.callbacks if not isinstance(c, BalancerEpochs)]
+            callbacks.callbacks[:] = [hook, *others]  # used again, it has the hook of last time
             set_modes(callbacks.callbacks, self)
         else:
             callbacks = keras.tree.flatten(callbacks) if callbacks is not None else []
