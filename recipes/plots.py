@@ -17,6 +17,8 @@ except ImportError as error:
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
+# Behind numbers, so that a line does not strike them out.
+_PLAIN = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
 
 
 def learning_curves(
@@ -34,6 +36,7 @@ def learning_curves(
         metrics: by task, what its axis is called.
     """
     figure = Figure(figsize=(4.2 * len(curves), 4.0), dpi=120, layout="constrained")
+    figure.get_layout_engine().set(wspace=0.04)
     panels = figure.subplots(1, len(curves), squeeze=False)[0]
     for panel, (task, models) in zip(panels, curves.items(), strict=True):
         for i, (model, values) in enumerate(models.items()):
@@ -77,7 +80,7 @@ def gate_use(path: Path, gates: Mapping[str, np.ndarray]) -> None:
     for i, (task, weights) in enumerate(gates.items()):
         places = np.arange(experts) + (i - (len(gates) - 1) / 2) * width
         bars = panel.bar(places, weights, 0.92 * width, color=COLOURS[i], label=task)
-        panel.bar_label(bars, fmt="%.2f", fontsize=7, padding=2)
+        panel.bar_label(bars, fmt="%.2f", fontsize=7, padding=2, bbox=_PLAIN)
         handles.append(bars)
     even = panel.axhline(1 / experts, color="grey", linestyle="--", linewidth=1, zorder=0)
     even.set_label("even use")
