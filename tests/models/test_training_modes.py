@@ -1,0 +1,115 @@
+"""The same training eagerly, as a graph, under XLA, in sequences of steps, in half precision."""
+
+from itertools import pairwise
+
+import keras
+import numpy as np
+import pytest
+from model_cases import (
+    Constant,
+    Diagonal,
+    StepNumber,
+    assert_close,
+    compiled,
+    copies,
+    data,
+    hard_sharing,
+    train,
+)
+
+from mtlzoo import MGDA, Uncertainty
+
+
+def trained(balancer, rows=12, epochs=1, **arguments):
+    model = compiled(hard_sharing(), balancer, keras.optimizers.Adam(0.01), **arguments)
+    logs = train(model, *data(rows), epochs=epochs)
+    everything = [*model.variables, *model.optimizer.variables]
+    return list(logs.values()), copies(everything)
+
+
+@pytest.mark.parametrize(
+    "balancer",
+    [Uncertainty, lambda: MGDA(every=2), lambda: MGDA(wrt="features", every=2)],
+    ids=["uncertainty", "mgda", "mgda at features level"],
+)
+def test_eager_graph_and_xla_are_the_same(balancer):
+    modes = [{}, {"run_eagerly": False}, {"run_eagerly": False, "jit_compile": True}]
+    first, *others = [trained(balancer(), **mode) for mode in modes]
+    for logs, variables in others:
+        np.testing.assert_allclose(logs, first[0], rtol=1e-5, atol=1e-6)
+        assert_close(variables, first[1], 1e-5)
+
+
+@pytest.mark.parametrize("balancer", [Uncertainty, lambda: Constant(wrt="features", every=2)])
+def test_seven_batches_in_sequences_of_three_are_seven_steps(balancer):
+    one, three = (
+        trained(balancer(), 26, 2, run_eagerly=False, steps_per_execution=steps) for steps in (1, 3)
+    )
+    np.testing.assert_allclose(three[0], one[0], rtol=1e-6)
+    assert_close(three[1], one[1], 1e-6)
+
+
+def test_the_step_of_the_balancer_counts_batches_not_sequences():
+    model = compiled(hard_sharing(), StepNumber(), run_eagerly=False, steps_per_execution=3)
+    train(model, *data(28))
+    assert int(model.balancer.step) == 7
+    assert model.task_weights == {"a": 7.0, "b": 7.0}
+
+
+@pytest.mark.parametrize("wrt", ["parameters", "features"])
+def test_weights_under_loss_scaling_are_those_of_unscaled_gradients(wrt):
+    keras.config.set_dtype_policy("mixed_float16")
+    half = hard_sharing()
+    keras.config.set_dtype_policy("float32")
+    single = hard_sharing()
+    half.set_weights(single.get_weights())
+    for model in (half, single):
+        compiled(model, Diagonal(wrt=wrt))
+        train(model, *data(), batch_size=8)
+    assert half.get_layer("shared_0").compute_dtype == "float16"
+    assert float(half.optimizer.dynamic_scale) == 2.0**15
+    for name, weight in single.task_weights.items():
+        assert half.task_weights[name] == pytest.approx(weight, rel=0.02)
+
+
+@pytest.mark.parametrize("wrt", ["parameters", "features"])
+def test_the_update_in_half_precision_is_that_of_single_precision(wrt):
+    keras.config.set_dtype_policy("mixed_float16")
+    half = hard_sharing()
+    keras.config.set_dtype_policy("float32")
+    single = hard_sharing()
+    half.set_weights(single.get_weights())
+    before = copies(single.trainable_variables)
+    for model in (half, single):
+        compiled(model, Constant(wrt=wrt), keras.optimizers.SGD(1.0))
+        train(model, *data(), batch_size=8)
+    for found, expected, old in zip(
+        copies(half.trainable_variables), copies(single.trainable_variables), before, strict=True
+    ):
+        step = np.abs(expected - old).max()
+        assert step > 0
+        np.testing.assert_allclose(found, expected, atol=0.02 * step)
+
+
+def test_gradient_accumulation_applies_each_other_step():
+    model = compiled(
+        hard_sharing(), Constant(), keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
+    )
+    seen = [copies(model.trainable_variables)]
+    watch = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(copies(model.trainable_variables))
+    )
+    train(model, *data(16), callbacks=[watch])
+    moved = [
+        any(np.abs(a - b).max() > 0 for a, b in zip(before, after, strict=True))
+        for before, after in pairwise(seen)
+    ]
+    assert moved == [False, True, False, True]
+
+
+def test_dropout_differs_from_step_to_step_and_stops_in_evaluation():
+    model = compiled(hard_sharing(dropout=0.5), "pcgrad", keras.optimizers.SGD(0.0))
+    x, y = data(4)
+    losses = train(model, x, y, epochs=3)["loss"]
+    assert len(set(losses)) == 3
+    assert model.evaluate(x, y, verbose=0) == model.evaluate(x, y, verbose=0)
