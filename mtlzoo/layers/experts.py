@@ -53,7 +53,7 @@ class Experts(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if not isinstance(num_experts, int) or num_experts < 1:
+        if not _is_positive_integer(num_experts):
             raise ValueError(
                 f"`num_experts` should be a positive integer. Received: num_experts={num_experts!r}"
             )
@@ -71,13 +71,13 @@ class Experts(keras.layers.Layer):
         width = input_shape[-1]
         self.kernels, self.biases = [], []
         for i, units in enumerate(self.units):
-            # Experts differ, so each needs an initializer with a seed of its own.
+            # Kernels differ, so each needs an initializer with a seed of its own.
             shape = (width, self.num_experts * units) if i == 0 else None
             self.kernels.append(
                 self.add_weight(
                     name=f"kernel_{i}",
                     shape=shape or (self.num_experts, width, units),
-                    initializer=self._initializer(width, units, side_by_side=i == 0),
+                    initializer=self._initializer(i, width, units),
                 )
             )
             self.biases.append(
@@ -87,16 +87,18 @@ class Experts(keras.layers.Layer):
             )
             width = units
 
-    def _initializer(self, width: int, units: int, side_by_side: bool):
+    def _initializer(self, index: int, width: int, units: int):
         config = self.kernel_initializer.get_config()
+        first = index * self.num_experts
 
         def initialize(shape, dtype=None):
             kernels = []
             for k in range(self.num_experts):
-                seed = {} if config.get("seed") is None else {"seed": _offset(config["seed"], k)}
-                one = self.kernel_initializer.from_config({**config, **seed})
+                seed = config.get("seed")
+                changed = {} if seed is None else {"seed": _offset(seed, first + k)}
+                one = self.kernel_initializer.from_config({**config, **changed})
                 kernels.append(one((width, units), dtype=dtype))
-            return ops.concatenate(kernels, -1) if side_by_side else ops.stack(kernels)
+            return ops.stack(kernels) if index else ops.concatenate(kernels, -1)
 
         return initialize
 
@@ -132,13 +134,17 @@ def _offset(seed: int, k: int) -> int:
     return (seed + k) % 2**31
 
 
+def _is_positive_integer(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
 def check_units(argument: str, units: Sequence[int]) -> tuple[int, ...]:
     """A tuple of positive widths.
 
     Raises:
         ValueError: naming the argument, for anything else.
     """
-    if isinstance(units, list | tuple) and all(isinstance(u, int) and u > 0 for u in units):
+    if isinstance(units, list | tuple) and all(map(_is_positive_integer, units)):
         return tuple(units)
     raise ValueError(
         f"`{argument}` should be a tuple of positive integers. Received: {argument}={units!r}"
