@@ -19,7 +19,7 @@ from model_cases import (
     train,
 )
 
-from mtlzoo import HardSharing, MultiTaskModel, Regression
+from mtlzoo import HardSharing, MultiTaskModel, PCGrad, Regression
 
 FORMS = ["missing value", "zero weight", "absent key"]
 
@@ -139,7 +139,7 @@ def test_a_task_without_labels_adds_nothing_to_the_loss(form):
         {key: values[0] for key, values in train(model, x, y, weights, batch_size=8).items()},
         model.evaluate(x, y, sample_weight=weights, batch_size=8, verbose=0, return_dict=True),
     ):
-        assert logs["a_loss"] == 0 and logs["b_loss"] > 0
+        assert np.isnan(logs.pop("a_loss")) and logs["b_loss"] > 0
         assert logs["loss"] == pytest.approx(logs["b_loss"], rel=1e-6)
         assert np.isfinite(list(logs.values())).all()
 
@@ -167,8 +167,8 @@ def test_the_loss_is_the_weighted_sum_over_present_labels_divided_by_their_numbe
     assert found["a_loss"] == pytest.approx((0.5 * 1 + 2 * 4) / 2)
     assert found["b_loss"] == pytest.approx(0.0)
     assert found["loss"] == pytest.approx(4.25)
-    # `metrics` skip missing labels and ignore weights, `weighted_metrics` use them.
-    assert found["a_mae"] == pytest.approx((1 + 2 + 3) / 3)
+    # `metrics` skip missing labels and ignore other weights, `weighted_metrics` use them.
+    assert found["a_mae"] == pytest.approx((1 + 2) / 2)
     assert found["a_mse"] == pytest.approx((0.5 * 1 + 2 * 4) / 2.5)
     assert found["b_mae"] == pytest.approx(0.0)
     logs = train(model, x, y, weights)
@@ -237,3 +237,30 @@ def test_weights_for_some_tasks_only_leave_the_others_at_one():
         train(model, x, y, weights)
         trained.append(copies(model.variables))
     assert_close(trained[0], trained[1], 1e-15)
+
+
+def test_weights_that_are_kept_are_made_anew_when_a_task_comes_back():
+    """With `every=2` and labels of `a` and `b` in turns, each still trains the shared part."""
+    model = compiled(linear(), PCGrad(every=2), keras.optimizers.SGD(0.01))
+    x, labels = np.ones((1, 2)), np.array([[3.0], [-2.0]])
+    for step in range(4):
+        before = [v.numpy() for v in model.shared_variables]
+        a, b = (labels[0], [np.nan]) if step % 2 == 0 else ([np.nan], labels[1])
+        train(model, x, {"a": np.array(a), "b": np.array(b)})
+        assert model.task_weights == (
+            {"a": 1.0, "b": 0.0} if step % 2 == 0 else {"a": 0.0, "b": 1.0}
+        )
+        assert np.abs(model.shared_variables[0].numpy() - before[0]).max() > 1e-4
+
+
+@pytest.mark.parametrize("present_at", [0, 1])
+def test_accumulated_gradients_reach_a_task_that_was_in_any_of_the_batches(present_at):
+    optimizer = keras.optimizers.SGD(0.01, gradient_accumulation_steps=2)
+    model = compiled(linear(), optimizer=optimizer)
+    x, heads = np.ones((1, 2)), {n: model.task_variables(n)[0] for n in "ab"}
+    before = {n: v.numpy() for n, v in heads.items()}
+    for step in range(2):
+        b = 3.0 if step == present_at else np.nan
+        train(model, x, {"a": np.array([np.nan]), "b": np.array([b])})
+    assert (heads["a"].numpy() == before["a"]).all()
+    assert np.abs(heads["b"].numpy() - before["b"]).max() > 1e-4

@@ -107,12 +107,12 @@ def test_a_direction_given_by_the_user_stays(tmp_path):
     assert stopping.mode == "min" and bool(stopping.monitor_op(0.1, 0.2))
 
 
-def test_a_metric_that_does_not_decide_asks_for_a_direction():
+def test_a_metric_that_does_not_decide_has_its_direction_too():
     model = compiled(hard_sharing([BinaryClassification("a")]), metrics=None)
     x, y = data()
     stopping = keras.callbacks.EarlyStopping(monitor="a_precision")
-    with pytest.raises(ValueError, match="a_precision"):
-        train(model, x, {"a": y["a"]}, callbacks=stopping)
+    train(model, x, {"a": y["a"]}, callbacks=stopping)
+    assert stopping.mode == "max"
 
 
 def test_callbacks_may_come_as_a_callback_list():
