@@ -47,7 +47,6 @@ def plain(tasks: int) -> keras.Model:
     """The graph as a plain Keras model with the same losses and metrics."""
     inputs, outputs = graph(tasks)
     model = keras.Model(inputs, outputs)
-    # Plain Keras logs each task's loss only when asked for metrics or several losses.
     model.compile(
         keras.optimizers.SGD(1e-3), loss=dict.fromkeys(outputs, "mse"), jit_compile=FLAGS.jit
     )
@@ -64,7 +63,7 @@ def ours(tasks: int, balancer) -> MultiTaskModel:
 
 
 def runner(model: keras.Model, tasks: int):
-    """A function that runs training steps of `model` as `fit` does."""
+    """A function that runs training steps of `model`, by the function that `fit` calls."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(BATCH, WIDTH)).astype("float32")
     y = {f"t{i}": rng.normal(size=(BATCH, 1)).astype("float32") for i in range(tasks)}

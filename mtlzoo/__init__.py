@@ -5,7 +5,7 @@ import importlib
 __version__ = "0.1.0"
 
 # Public name -> the module that defines it. Names are resolved when first used (PEP 562), so that
-# `import mtlzoo` costs nothing and the Keras-only parts can be used without TensorFlow.
+# the Keras-only parts can be used with another backend than TensorFlow.
 _WHERE = {
     "BinaryClassification": "tasks",
     "Classification": "tasks",

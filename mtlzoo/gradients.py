@@ -9,8 +9,7 @@ is the gradient of the global batch. Keras's optimizers form that sum. Losses ar
 is a sum over the replica's own rows divided by a global count.
 
 Task gradients stay lists of tensors, one for each variable. They are never flattened into one
-matrix: under XLA on a CPU that concatenation alone cost more than the forward and backward passes
-(`benchmarks/step_time.py`).
+matrix, which costs a copy of them all, and under XLA on a CPU much more than that.
 """
 
 from collections.abc import Callable, Sequence
@@ -131,7 +130,11 @@ class Update:
 
 
 def balanced(
-    recording: Recording, variables: Variables, balancer: Balancer, scale: tf.Tensor | None = None
+    recording: Recording,
+    variables: Variables,
+    balancer: Balancer,
+    scale: tf.Tensor | None = None,
+    due: tf.Tensor | None = None,
 ) -> Update:
     """Differentiate the task losses and balance them.
 
@@ -141,6 +144,7 @@ def balanced(
         balancer: a built balancer, of any kind.
         scale: the loss scale of mixed precision, or `None`. The returned gradients carry it; the
             balancer never sees it.
+        due: bool, whether a balancer with `every > 1` has to compute its weights anew.
     """
     if not isinstance(balancer, LossBalancer) and not variables.shared:
         # One task alone: there is nothing to balance.
@@ -149,7 +153,7 @@ def balanced(
     elif isinstance(balancer, LossBalancer):
         update = _by_losses(recording, variables, balancer, scale)
     elif isinstance(balancer, GradientBalancer):
-        update = _by_gramian(recording, variables, balancer, scale)
+        update = _by_gramian(recording, variables, balancer, scale, due)
     elif isinstance(balancer, JacobianBalancer):
         update = _by_jacobian(recording, variables, balancer, scale)
     else:
@@ -190,7 +194,7 @@ def _by_losses(recording, variables: Variables, balancer: LossBalancer, scale) -
     return Update(gradients, weights, None)
 
 
-def _by_gramian(recording, variables: Variables, balancer: GradientBalancer, scale) -> Update:
+def _by_gramian(recording, variables, balancer: GradientBalancer, scale, due) -> Update:
     if not recording.cut:
         refresh, reuse = _parameters_level, _reuse_at_parameters
     else:
@@ -201,20 +205,25 @@ def _by_gramian(recording, variables: Variables, balancer: GradientBalancer, sca
     elif replica_count() == 1:
         # Collectives cannot stand inside a branch, so only a single replica skips the work.
         shared, owned, weights, finite = tf.cond(
-            tf.equal(balancer.step % balancer.every, 0),
+            due,
             lambda: refresh(recording, variables, balancer, scale),
             lambda: reuse(recording, variables, balancer, scale),
         )
     else:
-        due = tf.equal(balancer.step % balancer.every, 0)
         shared, owned, weights, finite = refresh(
-            recording, variables, balancer, scale, lambda w: tf.where(due, w, _stored(balancer, w))
+            recording,
+            variables,
+            balancer,
+            scale,
+            lambda w: tf.where(due, w, _stored(balancer, recording)),
         )
     return Update([*shared, *owned, *(None for _ in variables.balancer)], weights, finite)
 
 
-def _stored(balancer, like):
-    return tf.cast(tf.convert_to_tensor(balancer.task_weights), like.dtype)
+def _stored(balancer, recording):
+    """The weights of the last step, for the tasks that are present."""
+    weights = tf.cast(tf.convert_to_tensor(balancer.task_weights), recording.losses.dtype)
+    return tf.where(recording.present, weights, tf.zeros_like(weights))
 
 
 def _parameters_level(recording, variables, balancer, scale, choose=lambda weights: weights):
@@ -228,12 +237,17 @@ def _parameters_level(recording, variables, balancer, scale, choose=lambda weigh
 
 
 def _reuse_at_parameters(recording, variables, balancer, scale):
-    weights = _stored(balancer, recording.losses)
+    weights = _stored(balancer, recording)
     ones = tf.ones_like(weights)
     shared = _backward(
         recording, variables.shared, _seeds(recording.shares, weights, scale), dense=True
     )
-    return shared, _owned(recording, variables, ones, scale), weights, _all_finite(recording)
+    return (
+        shared,
+        _owned(recording, variables, ones, scale),
+        weights,
+        tf.ones_like(recording.present),
+    )
 
 
 def _features_level(recording, variables, balancer, scale, choose=lambda weights: weights):
@@ -248,12 +262,12 @@ def _features_level(recording, variables, balancer, scale, choose=lambda weights
 
 
 def _reuse_at_features(recording, variables, balancer, scale):
-    weights = _stored(balancer, recording.losses)
+    weights = _stored(balancer, recording)
     copies = [copy for _, copy in recording.cut]
     at_boundary = _backward(recording, copies, _seeds(recording.shares, weights, scale), dense=True)
     shared = _into_trunk(recording, variables, at_boundary)
     owned = _owned(recording, variables, tf.ones_like(weights), scale)
-    return shared, owned, weights, _all_finite(recording)
+    return shared, owned, weights, tf.ones_like(recording.present)
 
 
 def _by_jacobian(recording, variables: Variables, balancer: JacobianBalancer, scale) -> Update:
@@ -276,6 +290,9 @@ def _by_jacobian(recording, variables: Variables, balancer: JacobianBalancer, sc
     finite |= ~recording.present
     combined = balancer.combine(stacks, recording.present & finite)
     share = _factor(1.0 / replica_count() if at_parameters else 1.0, scale, tf.float32)
+    if scale is not None:
+        # The optimizer must see an overflow, to lower the scale.
+        share = tf.where(tf.reduce_all(finite), share, float("nan"))
     combined = [g * tf.cast(share, g.dtype) for g in combined]
     shared = combined if at_parameters else _into_trunk(recording, variables, combined)
     weights = tf.cast(recording.present, recording.losses.dtype)
@@ -413,10 +430,6 @@ def _plus(a, b):
 def _rows_finite(stack):
     flat = tf.reshape(stack, [tf.shape(stack)[0], -1])
     return tf.reduce_all(tf.math.is_finite(flat), axis=1)
-
-
-def _all_finite(recording):
-    return tf.ones_like(recording.present)
 
 
 def exact_clip(gradients: Tensors, optimizer, scale: tf.Tensor | None = None) -> Tensors:

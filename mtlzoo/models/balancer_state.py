@@ -1,6 +1,7 @@
 """The balancer's variables, in the form that Keras saves and trains."""
 
 import keras
+from absl import logging
 
 
 class BalancerState(keras.layers.Layer):
@@ -34,6 +35,9 @@ class BalancerState(keras.layers.Layer):
             ValueError: if the store is that of another balancer.
         """
         stored, held = sorted(store.keys()), sorted(self._held_names)
+        if not stored:
+            logging.warning("The file has no balancer state: the balancer starts afresh.")
+            return
         if stored != held:
             raise ValueError(
                 f"The saved balancer state should have the variables {held} of the balancer that "

@@ -17,14 +17,21 @@ class BalancerEpochs(keras.callbacks.Callback):
         self.balancer.on_epoch_end(dict(logs or {}))
 
 
+# Of the metrics that the tasks bring with them.
+LOWER_IS_BETTER = {"mae", "rmse"}
+
+
 def set_modes(callbacks, model) -> None:
-    """Set `mode` of callbacks that monitor a task's loss or deciding metric with `mode="auto"`.
+    """Set `mode` of callbacks that monitor a task's loss or own metrics with `mode="auto"`.
 
     Keras cannot tell the direction of a metric that it did not compile itself, and gives up.
     """
     modes = {}
     for name, task in model.tasks.items():
         modes[f"{name}_loss"] = "min"
+        for metric in task.default_metrics():
+            lower = metric.name in LOWER_IS_BETTER
+            modes[f"{name}_{metric.name}"] = "min" if lower else "max"
         modes[f"{name}_{task.monitor}"] = task.mode
     for callback in callbacks:
         monitor = getattr(callback, "monitor", None)

@@ -2,7 +2,7 @@
 shared part ends.
 
 Keras gives no public way to walk a functional graph, so this file, and only this file, reads its
-nodes (`Functional._nodes_by_depth`, `KerasTensor._keras_history`). A test pins what it relies on.
+nodes (`Functional._nodes_by_depth`). A test pins what it relies on.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -64,13 +64,29 @@ def _walk(function, tasks_of_tensor: dict[int, Tasks], visit: Callable) -> None:
             for tensor, tasks in zip(inner.outputs, of_outputs, strict=True):
                 inner_tasks[id(tensor)] = inner_tasks.get(id(tensor), frozenset()) | tasks
             _walk(inner, inner_tasks, visit)
-            of_inputs = [inner_tasks.get(id(t), frozenset()) for t in inner.inputs]
+            for tensor, inner_tensor in _call_inputs(node):
+                tasks = inner_tasks.get(id(inner_tensor), frozenset())
+                known = tasks_of_tensor.get(id(tensor), frozenset())
+                tasks_of_tensor[id(tensor)] = known | tasks
+            continue
         else:
             union = frozenset().union(*of_outputs)
             visit(node, union)
             of_inputs = [union] * len(node.input_tensors)
         for tensor, tasks in zip(node.input_tensors, of_inputs, strict=True):
             tasks_of_tensor[id(tensor)] = tasks_of_tensor.get(id(tensor), frozenset()) | tasks
+
+
+def _call_inputs(node):
+    """The tensors that a nested functional model was called on, each with its input inside."""
+    inner = node.operation
+    call = [*node.arguments.args, *node.arguments.kwargs.values()]
+    given = next(a for a in call if keras.tree.flatten(a))
+    if isinstance(given, Mapping) and not isinstance(inner.input, Mapping):
+        return [(given[t.name], t) for t in inner.inputs]
+    if isinstance(given, Mapping):
+        return [(given[key], t) for key, t in inner.input.items()]
+    return zip(node.input_tensors, inner.inputs, strict=True)
 
 
 def _seed(model) -> dict[int, Tasks]:

@@ -83,9 +83,9 @@ class MultiTaskModel(keras.Model):
         **kwargs,
     ):
         outputs = _check_outputs(outputs)
+        _check_inputs(inputs, outputs)
         super().__init__(inputs, outputs, name=name, **kwargs)
         self.task_names = tuple(outputs)
-        _check_inputs(self)
         # Neither tasks nor preprocessor are layers of this model: plain holders keep Keras from
         # tracking them (a preprocessor's string lookups would switch XLA off, for one).
         self._held = _Held(preprocessor, graph.read_ownership(self))
@@ -234,11 +234,13 @@ class MultiTaskModel(keras.Model):
             if guard not in (None, "all"):
                 raise ValueError(f"`guard` should be None or 'all'. Received: guard={guard!r}")
             balancer.build(list(self.tasks.values()))
+            self._check_optimizer()
             slots = OptimizerSlots(self.optimizer)
             self._hold_balancer(balancer)
             if balancer.trainable_variables:
                 _exclude_from_weight_decay(self.optimizer, balancer.trainable_variables)
             self.optimizer.build(self.trainable_variables)
+            slots.check()
             self._held.step = TrainingStep(
                 self, objectives, balancer, self._held.ownership, slots, split, guard
             )
@@ -255,6 +257,15 @@ class MultiTaskModel(keras.Model):
             "auto_scale_loss": auto_scale_loss,
             "guard": guard,
         }
+
+    def _check_optimizer(self) -> None:
+        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        steps = getattr(inner, "gradient_accumulation_steps", None)
+        if steps and self.distribute_strategy.num_replicas_in_sync > 1:
+            raise ValueError(
+                "`gradient_accumulation_steps` should be None on several replicas, where Keras's "
+                f"optimizers cannot accumulate. Received: gradient_accumulation_steps={steps}"
+            )
 
     def _tasks_from(self, loss: Mapping | None) -> dict[str, Task]:
         if not isinstance(loss, Mapping) or set(loss) != set(self.task_names):
@@ -390,9 +401,10 @@ class MultiTaskModel(keras.Model):
 
     def _reporting(self, function):
         def reporting(iterator):
-            logs = function(iterator)
-            self._step.raise_on_failure()
-            return logs
+            try:
+                return function(iterator)
+            finally:  # also when the data ended within the function
+                self._step.raise_on_failure()
 
         return reporting
 
@@ -410,7 +422,7 @@ class MultiTaskModel(keras.Model):
 
         Raises:
             ValueError: for labels that are not those of the tasks.
-            FloatingPointError: when a task's loss is not finite; the step was not applied.
+            FloatingPointError: when a task's loss is not finite; its gradients were not applied.
         """
         self._assert_compile_called("fit")
         given = inspect.signature(super().fit).bind(x, y, *args, **kwargs).arguments
@@ -459,8 +471,9 @@ class MultiTaskModel(keras.Model):
     def get_metrics_result(self) -> dict[str, Any]:
         """The logs: `loss`, `<task>_loss`, `<task>_<metric>`.
 
-        `loss` is the sum of the task losses times their loss weights, plus regularization: it means
-        the same with every balancer. `<task>_loss` is without loss weight.
+        `loss` is the mean over rows of the sum of a batch's task losses times their loss weights,
+        plus regularization: it means the same with every balancer. `<task>_loss` is without loss
+        weight, the mean over the task's labels.
         """
         objectives = self._step.objectives
         own = {id(m) for m in objectives.all_metrics()}
@@ -542,9 +555,9 @@ def _check_outputs(outputs) -> dict[str, keras.KerasTensor]:
     return {name: outputs[name] for name in sorted(outputs)}
 
 
-def _check_inputs(model: MultiTaskModel) -> None:
-    for tensor in model.inputs:
-        if tensor.name in model.task_names:
+def _check_inputs(inputs, outputs) -> None:
+    for tensor in keras.tree.flatten(inputs):
+        if getattr(tensor, "name", None) in outputs:
             raise ValueError(
                 "An input and a task should not share a name. "
                 f"Received: an input and a task named {tensor.name!r}"

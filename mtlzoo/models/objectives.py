@@ -16,7 +16,7 @@ class TaskBatch(NamedTuple):
 
     Attributes:
         values: the labels, with a harmless value wherever one is missing.
-        present: bool, shape of the loss values: where there is a label.
+        present: bool, shape of the loss values: where there is a label with a positive weight.
         invalid: bool, same shape: where there is something that is no label of this task.
         weights: float, same shape, or `None` for ones: the sample weights.
         labels: the labels as they came.
@@ -27,12 +27,6 @@ class TaskBatch(NamedTuple):
     invalid: Any
     weights: Any
     labels: Any
-
-    def counted(self):
-        """Where a label takes part: present, and with a positive weight."""
-        if self.weights is None:
-            return self.present
-        return tf.logical_and(self.present, self.weights > 0)
 
 
 class Objectives:
@@ -156,6 +150,8 @@ class Objectives:
         """
         self._check_labels_are_named(y)
         y = {name: np.asarray(v) if isinstance(v, list | tuple) else v for name, v in y.items()}
+        for name, labels in y.items():
+            self.tasks[name].check_labels(labels)
         if sample_weight is None:
             return y, None
         given = self._weights_by_name(sample_weight)
@@ -184,6 +180,11 @@ class Objectives:
                 f"{type(y).__name__}"
             )
         self._check_keys("Labels", y)
+        if not y:
+            raise ValueError(
+                f"Labels should be there for one of the tasks {list(self.names)} at least. "
+                "Received: an empty dict"
+            )
 
     def _weights_by_name(self, sample_weight) -> Mapping:
         if isinstance(sample_weight, list | tuple):
@@ -216,8 +217,15 @@ class Objectives:
             task.check_labels(labels)
         read = task.read_labels(labels, self.losses[task.name])
         if weights is not None:
+            # A zero weight means that there is no label, whatever stands in its place.
             weights = _align(task.name, weights, read.present)
-        return TaskBatch(read.values, read.present, read.invalid, weights, labels)
+            there = weights > 0
+            present = tf.logical_and(read.present, there)
+            rank = len(read.values.shape) - len(present.shape)
+            mask = tf.reshape(present, tf.concat([tf.shape(present), [1] * rank], 0))
+            values = tf.where(mask, read.values, tf.zeros_like(read.values))
+            return TaskBatch(values, present, read.invalid & there, weights, labels)
+        return TaskBatch(read.values, read.present, read.invalid, None, labels)
 
     def loss_share(self, name: str, batch: TaskBatch, outputs, count) -> tf.Tensor:
         """`sum_n w_n l_n / count` over the labels present here; `count` is at least 1."""
@@ -267,8 +275,8 @@ class LossTracker(keras.metrics.Metric):
         self.count.assign_add(counts)
 
     def result(self):
-        """`(T,)`, 0 for a task without labels."""
-        return tf.math.divide_no_nan(_value(self.total), _value(self.count))
+        """`(T,)`, NaN for a task without labels."""
+        return _value(self.total) / _value(self.count)
 
 
 def _value(variable):

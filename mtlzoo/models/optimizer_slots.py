@@ -33,6 +33,24 @@ class OptimizerSlots:
                 )
             _listen(leaf)
 
+    def check(self) -> None:
+        """Check that every slot of the built optimizer is known.
+
+        Raises:
+            ValueError: for an optimizer that makes slots another way, as Adafactor does.
+        """
+        for leaf in self._leaves:
+            known = {
+                id(s) for slots in leaf.add_variable_from_reference.slots.values() for s in slots
+            }
+            for variable in leaf.variables:
+                if variable.shape != () and id(variable) not in known:
+                    raise ValueError(
+                        "`optimizer` should make its variables from those of the model, so that an "
+                        f"absent task's can rest. Received: {type(leaf).__name__}, whose variable "
+                        f"`{variable.path}` belongs to no variable of the model"
+                    )
+
     def of(self, variable: keras.Variable) -> list[keras.Variable]:
         """The slots of `variable`."""
         slots = []

@@ -49,6 +49,10 @@ class TrainingStep:
         self.failure = _state("failure", (count,), "int32", "zeros")
         self.offender = _state("offender", (count,), "float32", "zeros")
         self.mask = _state("task_mask", (count,), "bool", "ones")
+        # Which tasks were present when the weights were last computed, for `every=k`, and which
+        # have been since the last update, for gradient accumulation.
+        self.refreshed = _state("refreshed", (count,), "bool", "zeros")
+        self.seen = _state("seen", (count,), "bool", "zeros")
 
     # -- one step ---------------------------------------------------------------------------
 
@@ -68,19 +72,23 @@ class TrainingStep:
 
         recording = gradients.record(compute, present, self.objectives.loss_weights)
         scale = self._loss_scale()
-        update = gradients.balanced(recording, self._variables(), self.balancer, scale)
+        due = self._due(present)
+        update = gradients.balanced(recording, self._variables(), self.balancer, scale, due)
         ok = self._check(recording, update, illegal, scale, batches)
         self._apply(update, ok, present, scale)
         complete = tf.logical_and(ok, tf.reduce_all(present))
         flags = tf.unstack(present)
         moved = [(v, ok if i is None else ok & flags[i]) for v, i in statistics]
         _unless(complete, lambda: _put_back(moved, before))
-        self.balancer.step.assign_add(1)
+        if due is not None:
+            self.refreshed.assign(tf.where(due & ok, present, _read(self.refreshed)))
+        step = self.balancer.step
+        step.assign(_read(step) + tf.cast(ok, _read(step).dtype))
         weights = self.balancer.task_weights
         weights.assign(tf.where(ok, tf.cast(update.weights, weights.dtype), _read(weights)))
         self._log(recording.unweighted, recording.losses, recording.extra, rows)
         self.objectives.update_metrics(
-            batches, outputs, recording.unweighted, counts / gradients.replica_count()
+            batches, outputs, recording.unweighted, self._parts(counts, present)
         )
 
     def test(self, x, y, sample_weight) -> None:
@@ -98,13 +106,18 @@ class TrainingStep:
         if self.objectives.loss_weights is not None:
             weighted = losses * tf.constant(self.objectives.loss_weights, losses.dtype)
         self._log(losses, weighted, self._extra(), rows)
-        self.objectives.update_metrics(batches, outputs, losses, counts / gradients.replica_count())
+        self.objectives.update_metrics(batches, outputs, losses, self._parts(counts, present))
+
+    @staticmethod
+    def _parts(counts, present):
+        """This replica's part of the labels of the tasks that take part."""
+        return tf.where(present, counts / gradients.replica_count(), tf.zeros_like(counts))
 
     # -- its parts --------------------------------------------------------------------------
 
     def _count(self, batches: dict[str, TaskBatch]):
         """The labels that take part, and the illegal ones, in the global batch, `(T,)` each."""
-        masks = [b.counted() for b in batches.values()] + [b.invalid for b in batches.values()]
+        masks = [b.present for b in batches.values()] + [b.invalid for b in batches.values()]
         if all(len(mask.shape) == 1 for mask in masks):
             totals = tf.reduce_sum(tf.cast(tf.stack(masks), keras.backend.floatx()), axis=1)
         else:
@@ -113,6 +126,14 @@ class TrainingStep:
             )
         (totals,) = gradients.replica_sum([totals])
         return tf.unstack(tf.reshape(totals, [2, -1]))
+
+    def _due(self, present):
+        """Whether the weights must be computed anew: each k-th step, and when a task comes back."""
+        every = getattr(self.balancer, "every", 1)
+        if every == 1:
+            return None
+        new = tf.reduce_any(present & ~_read(self.refreshed))
+        return tf.equal(_read(self.balancer.step) % every, 0) | new
 
     def _shares(self, batches, outputs, counts, present):
         shares = []
@@ -181,6 +202,11 @@ class TrainingStep:
     def _apply(self, update: gradients.Update, ok, present, scale) -> None:
         optimizer, variables = self.model.optimizer, self._variables()
         replicas = gradients.replica_count()
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        accumulates = bool(getattr(inner, "gradient_accumulation_steps", None))
+        if accumulates:  # what was accumulated is for the tasks seen since the last update
+            present = present | _read(self.seen)
+            updates = tf.convert_to_tensor(inner.iterations)
         guarded = self._guarded(variables, ok, present, replicas)
         complete = tf.logical_and(ok, tf.reduce_all(present))
         before = [_read(v) for v, _ in guarded]
@@ -196,6 +222,9 @@ class TrainingStep:
             grads = [g if g is None else tf.where(ok, g, tf.zeros_like(g)) for g in grads]
             _apply(optimizer, grads, targets)
         _unless(complete, lambda: _put_back(guarded, before))
+        if accumulates:
+            updated = tf.convert_to_tensor(inner.iterations) != updates
+            self.seen.assign(present & ~updated)
 
     def _guarded(self, variables: gradients.Variables, ok, present, replicas: int):
         """What must be put back after the update, and whether the update is to be kept."""
@@ -254,10 +283,9 @@ class TrainingStep:
         if not failure.any():
             return
         values = keras.ops.convert_to_numpy(self.offender)
-        index = int(failure.argmax())
-        for i, code in enumerate(failure):
-            if code == ILLEGAL_LABEL:
-                index = i
+        # A label explains a loss, and a loss a gradient.
+        causes = [ILLEGAL_LABEL, NON_FINITE_LOSS, NON_FINITE_GRADIENT]
+        index = min(failure.nonzero()[0], key=lambda i: causes.index(failure[i]))
         name, value, code = self.objectives.names[index], values[index], failure[index]
         self.failure.assign(keras.ops.zeros_like(self.failure))
         if code == ILLEGAL_LABEL:
@@ -270,8 +298,8 @@ class TrainingStep:
         what = "loss" if code == NON_FINITE_LOSS else "gradient"
         raise FloatingPointError(
             f"The {what} of task `{name}` is not finite (loss {value:g}). Training has stopped and "
-            "the step was not applied; look at the task's inputs and labels, at the learning rate, "
-            "or clip the gradients."
+            "its gradients were not applied; look at the task's inputs and labels, at the learning "
+            "rate, or clip the gradients."
         )
 
 
