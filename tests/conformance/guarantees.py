@@ -1,84 +1,30 @@
 """What every model promises with every balancer: one function for each promise.
 
-Each takes a `Case` and a temporary folder. `check_*` functions use the public interface only.
+Each takes a `Case` and a temporary folder.
 """
-
-import json
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from conformance.registry import (
-    BALANCERS,
-    MISSING,
-    RESCALES_ONE_TASK,
-    TASKS,
-    Case,
-    make_tasks,
-    rows,
+from conformance.registry import MISSING, RESCALES_ONE_TASK, TASKS, Case, make_tasks, rows
+from conformance.saving import (
+    check_config,
+    check_export,
+    check_resumed,
+    check_resumed_with_momentum,
 )
-from mtlzoo import export
-
-BATCH = 4
-
-
-def train(model, data, epochs=1, **arguments):
-    """Three steps for each epoch."""
-    x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
-    arguments |= {"epochs": epochs, "batch_size": BATCH, "shuffle": False, "verbose": 0}
-    return model.fit(x, y, sample_weight=weights, **arguments)
-
-
-def small(case, optimizer=None, **arguments):
-    """The compiled model without metrics, run eagerly: `check_modes` shows that graphs compute the
-    same, and tracing them takes longer than these few steps."""
-    names = arguments.pop("names", TASKS)
-    arguments = {"run_eagerly": True, "metrics": {name: [] for name in names}, **arguments}
-    return case.compiled(optimizer, **arguments)
-
-
-def answers(model, x):
-    outputs = model(x, training=False)
-    return [keras.ops.convert_to_numpy(outputs[name]) for name in TASKS]
-
-
-def copies(variables):
-    return [keras.ops.convert_to_numpy(v).copy() for v in variables]
-
-
-def everything(model):
-    """All state that training goes on from: weights, optimizer, balancer."""
-    return [*model.variables, *model.optimizer.variables, *model.balancer.variables]
-
-
-def assert_equal(found, expected):
-    assert len(found) == len(expected) > 0
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
-
-
-def assert_close(found, expected, tolerance):
-    assert len(found) == len(expected) > 0
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(
-            np.asarray(one), np.asarray(other), rtol=tolerance, atol=tolerance
-        )
-
-
-def assert_moved(variables, before):
-    for variable, old in zip(variables, before, strict=True):
-        assert np.abs(keras.ops.convert_to_numpy(variable) - old).max() > 0, variable.path
-
-
-def owned(model, name):
-    """The variables of a task, trained or not, and the optimizer's variables for them, which are
-    named after them."""
-    own = model.task_variables(name)
-    paths = {v.path.replace("/", "_") for v in own}
-    slots = [v for v in model.optimizer.variables if any(p in v.path for p in paths)]
-    return own, slots
-
+from conformance.training import (
+    answers,
+    assert_close,
+    assert_equal,
+    assert_moved,
+    copies,
+    everything,
+    owned,
+    small,
+    train,
+)
 
 # -- training ---------------------------------------------------------------------------------
 
@@ -148,6 +94,9 @@ def check_modes(case: Case, tmp_path):
 
 
 def check_mixed_precision(case: Case, tmp_path):
+    single = small(case)
+    data = rows(single)
+    reference = train(single, data).history
     for policy in ("mixed_bfloat16", "mixed_float16"):
         keras.config.set_dtype_policy(policy)
         model = small(case)
@@ -155,16 +104,13 @@ def check_mixed_precision(case: Case, tmp_path):
         assert any(layer.compute_dtype == policy[6:] for layer in model.layers)
         assert hasattr(model.optimizer, "inner_optimizer") == (policy == "mixed_float16")
         if policy == "mixed_float16":
-            model.optimizer.initial_scale = 64.0  # without overflow, so that losses compare
-            model.optimizer.dynamic_scale.assign(64.0)
+            model.optimizer.dynamic_scale.assign(64.0)  # no overflow, so that losses compare
         before = copies(model.trainable_variables)
-        logs = train(model, rows(model)).history
+        logs = train(model, data).history
         assert all(v.dtype == "float32" for v in model.trainable_variables)
         assert all(np.isfinite(v).all() for v in copies(everything(model)))
         assert_moved(model.trainable_variables, before)
         # The training of single precision, roughly: a loss scale left in would show.
-        single = small(case)
-        reference = train(single, rows(single)).history
         np.testing.assert_allclose(logs["loss"], reference["loss"], rtol=0.05)
 
 
@@ -275,67 +221,6 @@ def check_permuted_tasks(case: Case, tmp_path):
 def _orders():
     orders = (TASKS, TASKS[::-1], (TASKS[1], TASKS[0], TASKS[2]))
     return [sorted(make_tasks(), key=lambda task: order.index(task.name)) for order in orders]
-
-
-# -- saving -----------------------------------------------------------------------------------
-
-
-def check_resumed(case: Case, tmp_path, optimizer=None):
-    """A saved and reloaded model goes on as if nothing had happened, bit for bit."""
-    model = small(case, optimizer or keras.optimizers.Adam(0.01))
-    data = rows(model)
-    train(model, data, epochs=2)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert type(loaded) is type(model) and loaded.task_names == TASKS
-    assert_equal(everything(loaded), copies(everything(model)))
-    assert_equal(answers(loaded, data[0]), answers(model, data[0]))
-    more = [train(each, data, epochs=2).history for each in (model, loaded)]
-    assert more[0] == more[1]
-    assert_equal(everything(loaded), copies(everything(model)))
-    assert loaded.task_weights == model.task_weights
-
-
-def check_resumed_with_momentum(case: Case, tmp_path):
-    check_resumed(case, tmp_path, keras.optimizers.SGD(0.1, momentum=0.9))
-
-
-def check_config(case: Case, tmp_path):
-    model = case.compiled(loss_weights={"kind": 0.5}, guard="all")
-    config = json.dumps(model.get_config())
-    again = type(model).from_config(json.loads(config))
-    assert json.dumps(again.get_config()) == config
-    of_balancer = {id(v) for v in model.balancer.variables}
-    own = [v for v in model.variables if id(v) not in of_balancer]
-    assert [(v.name, v.shape) for v in again.variables] == [(v.name, v.shape) for v in own]
-    compile_config = json.dumps(model.get_compile_config())
-    again.compile_from_config(json.loads(compile_config))
-    assert json.dumps(again.get_compile_config()) == compile_config
-    assert repr(again.balancer) == repr(model.balancer) == repr(BALANCERS[case.balancer]())
-    assert again.balancer is not model.balancer
-    again.set_weights(model.get_weights())
-    data = rows(model)
-    assert_equal(answers(again, data[0]), answers(model, data[0]))
-
-
-def check_export(case: Case, tmp_path):
-    model = small(case)
-    x, y = rows(model)
-    train(model, (x, y))
-    export.save(model, tmp_path / "served")
-    served = tf.saved_model.load(tmp_path / "served")
-    raw = model.predict(x, verbose=0)
-    together = served.signatures["serve"](**{k: tf.constant(v) for k, v in x.items()})
-    answers = {}
-    for name, task in model.tasks.items():
-        expected = task.serve(raw[name])
-        answers |= expected
-        alone = served.signatures[name](**{k: tf.constant(v[:5]) for k, v in x.items()})
-        assert set(alone) == set(expected)
-        for key, value in expected.items():
-            np.testing.assert_allclose(alone[key], value[:5], atol=1e-6)
-            np.testing.assert_allclose(together[key], value, atol=1e-6)
-    assert set(together) == set(answers)
 
 
 # What depends on the balancer, and what is a matter of the model alone.

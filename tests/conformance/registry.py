@@ -35,7 +35,7 @@ def make_tasks() -> list:
 
 def hard_sharing(tasks):
     inputs = {"features": keras.Input((6,), name="features")}
-    return HardSharing(inputs, tasks, shared_units=(8,), tower_units=(4,), activation="tanh")
+    return HardSharing(inputs, tasks, shared_units=(8,), activation="tanh")
 
 
 def mmoe(tasks):

@@ -8,6 +8,7 @@ import pytest
 
 from conformance import guarantees
 from conformance.registry import ARCHITECTURES, TASKS, Case, rows
+from conformance.training import answers
 
 # A server's process: nothing but `import mtlzoo` makes the saved files readable.
 LOADS = """
@@ -38,7 +39,7 @@ def test_another_process_loads_every_model(tmp_path):
     for architecture in ARCHITECTURES:
         model = Case(architecture).compiled()
         x, _ = rows(model)
-        outputs = dict(zip(TASKS, guarantees.answers(model, x), strict=True))
+        outputs = dict(zip(TASKS, answers(model, x), strict=True))
         paths.append(str(tmp_path / architecture))
         model.save(f"{paths[-1]}.keras")
         np.savez(paths[-1], **x, **{f"of_{name}": value for name, value in outputs.items()})

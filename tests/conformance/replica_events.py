@@ -1,0 +1,105 @@
+"""What may happen on two replicas, and what must not follow from it."""
+
+import tempfile
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from conformance.registry import TASKS
+from conformance.replica_settings import BATCH, HARD, Setting, copies, distance, make_data, state
+
+
+def absent_task_is_untouched(strategy) -> dict:
+    """Neither its variables move nor its momenta, while the shared ones do."""
+    setting = Setting(balancer=lambda: "pcgrad", optimizer=lambda: keras.optimizers.Adam(0.01))
+    model = setting.compiled(strategy)
+    model.fit(setting.dataset(model), verbose=0)
+    names = [v.path.replace("/", "_") for v in model.task_variables("kind")]
+    slots = [v for v in model.optimizer.variables if any(n in v.path for n in names)]
+    own = [*model.task_variables("kind"), *slots]
+    assert len(slots) == 2 * len(names)
+    before, shared = copies(own), copies(model.shared_variables)
+    model.fit(setting.dataset(model, without=["kind"]), verbose=0)
+    assert distance(copies(model.shared_variables), shared) > 0
+    return {"own": distance(copies(own), before)}
+
+
+def failing(strategy, guard, spoil, error) -> dict:
+    setting = Setting(
+        balancer=lambda: "pcgrad",
+        optimizer=lambda: keras.optimizers.Adam(0.01),
+        compile={"guard": guard},
+    )
+    model = setting.compiled(strategy)
+    model.fit(setting.dataset(model), verbose=0)
+    kept = [v for v in state(model) if v.name not in ("iteration", "step")]
+    before = copies(kept)
+    heads = [v for name in TASKS for v in model.task_variables(name)]
+    of_heads = copies(heads)
+    try:
+        model.fit(setting.dataset(model, rows=BATCH).map(spoil), verbose=0)
+        message = "no error"
+    except error as raised:
+        message = str(raised)
+    return {
+        "message": message,
+        "finite": all(np.isfinite(v).all() for v in copies(state(model))),
+        "heads": distance(copies(heads), of_heads),
+        "all": distance(copies(kept), before),
+    }
+
+
+def _infinite(x, y, w):
+    """The last row, which is on the second replica, has an infinite weight for `kind`."""
+    last = tf.one_hot(BATCH - 1, BATCH, dtype="float64")
+    return x, y, {**w, "kind": tf.where(last > 0, tf.constant(np.inf, "float64"), w["kind"])}
+
+
+def _illegal(x, y, w):
+    last = tf.one_hot(BATCH - 1, BATCH, on_value=9, off_value=0, dtype=y["kind"].dtype)
+    return x, {**y, "kind": tf.maximum(last, y["kind"])}, w
+
+
+def saved_on_two_loaded_on_one(strategy) -> dict:
+    """A model trained on two replicas goes on on one."""
+    setting = Setting(balancer=lambda: "uncertainty", data=HARD)
+    model = setting.compiled(strategy)
+    data = setting.dataset(model)
+    model.fit(data, verbose=0)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(f"{folder}/model.keras")
+        loaded = keras.saving.load_model(f"{folder}/model.keras")
+    same = distance(copies(state(loaded)), copies(state(model)))
+    for each in (model, loaded):
+        each.fit(data, verbose=0)
+    return {"loaded": same, "trained on": distance(copies(state(loaded)), copies(state(model)))}
+
+
+def half_precision(strategy) -> dict:
+    """An overflow on one replica is one on all: the loss scale falls, nothing is poisoned."""
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("mixed_float16")
+    model = Setting(balancer=lambda: "pcgrad").compiled(strategy)
+    before = copies(model.trainable_variables)
+    scale = float(model.optimizer.dynamic_scale.numpy())
+    x, y, _ = make_data(BATCH)
+    y["stay"][-1] = 1e4
+    data = tf.data.Dataset.from_tensor_slices(({"features": x["features"]}, y)).batch(BATCH)
+    model.fit(data, verbose=0)
+    after = copies(model.trainable_variables)
+    return {
+        "moved": distance(after, before),
+        "scale": float(model.optimizer.dynamic_scale.numpy()) / scale,
+    }
+
+
+OTHERS: dict[str, Callable] = {
+    "absent task is untouched": absent_task_is_untouched,
+    "infinite loss": lambda s: failing(s, None, _infinite, FloatingPointError),
+    "infinite loss, guarded": lambda s: failing(s, "all", _infinite, FloatingPointError),
+    "illegal label, guarded": lambda s: failing(s, "all", _illegal, ValueError),
+    "saved on two, loaded on one": saved_on_two_loaded_on_one,
+    "half precision": half_precision,  # the last: it changes the float type
+}

@@ -1,0 +1,69 @@
+"""What saving promises: a model read back is the model that was written."""
+
+import json
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from conformance.registry import BALANCERS, TASKS, Case, rows
+from conformance.training import answers, assert_equal, copies, everything, small, train
+from mtlzoo import export
+
+
+def check_resumed(case: Case, tmp_path, optimizer=None):
+    """A saved and reloaded model goes on as if nothing had happened, bit for bit."""
+    model = small(case, optimizer or keras.optimizers.Adam(0.01))
+    data = rows(model)
+    train(model, data)  # 3 steps, an odd number, for the balancers that act each second one
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert type(loaded) is type(model) and loaded.task_names == TASKS
+    assert_equal(everything(loaded), copies(everything(model)))
+    assert_equal(answers(loaded, data[0]), answers(model, data[0]))
+    more = [train(each, data, epochs=2).history for each in (model, loaded)]
+    assert more[0] == more[1]
+    assert_equal(everything(loaded), copies(everything(model)))
+    assert loaded.task_weights == model.task_weights
+
+
+def check_resumed_with_momentum(case: Case, tmp_path):
+    check_resumed(case, tmp_path, keras.optimizers.SGD(0.1, momentum=0.9))
+
+
+def check_config(case: Case, tmp_path):
+    model = case.compiled(loss_weights={"kind": 0.5}, guard="all")
+    config = json.dumps(model.get_config())
+    again = type(model).from_config(json.loads(config))
+    assert json.dumps(again.get_config()) == config
+    of_balancer = {id(v) for v in model.balancer.variables}
+    own = [v for v in model.variables if id(v) not in of_balancer]
+    assert [(v.name, v.shape) for v in again.variables] == [(v.name, v.shape) for v in own]
+    compile_config = json.dumps(model.get_compile_config())
+    again.compile_from_config(json.loads(compile_config))
+    assert json.dumps(again.get_compile_config()) == compile_config
+    assert repr(again.balancer) == repr(model.balancer) == repr(BALANCERS[case.balancer]())
+    assert again.balancer is not model.balancer
+    again.set_weights(model.get_weights())
+    data = rows(model)
+    assert_equal(answers(again, data[0]), answers(model, data[0]))
+
+
+def check_export(case: Case, tmp_path):
+    model = small(case)
+    x, y = rows(model)
+    train(model, (x, y))
+    export.save(model, tmp_path / "served")
+    served = tf.saved_model.load(tmp_path / "served")
+    raw = model.predict(x, verbose=0)
+    together = served.signatures["serve"](**{k: tf.constant(v) for k, v in x.items()})
+    answers = {}
+    for name, task in model.tasks.items():
+        expected = task.serve(raw[name])
+        answers |= expected
+        alone = served.signatures[name](**{k: tf.constant(v[:5]) for k, v in x.items()})
+        assert set(alone) == set(expected)
+        for key, value in expected.items():
+            np.testing.assert_allclose(alone[key], value[:5], atol=1e-6)
+            np.testing.assert_allclose(together[key], value, atol=1e-6)
+    assert set(together) == set(answers)

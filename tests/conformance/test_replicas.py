@@ -1,0 +1,92 @@
+"""One replica equals two, on logical CPU devices in a process of their own (`replicas.py`)."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conformance.replica_events import OTHERS
+from conformance.replica_settings import EQUAL
+from conformance.replicas import QUICK
+
+TESTS = Path(__file__).parents[1]
+SLOW = [name for name in [*EQUAL, *OTHERS] if name not in QUICK]
+CASES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+
+
+def _run(names: list[str]) -> dict[str, dict]:
+    paths = [str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(
+        [sys.executable, "-m", "conformance.replicas", *names],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        timeout=1800,
+    )
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert [each["case"] for each in found] == names, done.stderr[-3000:]
+    return {each.pop("case"): each for each in found}
+
+
+@pytest.fixture(scope="module")
+def found(request):
+    """What the program found, run once for all the cases that this session has."""
+    chosen = {
+        item.callspec.params["case"]
+        for item in request.session.items
+        if "case" in item.fixturenames
+    }
+    return _run([name for name in [*EQUAL, *OTHERS] if name in chosen])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_replicas(case, found):
+    result = found[case]
+    assert "error" not in result, result["error"]
+    CHECKS.get(case, _equal)(result)
+
+
+def _equal(result):
+    assert result
+    for what, difference in result.items():
+        assert difference < 1e-10, what
+
+
+def _stopped(result, message):
+    assert message in result["message"]
+    assert result["finite"] and result["heads"] == 0
+
+
+def _infinite(result):
+    _stopped(result, "The loss of task `kind` is not finite (loss inf)")
+
+
+def _infinite_guarded(result):
+    _infinite(result)
+    assert result["all"] == 0
+
+
+def _illegal_guarded(result):
+    _stopped(result, "Labels of task `kind` should be legal labels of")
+    assert "Received: a label of value 9." in result["message"]
+    assert result["all"] == 0
+
+
+def _untouched(result):
+    assert result == {"own": 0}
+
+
+def _half_precision(result):
+    assert result == {"moved": 0, "scale": 0.5}
+
+
+CHECKS = {
+    "absent task is untouched": _untouched,
+    "infinite loss": _infinite,
+    "infinite loss, guarded": _infinite_guarded,
+    "illegal label, guarded": _illegal_guarded,
+    "half precision": _half_precision,
+}
