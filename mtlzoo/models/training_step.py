@@ -261,14 +261,13 @@ class TrainingStep:
 
     def _report(self, code, losses, batches) -> None:
         """Keep the first failure of each task until the host reads it."""
-        values = [
-            tf.where(c == ILLEGAL_LABEL, _illegal_value(b), tf.cast(loss, "float32"))
-            for c, b, loss in zip(
-                tf.unstack(code), batches.values(), tf.unstack(losses), strict=True
-            )
-        ]
+        # The label may be on some replicas only; where several have one, their mean is shown.
+        found = tf.stack([_illegal_value(b) for b in batches.values()])
+        has = tf.stack([tf.cast(tf.reduce_any(b.invalid), found.dtype) for b in batches.values()])
+        total, having = gradients.replica_sum([tf.where(has > 0, found, 0.0), has])
+        values = tf.where(code == ILLEGAL_LABEL, total / having, tf.cast(losses, "float32"))
         fresh = _read(self.failure) == NOTHING
-        self.offender.assign(tf.where(fresh, tf.stack(values), _read(self.offender)))
+        self.offender.assign(tf.where(fresh, values, _read(self.offender)))
         self.failure.assign(tf.where(fresh, code, _read(self.failure)))
 
     def _log(self, losses, weighted, extra, rows) -> None:
