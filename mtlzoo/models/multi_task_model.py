@@ -207,6 +207,7 @@ class MultiTaskModel(keras.Model):
             ValueError: for unknown tasks or balancers, a balancer that this model cannot use, or
                 an optimizer that was built before.
         """
+        self._held.step = None  # what is refused below must not go on with the step of before
         with self.distribute_strategy.scope():
             super().compile(
                 optimizer,
@@ -240,7 +241,7 @@ class MultiTaskModel(keras.Model):
             if balancer.trainable_variables:
                 _exclude_from_weight_decay(self.optimizer, balancer.trainable_variables)
             self.optimizer.build(self.trainable_variables)
-            slots.check()
+            slots.check(self.trainable_variables)
             self._held.step = TrainingStep(
                 self, objectives, balancer, self._held.ownership, slots, split, guard
             )

@@ -33,16 +33,25 @@ class OptimizerSlots:
                 )
             _listen(leaf)
 
-    def check(self) -> None:
-        """Check that every slot of the built optimizer is known.
+    def check(self, variables: list[keras.Variable]) -> None:
+        """Check that the built optimizer is one for `variables`, and that every slot is known.
 
         Raises:
-            ValueError: for an optimizer that makes slots another way, as Adafactor does.
+            ValueError: for an optimizer that was built for another model or balancer, or one that
+                makes slots another way, as Adafactor does.
         """
         for leaf in self._leaves:
-            known = {
-                id(s) for slots in leaf.add_variable_from_reference.slots.values() for s in slots
-            }
+            listener = leaf.add_variable_from_reference
+            if listener.built_for is None:
+                listener.built_for = list(variables)
+            for variable in variables:
+                if not any(variable is other for other in listener.built_for):
+                    raise ValueError(
+                        "`optimizer` should be a new optimizer, since it was built for other "
+                        f"variables. Received: `{leaf.name}`, which does not know "
+                        f"`{variable.path}`"
+                    )
+            known = {id(s) for slots in listener.slots.values() for s in slots}
             for variable in leaf.variables:
                 if variable.shape != () and id(variable) not in known:
                     raise ValueError(
@@ -79,7 +88,8 @@ class _Listener:
 
     def __init__(self, make):
         self.make = make
-        self.slots = defaultdict(list)
+        self.slots: dict[int, list[keras.Variable]] = defaultdict(list)
+        self.built_for: list[keras.Variable] | None = None
 
     def __call__(self, reference_variable, *args, **kwargs):
         slot = self.make(reference_variable, *args, **kwargs)
