@@ -1,5 +1,6 @@
 """What a compiled model is trained towards: losses, loss weights and metrics, by task."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import tensorflow as tf
 from absl import logging
 
 from mtlzoo.tasks import Task
+from mtlzoo.tasks.labels import dtype_of
 
 
 class TaskBatch(NamedTuple):
@@ -155,6 +157,13 @@ class Objectives:
         if sample_weight is None:
             return y, None
         given = self._weights_by_name(sample_weight)
+        given = {
+            name: np.asarray(weights) if isinstance(weights, list | tuple) else weights
+            for name, weights in given.items()
+            if weights is not None
+        }
+        for name, weights in given.items():
+            _check_numbers(name, weights)
         ones = np.ones(len(next(iter(y.values()))), keras.backend.floatx())
         return y, {name: given.get(name, ones) for name in y}
 
@@ -283,14 +292,19 @@ def _value(variable):
     return tf.convert_to_tensor(variable.value)
 
 
+def _check_numbers(name: str, weights) -> None:
+    dtype = dtype_of(weights) if hasattr(weights, "dtype") else type(weights).__name__
+    if not re.fullmatch(r"u?int\d+|b?float\d+|bool", dtype):
+        raise ValueError(
+            f"Sample weights of task `{name}` should be an array or a tensor of numbers. "
+            f"Received: dtype={dtype}"
+        )
+
+
 def _align(name: str, weights, present):
     """Bring sample weights to the shape of the loss values: one for each row, or each its own."""
-    weights = tf.convert_to_tensor(weights)
-    if not (weights.dtype.is_floating or weights.dtype.is_integer or weights.dtype.is_bool):
-        raise ValueError(
-            f"Sample weights of task `{name}` should be numbers. Received: dtype={weights.dtype}"
-        )
-    weights = tf.cast(weights, keras.backend.floatx())
+    _check_numbers(name, weights)
+    weights = tf.cast(tf.convert_to_tensor(weights), keras.backend.floatx())
     rank = len(present.shape)
     if len(weights.shape) == rank + 1 and weights.shape[-1] == 1:
         weights = weights[..., 0]
