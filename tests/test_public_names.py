@@ -1,0 +1,106 @@
+"""The public names: all there, all explained, and their examples run."""
+
+import importlib
+import inspect
+import pkgutil
+import re
+
+import pytest
+
+import mtlzoo
+
+TASKS = ["BinaryClassification", "Classification", "MultiLabelClassification", "Regression", "Task"]
+BALANCERS = ["DWA", "Equal", "GradDrop", "MGDA", "PCGrad", "Uncertainty"]
+MODELS = ["HardSharing", "MMoE", "MultiTaskModel"]
+ROOMS = ["balancing", "data", "layers", "metrics", "models", "tasks"]
+PUBLIC = ["__version__", "export", *TASKS, *BALANCERS, *MODELS, *ROOMS]
+
+
+def modules():
+    """Every module of the package but the data builders, which need TFDS."""
+    found = [mtlzoo]
+    for info in pkgutil.walk_packages(mtlzoo.__path__, "mtlzoo."):
+        if not re.search(r"__main__|\.data\.", info.name):
+            found.append(importlib.import_module(info.name))
+    return found
+
+
+def public_things():
+    """Every public class, function and method that is defined here, by its full name."""
+    found = {}
+    for module in modules():
+        for name, thing in vars(module).items():
+            if name.startswith("_") or getattr(thing, "__module__", None) != module.__name__:
+                continue
+            if not (inspect.isclass(thing) or inspect.isfunction(thing)):
+                continue
+            found[f"{module.__name__}.{name}"] = thing
+            if inspect.isclass(thing):
+                for key, member in vars(thing).items():
+                    member = getattr(member, "fget", None) or getattr(member, "__func__", member)
+                    if inspect.isfunction(member) and not key.startswith("_"):
+                        found[f"{module.__name__}.{name}.{key}"] = member
+    return found
+
+
+THINGS = public_things()
+
+
+def examples():
+    found = {}
+    for name, thing in {**{m.__name__: m for m in modules()}, **THINGS}.items():
+        blocks = re.findall(r"^```python\n(.*?)^```", inspect.getdoc(thing) or "", re.S | re.M)
+        for i, block in enumerate(blocks):
+            found[f"{name}-{i}"] = block
+    return found
+
+
+EXAMPLES = examples()
+
+
+def test_the_public_names_are_those_listed_here():
+    assert sorted(mtlzoo.__all__) == sorted(PUBLIC)
+    assert dir(mtlzoo) == sorted(mtlzoo.__all__)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_name_resolves(name):
+    assert getattr(mtlzoo, name) is getattr(mtlzoo, name)
+    if name[0].isupper():
+        assert getattr(mtlzoo, name).__name__ == name
+        assert any(hasattr(getattr(mtlzoo, room), name) for room in ROOMS)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'mtlzoo' has no attribute 'Nonsense'"):
+        mtlzoo.Nonsense  # noqa: B018
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_names_of_a_room_resolve(room):
+    module = getattr(mtlzoo, room)
+    names = getattr(module, "__all__", [])
+    assert names or room == "data"
+    for name in names:
+        assert hasattr(module, name), name
+
+
+def test_every_module_and_every_public_thing_has_a_docstring():
+    silent = [m.__name__ for m in modules() if not m.__doc__]
+    silent += [name for name, thing in THINGS.items() if not inspect.getdoc(thing)]
+    # What balancers share to check their arguments says what it does by its name.
+    checks = {"mtlzoo.balancing.balancer.check_level", "mtlzoo.balancing.balancer.check_task_axis"}
+    assert set(silent) <= checks
+
+
+def test_every_class_that_users_make_has_an_example():
+    users = [name for name in PUBLIC if inspect.isclass(getattr(mtlzoo, name))]
+    exemplified = {name.rsplit(".", 1)[-1].split("-")[0] for name in EXAMPLES}
+    assert set(users) <= exemplified
+    assert {"Experts", "LossBalancer", "GradientBalancer", "JacobianBalancer"} <= exemplified
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_runs(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(EXAMPLES[name], name, "exec"), {"__name__": "example"})
