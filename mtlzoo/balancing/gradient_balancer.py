@@ -51,6 +51,11 @@ class GradientBalancer(Balancer):
         self.wrt = wrt
         self.every = every
 
+    def create_variables(self) -> None:
+        """Which tasks were present when weights that are kept were computed, as 0 or 1."""
+        if self.every > 1:
+            self.refreshed = self.add_variable("refreshed", (len(self.task_names),), "zeros")
+
     def weights(self, gramian: Any, losses: Any = None, present: Any = None) -> Any:
         """The tasks' weights.
 

@@ -170,7 +170,9 @@ def read_boundary(model: keras.Model, ownership: Ownership) -> tuple[list, list[
         return frozenset().union(*(tensor_tasks.get(id(t), frozenset()) for t in node.outputs))
 
     nodes = list(_nodes_from_outputs(model))
-    readers: dict[int, set[str]] = {id(t): {name} for name, t in model.output.items()}
+    readers: dict[int, set[str]] = {}
+    for name, tensor in model.output.items():  # tasks may have one and the same output
+        readers.setdefault(id(tensor), set()).add(name)
     for node in nodes:
         tasks = tasks_of_node(node)
         if len(tasks) == 1 and not node.is_input:

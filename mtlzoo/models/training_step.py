@@ -49,9 +49,7 @@ class TrainingStep:
         self.failure = _state("failure", (count,), "int32", "zeros")
         self.offender = _state("offender", (count,), "float32", "zeros")
         self.mask = _state("task_mask", (count,), "bool", "ones")
-        # Which tasks were present when the weights were last computed, for `every=k`, and which
-        # have been since the last update, for gradient accumulation.
-        self.refreshed = _state("refreshed", (count,), "bool", "zeros")
+        # Which tasks were present since the last update, for gradient accumulation.
         self.seen = _state("seen", (count,), "bool", "zeros")
 
     # -- one step ---------------------------------------------------------------------------
@@ -81,7 +79,9 @@ class TrainingStep:
         moved = [(v, ok if i is None else ok & flags[i]) for v, i in statistics]
         _unless(complete, lambda: _put_back(moved, before))
         if due is not None:
-            self.refreshed.assign(tf.where(due & ok, present, _read(self.refreshed)))
+            refreshed = self.balancer.refreshed
+            new = tf.cast(present, refreshed.dtype)
+            refreshed.assign(tf.where(due & ok, new, _read(refreshed)))
         step = self.balancer.step
         step.assign(_read(step) + tf.cast(ok, _read(step).dtype))
         weights = self.balancer.task_weights
@@ -132,7 +132,7 @@ class TrainingStep:
         every = getattr(self.balancer, "every", 1)
         if every == 1:
             return None
-        new = tf.reduce_any(present & ~_read(self.refreshed))
+        new = tf.reduce_any(present & (_read(self.balancer.refreshed) == 0))
         return tf.equal(_read(self.balancer.step) % every, 0) | new
 
     def _shares(self, batches, outputs, counts, present):
