@@ -32,6 +32,7 @@ class Balancer:
     loss_families: tuple[str, ...] = ()
     step: keras.Variable = None  # made by `build`, as is the next
     task_weights: keras.Variable = None
+    refreshed: keras.Variable = None  # of those that keep weights for several steps
     _variables: Mapping[str, keras.Variable] = {}
 
     def build(self, tasks: Sequence[Any]) -> None:
