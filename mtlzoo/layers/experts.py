@@ -1,6 +1,7 @@
 """A bank of expert networks, computed together."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -47,11 +48,11 @@ class Experts(keras.layers.Layer):
         self,
         num_experts: int,
         units: Sequence[int],
-        activation="relu",
-        kernel_initializer="glorot_uniform",
+        activation: Any = "relu",
+        kernel_initializer: Any = "glorot_uniform",
         dropout: float = 0.0,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if not _is_positive_integer(num_experts):
             raise ValueError(
@@ -66,7 +67,7 @@ class Experts(keras.layers.Layer):
         self.dropout = dropout
         self._dropouts = [keras.layers.Dropout(dropout) for _ in self.units] if dropout else []
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         """Make one kernel and one bias for each layer."""
         width = input_shape[-1]
         self.kernels, self.biases = [], []
@@ -102,7 +103,7 @@ class Experts(keras.layers.Layer):
 
         return initialize
 
-    def call(self, features, training=None):
+    def call(self, features: Any, training: bool | None = None) -> Any:
         """All experts' outputs."""
         hidden = ops.matmul(features, self.kernels[0])
         hidden = ops.reshape(hidden, (-1, self.num_experts, self.units[0]))
@@ -114,11 +115,11 @@ class Experts(keras.layers.Layer):
                 hidden = self._dropouts[i](hidden, training=training)
         return hidden
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """`(batch, num_experts, units[-1])`."""
         return (input_shape[0], self.num_experts, self.units[-1])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {
             **super().get_config(),

@@ -54,7 +54,7 @@ class AUC(keras.metrics.Metric):
         bins: int = 500,
         name: str = "auc",
         dtype: Any = None,
-    ):
+    ) -> None:
         super().__init__(name=name, dtype=dtype)
         self.num_labels = num_labels
         self.class_ids = class_ids
@@ -63,7 +63,7 @@ class AUC(keras.metrics.Metric):
         self.positives = self.add_variable((num_labels * bins,), "zeros", name="positives")
         self.negatives = self.add_variable((num_labels * bins,), "zeros", name="negatives")
 
-    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Counts one batch."""
         scores = ops.sigmoid(self._logits(ops.cast(y_pred, self.dtype)) / 4)
         bin_ids = ops.cast(ops.minimum(scores * self.bins, self.bins - 1), "int32")
@@ -98,7 +98,7 @@ class AUC(keras.metrics.Metric):
             return log_p - ops.log(ops.maximum(-ops.expm1(log_p), _TINY))
         return y_pred
 
-    def result(self):
+    def result(self) -> Any:
         """The area, averaged over the labels that have both positives and negatives."""
         positives = ops.reshape(self.positives, (self.num_labels, self.bins))
         negatives = ops.reshape(self.negatives, (self.num_labels, self.bins))

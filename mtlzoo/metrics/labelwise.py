@@ -58,7 +58,7 @@ class LabelwiseMetric(keras.metrics.Metric):
         average: str = "macro",
         name: str | None = None,
         dtype: Any = None,
-    ):
+    ) -> None:
         super().__init__(name=name, dtype=dtype)
         if average not in {"macro", "micro"}:
             raise ValueError(
@@ -72,7 +72,7 @@ class LabelwiseMetric(keras.metrics.Metric):
         self.predicted = self.add_variable((num_labels,), "zeros", name="predicted")
         self.true = self.add_variable((num_labels,), "zeros", name="true")
 
-    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Counts one batch."""
         y_pred = ops.convert_to_tensor(y_pred)
         if self.class_ids:
@@ -92,11 +92,11 @@ class LabelwiseMetric(keras.metrics.Metric):
         self.predicted.assign_add(ops.sum(weights * predicted, axis=0))
         self.true.assign_add(ops.sum(weights * true, axis=0))
 
-    def score(self, both, predicted, true):
+    def score(self, both: Any, predicted: Any, true: Any) -> Any:
         """The score of given counts, elementwise; the part that a subclass supplies."""
         raise NotImplementedError
 
-    def result(self):
+    def result(self) -> Any:
         """The averaged score."""
         counts = (self.both, self.predicted, self.true)
         both, predicted, true = (ops.convert_to_tensor(count) for count in counts)
@@ -133,7 +133,7 @@ class Precision(LabelwiseMetric):
     ```
     """
 
-    def score(self, both, predicted, true):
+    def score(self, both: Any, predicted: Any, true: Any) -> Any:
         """Precision of given counts."""
         return ops.divide_no_nan(both, predicted)
 
@@ -154,7 +154,7 @@ class Recall(LabelwiseMetric):
     ```
     """
 
-    def score(self, both, predicted, true):
+    def score(self, both: Any, predicted: Any, true: Any) -> Any:
         """Recall of given counts."""
         return ops.divide_no_nan(both, true)
 
@@ -175,6 +175,6 @@ class F1Score(LabelwiseMetric):
     ```
     """
 
-    def score(self, both, predicted, true):
+    def score(self, both: Any, predicted: Any, true: Any) -> Any:
         """F1 of given counts."""
         return ops.divide_no_nan(2 * both, predicted + true)

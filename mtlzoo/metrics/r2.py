@@ -43,7 +43,7 @@ class R2Score(keras.metrics.Metric):
     ```
     """
 
-    def __init__(self, dim: int = 1, name: str = "r2", dtype: Any = "float64"):
+    def __init__(self, dim: int = 1, name: str = "r2", dtype: Any = "float64") -> None:
         super().__init__(name=name, dtype=dtype)
         if self.dtype not in _ROUNDING:
             raise ValueError(f"`dtype` should be 'float64' or 'float32'. Received: dtype={dtype!r}")
@@ -56,7 +56,7 @@ class R2Score(keras.metrics.Metric):
     def _sums(self, name: str):
         return self.add_variable((self.dim,), "zeros", dtype=self.dtype, name=name)
 
-    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Counts one batch."""
         y_true, y_pred = ops.cast(y_true, self.dtype), ops.cast(y_pred, self.dtype)
         weights = ops.ones_like(y_true)
@@ -68,7 +68,7 @@ class R2Score(keras.metrics.Metric):
         self.squared_labels.assign_add(ops.sum(weights * ops.square(y_true), axis=0))
         self.squared_errors.assign_add(ops.sum(weights * ops.square(y_true - y_pred), axis=0))
 
-    def result(self):
+    def result(self) -> Any:
         """The mean of R² over the dimensions whose labels vary."""
         mean = ops.divide_no_nan(self.labels, self.count)
         variation = self.squared_labels - self.labels * mean

@@ -25,13 +25,13 @@ class Architecture(MultiTaskModel):
 
     def __init__(
         self,
-        inputs,
-        outputs,
+        inputs: Any,
+        outputs: Any,
         tasks: Sequence[Task],
         arguments: Mapping[str, Any],
         preprocessor: keras.Model | None = None,
         name: str | None = None,
-    ):
+    ) -> None:
         super().__init__(inputs, outputs, name=name, tasks=tasks, preprocessor=preprocessor)
         self._held.arguments = dict(arguments)
 
@@ -47,7 +47,9 @@ class Architecture(MultiTaskModel):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> "Architecture":
         """The model of a config, with new variables."""
         config = dict(config)
         inputs = _deserialize_inputs(config.pop("inputs"))
@@ -58,7 +60,7 @@ class Architecture(MultiTaskModel):
         return cls(inputs, **arguments)
 
 
-def features_of(inputs, backbone=None):
+def features_of(inputs: Any, backbone: Any = None) -> Any:
     """The features that the tasks' layers start from.
 
     Args:
@@ -94,7 +96,9 @@ def features_of(inputs, backbone=None):
     return flat[0] if len(flat) == 1 else keras.layers.Concatenate(name="features")(flat)
 
 
-def dense_stack(features, units: Sequence[int], prefix: str, activation, dropout: float, dtype):
+def dense_stack(
+    features: Any, units: Sequence[int], prefix: str, activation: Any, dropout: float, dtype: Any
+) -> Any:
     """Fully connected layers `<prefix>_0`, `<prefix>_1`, ... with dropout after each."""
     for i, width in enumerate(units):
         features = keras.layers.Dense(
@@ -107,7 +111,7 @@ def dense_stack(features, units: Sequence[int], prefix: str, activation, dropout
     return features
 
 
-def policy_config(dtype) -> Any:
+def policy_config(dtype: Any) -> Any:
     """The dtype policy that layers built now get, so that a reloaded model has the same."""
     policy = keras.config.dtype_policy() if dtype is None else dtype
     return policy if isinstance(policy, str) else policy.name

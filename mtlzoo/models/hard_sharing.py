@@ -1,6 +1,7 @@
 """Hard parameter sharing."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -53,18 +54,18 @@ class HardSharing(Architecture):
 
     def __init__(
         self,
-        inputs,
+        inputs: Any,
         tasks: Sequence[Task],
         *,
-        backbone=None,
+        backbone: Any = None,
         shared_units: Sequence[int] = (),
         tower_units: Sequence[int] = (),
-        activation="relu",
+        activation: Any = "relu",
         dropout: float = 0.0,
-        dtype=None,
+        dtype: Any = None,
         preprocessor: keras.Model | None = None,
         name: str | None = None,
-    ):
+    ) -> None:
         # --- Layers ---
         by_name = task_kinds.by_name(tasks)
         shared_units = check_units("shared_units", shared_units)

@@ -1,6 +1,7 @@
 """Multi-gate mixture of experts."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -60,19 +61,19 @@ class MMoE(Architecture):
 
     def __init__(
         self,
-        inputs,
+        inputs: Any,
         tasks: Sequence[Task],
         *,
-        backbone=None,
+        backbone: Any = None,
         num_experts: int = 8,
         expert_units: Sequence[int] = (16,),
         tower_units: Sequence[int] = (8,),
-        activation="relu",
+        activation: Any = "relu",
         dropout: float = 0.0,
-        dtype=None,
+        dtype: Any = None,
         preprocessor: keras.Model | None = None,
         name: str | None = None,
-    ):
+    ) -> None:
         # --- Layers ---
         by_name = task_kinds.by_name(tasks)
         tower_units = check_units("tower_units", tower_units)
@@ -121,7 +122,7 @@ class MMoE(Architecture):
         super().__init__(inputs, outputs, list(by_name.values()), arguments, preprocessor, name)
         self._held.gates = keras.Model(inputs, gate_outputs, name="gates")
 
-    def gate_weights(self, x, batch_size: int | None = None) -> dict[str, np.ndarray]:
+    def gate_weights(self, x: Any, batch_size: int | None = None) -> dict[str, np.ndarray]:
         """How much each task uses each expert.
 
         Args:

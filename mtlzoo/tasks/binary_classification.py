@@ -61,12 +61,12 @@ class BinaryClassification(Task):
         loss: Any = None,
         metrics: list | tuple | None = None,
         missing: float = -1,
-    ):
+    ) -> None:
         self.from_logits = from_logits
         super().__init__(name, loss=loss, metrics=metrics, missing=missing)
         check_not_legal(name, missing, 0 <= missing <= 1)
 
-    def head(self, features):
+    def head(self, features: Any) -> Any:
         """One dense layer with one output, named as the task."""
         return self._dense(features, None if self.from_logits else "sigmoid")
 
@@ -85,11 +85,11 @@ class BinaryClassification(Task):
             m.AUC(from_logits=logits, name="auc"),
         ]
 
-    def legal(self, labels):
+    def legal(self, labels: Any) -> Any:
         """Labels from 0 to 1."""
         return ops.logical_and(labels >= 0, labels <= 1)
 
-    def serve(self, outputs) -> dict[str, Any]:
+    def serve(self, outputs: Any) -> dict[str, Any]:
         """The probability of yes, `(B, 1)`, and the class 0 or 1, `(B,)`."""
         outputs = as_float(outputs)
         ids = ops.cast(outputs[:, 0] > (0.0 if self.from_logits else 0.5), "int64")

@@ -66,7 +66,7 @@ class Classification(Task):
         loss: Any = None,
         metrics: list | tuple | None = None,
         missing: float = -1,
-    ):
+    ) -> None:
         self.from_logits = from_logits
         super().__init__(name, loss=loss, metrics=metrics, missing=missing)
         self.num_classes = self._at_least("num_classes", num_classes, 2)
@@ -78,7 +78,7 @@ class Classification(Task):
             )
         self.output_shape = (self.num_classes,)
 
-    def head(self, features):
+    def head(self, features: Any) -> Any:
         """One dense layer with an output per class, named as the task."""
         return self._dense(features, None if self.from_logits else "softmax")
 
@@ -98,7 +98,7 @@ class Classification(Task):
             m.AUC(n, **kind, name="macro_auc"),
         ]
 
-    def check_labels(self, labels) -> None:
+    def check_labels(self, labels: Any) -> None:
         """Checks shape and dtype, see `Task.check_labels`; float ids only if `missing` is NaN."""
         super().check_labels(labels)
         dtype = dtype_of(labels)
@@ -108,35 +108,35 @@ class Classification(Task):
                 f"`missing=float('nan')`, float). Received: dtype={dtype}"
             )
 
-    def canonical(self, labels):
+    def canonical(self, labels: Any) -> Any:
         """Ids `(B,)`, in a type that holds -1 and every id."""
         labels = ops.reshape(labels, (-1,))
         return labels if "float" in dtype_of(labels) else ops.cast(labels, "int64")
 
-    def legal(self, labels):
+    def legal(self, labels: Any) -> Any:
         """Whole numbers from 0 to `num_classes - 1`."""
         legal = ops.logical_and(labels >= 0, labels < self.num_classes)
         if "float" in dtype_of(labels):
             legal = ops.logical_and(legal, labels == ops.floor(labels))
         return legal
 
-    def read_labels(self, labels, loss: Any = None) -> Labels:
+    def read_labels(self, labels: Any, loss: Any = None) -> Labels:
         """Tells ids, missing and invalid ones apart, see `Task.read_labels`; ids are int32."""
         read = super().read_labels(labels, loss)
         return read._replace(values=ops.cast(read.values, "int32"))
 
-    def missing_labels(self, batch_size):
+    def missing_labels(self, batch_size: Any) -> Any:
         """Labels of `batch_size` rows, all missing."""
         dtype = "float32" if self.missing != self.missing else "int32"
         return ops.full((batch_size,), self.missing, dtype=dtype)
 
-    def loss_values(self, loss, values, outputs):
+    def loss_values(self, loss: losses.Loss, values: Any, outputs: Any) -> Any:
         """The loss of every label, see `Task.loss_values`."""
         if losses.is_of_one_hot(loss):
             values = ops.one_hot(values, self.num_classes, dtype="float32")
         return super().loss_values(loss, values, outputs)
 
-    def serve(self, outputs) -> dict[str, Any]:
+    def serve(self, outputs: Any) -> dict[str, Any]:
         """The probabilities, `(B, num_classes)`, and the most probable class, `(B,)`."""
         outputs = as_float(outputs)
         ids = ops.cast(ops.argmax(outputs, axis=-1), "int64")

@@ -42,7 +42,7 @@ class Labelled:
         """The loss whose values labels are masked for."""
         raise NotImplementedError
 
-    def check_labels(self, labels) -> None:
+    def check_labels(self, labels: Any) -> None:
         """Checks shape and dtype of labels, without reading them.
 
         Args:
@@ -69,7 +69,7 @@ class Labelled:
                 f"Labels of task `{self.name}` should be numbers. Received: dtype={dtype}"
             )
 
-    def read_labels(self, labels, loss: Any = None) -> Labels:
+    def read_labels(self, labels: Any, loss: Any = None) -> Labels:
         """Tells labels, missing labels and invalid entries apart.
 
         Args:
@@ -102,13 +102,13 @@ class Labelled:
             present, invalid = ops.all(present, axis=axes), ops.any(invalid, axis=axes)
         return Labels(values, present, invalid)
 
-    def canonical(self, labels):
+    def canonical(self, labels: Any) -> Any:
         """Labels in the one shape and type that losses and metrics see."""
         if self._is_one_number():
             labels = ops.reshape(labels, (-1, 1) if self.output_shape == (1,) else (-1,))
         return labels if dtype_of(labels) == "float64" else ops.cast(labels, "float32")
 
-    def legal(self, labels):
+    def legal(self, labels: Any) -> Any:
         """Where canonical labels are labels of this task; the answer for missing ones is unused."""
         return ops.isfinite(labels)
 
@@ -116,7 +116,7 @@ class Labelled:
         """Whether `loss` is taken per cell of a label instead of per row."""
         raise NotImplementedError
 
-    def missing_labels(self, batch_size):
+    def missing_labels(self, batch_size: Any) -> Any:
         """Labels of `batch_size` rows, all missing."""
         return ops.full((batch_size, *self.label_shape), self.missing, dtype="float32")
 
@@ -132,7 +132,7 @@ def check_not_legal(name: str, missing: float, is_legal: bool) -> None:
         )
 
 
-def shape_of(labels) -> tuple[int | None, ...] | None:
+def shape_of(labels: Any) -> tuple[int | None, ...] | None:
     """The static shape; `None` for a TensorFlow tensor of unknown rank."""
     try:
         return tuple(labels.shape)
@@ -140,7 +140,7 @@ def shape_of(labels) -> tuple[int | None, ...] | None:
         return None
 
 
-def dtype_of(labels) -> str:
+def dtype_of(labels: Any) -> str:
     """The name of the data type of anything that has one."""
     return getattr(labels.dtype, "name", str(labels.dtype))
 

@@ -93,7 +93,7 @@ def _check_logits(name: str, metric: keras.metrics.Metric, from_logits: bool | N
         )
 
 
-def update(metric: keras.metrics.Metric, values, outputs, weights) -> None:
+def update(metric: keras.metrics.Metric, values: Any, outputs: Any, weights: Any) -> None:
     """Updates a metric with weights per row or per cell, whichever it was made for."""
     if len(weights.shape) > 1:
         if isinstance(metric, _OF_CELLS):

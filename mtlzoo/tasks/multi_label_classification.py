@@ -59,14 +59,14 @@ class MultiLabelClassification(Task):
         loss: Any = None,
         metrics: list | tuple | None = None,
         missing: float = -1,
-    ):
+    ) -> None:
         self.from_logits = from_logits
         super().__init__(name, loss=loss, metrics=metrics, missing=missing)
         self.num_labels = self._at_least("num_labels", num_labels, 1)
         check_not_legal(name, missing, 0 <= missing <= 1)
         self.label_shape = self.output_shape = (self.num_labels,)
 
-    def head(self, features):
+    def head(self, features: Any) -> Any:
         """One dense layer with an output per label, named as the task."""
         return self._dense(features, None if self.from_logits else "sigmoid")
 
@@ -86,11 +86,11 @@ class MultiLabelClassification(Task):
             m.AUC(n, from_logits=logits, name="macro_auc"),
         ]
 
-    def legal(self, labels):
+    def legal(self, labels: Any) -> Any:
         """Cells from 0 to 1."""
         return ops.logical_and(labels >= 0, labels <= 1)
 
-    def serve(self, outputs) -> dict[str, Any]:
+    def serve(self, outputs: Any) -> dict[str, Any]:
         """The probability of each label and its class 0 or 1, both `(B, num_labels)`."""
         outputs = as_float(outputs)
         ids = ops.cast(outputs > (0.0 if self.from_logits else 0.5), "int64")

@@ -50,13 +50,13 @@ class Regression(Task):
         loss: Any = None,
         metrics: list | tuple | None = None,
         missing: float = float("nan"),
-    ):
+    ) -> None:
         super().__init__(name, loss=loss, metrics=metrics, missing=missing)
         self.dim = self._at_least("dim", dim, 1)
         self.label_shape = () if self.dim == 1 else (self.dim,)
         self.output_shape = (self.dim,)
 
-    def head(self, features):
+    def head(self, features: Any) -> Any:
         """One dense layer with `dim` outputs, named as the task."""
         return self._dense(features)
 

@@ -71,7 +71,7 @@ class Task(Labelled):
         missing: float = float("nan"),
         output_shape: tuple[int | None, ...] | None = None,
         label_shape: tuple[int | None, ...] | None = None,
-    ):
+    ) -> None:
         check_name(name)
         self.name = name
         if isinstance(missing, bool) or not isinstance(missing, numbers.Real):
@@ -105,7 +105,7 @@ class Task(Labelled):
 
     # -- model ------------------------------------------------------------------------------
 
-    def head(self, features):
+    def head(self, features: Any) -> Any:
         """The task's output: one dense layer named as the task, of raw values in float32.
 
         Args:
@@ -167,7 +167,7 @@ class Task(Labelled):
         """Whether `loss` is taken per cell of a label instead of per row."""
         return len(self.label_shape) == 1 and losses.is_of_cells(loss)
 
-    def loss_values(self, loss: losses.Loss, values, outputs):
+    def loss_values(self, loss: losses.Loss, values: Any, outputs: Any) -> Any:
         """The loss of every label, unreduced.
 
         Args:
@@ -226,7 +226,9 @@ class Task(Labelled):
         own = self.default_metrics() if isinstance(identifier, str) else []
         return monitoring.resolve(self.name, identifier, self.from_logits, own)
 
-    def update_metric(self, metric: keras.metrics.Metric, values, outputs, weights) -> None:
+    def update_metric(
+        self, metric: keras.metrics.Metric, values: Any, outputs: Any, weights: Any
+    ) -> None:
         """Updates a metric with one batch.
 
         Args:
@@ -240,7 +242,7 @@ class Task(Labelled):
 
     # -- serving and saving -----------------------------------------------------------------
 
-    def serve(self, outputs) -> dict[str, Any]:
+    def serve(self, outputs: Any) -> dict[str, Any]:
         """What a server answers for raw outputs, by name.
 
         Args:
@@ -305,7 +307,7 @@ class Task(Labelled):
         return int(value)
 
 
-def as_float(tensor):
+def as_float(tensor: Any) -> Any:
     """A tensor in float32, or in float64 as it was."""
     tensor = ops.convert_to_tensor(tensor)
     return tensor if dtype_of(tensor) == "float64" else ops.cast(tensor, "float32")

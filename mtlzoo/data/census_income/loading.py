@@ -7,6 +7,7 @@ import importlib.resources
 import lzma
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -135,7 +136,7 @@ def prepare(
     raw_files: str | Path | None = None,
     data_dir: str | Path | None = None,
     download: bool = False,
-):
+) -> Any:
     """Make the full data ready for `load(source="full")`, once.
 
     Args:
