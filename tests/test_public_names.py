@@ -4,6 +4,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import textwrap
 
 import pytest
 
@@ -17,10 +18,10 @@ PUBLIC = ["__version__", "export", *TASKS, *BALANCERS, *MODELS, *ROOMS]
 
 
 def modules():
-    """Every module of the package but the data builders, which need TFDS."""
+    """Every module of the package but programs and the data builder, which needs TFDS."""
     found = [mtlzoo]
     for info in pkgutil.walk_packages(mtlzoo.__path__, "mtlzoo."):
-        if not re.search(r"__main__|\.data\.", info.name):
+        if not re.search(r"\.(__main__|make_sample|builder)$", info.name):
             found.append(importlib.import_module(info.name))
     return found
 
@@ -49,9 +50,10 @@ THINGS = public_things()
 def examples():
     found = {}
     for name, thing in {**{m.__name__: m for m in modules()}, **THINGS}.items():
-        blocks = re.findall(r"^```python\n(.*?)^```", inspect.getdoc(thing) or "", re.S | re.M)
+        text = inspect.getdoc(thing) or ""
+        blocks = re.findall(r"^ *```python\n(.*?)^ *```", text, re.S | re.M)
         for i, block in enumerate(blocks):
-            found[f"{name}-{i}"] = block
+            found[f"{name}-{i}"] = textwrap.dedent(block)
     return found
 
 

@@ -78,7 +78,7 @@ class Balancer:
             shape: Shape of the variable.
             initializer: A Keras initializer, or its name.
             trainable: Whether the model's optimizer trains it on the objective. Then the first axis
-                is the task axis.
+                is the task axis. Defaults to `False`.
             dtype: Defaults to `keras.config.floatx()`.
 
         Raises:

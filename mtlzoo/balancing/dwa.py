@@ -26,7 +26,8 @@ class DWA(LossBalancer):
     all 1 in the first two epochs.
 
     Args:
-        temperature: Positive number; the larger, the more even the weights. The paper uses 2.
+        temperature: Positive number; the larger, the more even the weights. Defaults to 2,
+            as in the paper.
 
     State: `history` (T, 2), each task's losses of the last epoch and the one before, 0 if unknown.
 

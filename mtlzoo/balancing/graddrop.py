@@ -30,9 +30,11 @@ class GradDrop(JacobianBalancer):
 
     Args:
         seed: Integer; with the step it decides the numbers U, the same in every mode and replica.
+            Defaults to 0.
         leak: ℓ between 0 (only one sign) and 1 (the plain sum), one number or a dict by task name.
-        wrt: `"parameters"` or `"features"`, see `JacobianBalancer`.
-        every: Only 1, see `JacobianBalancer`.
+            Defaults to 0.
+        wrt: `"parameters"` or `"features"`, see `JacobianBalancer`. Defaults to `"parameters"`.
+        every: Only 1, see `JacobianBalancer`. Defaults to 1.
 
     Shapes: a list of (T, *shape) in, a list of (*shape) out.
 

@@ -21,7 +21,8 @@ class GradientBalancer(Balancer):
     Args:
         wrt: `"parameters"` for the gradients by the shared variables, `"features"` for those by the
             tensors where the shared part ends: one backward pass through it instead of T.
-        every: The weights are computed each `every`-th step and kept in between.
+            Defaults to `"parameters"`.
+        every: The weights are computed each `every`-th step and kept in between. Defaults to 1.
 
     Example:
     ```python

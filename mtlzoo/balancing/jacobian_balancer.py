@@ -17,9 +17,9 @@ class JacobianBalancer(Balancer):
     gradient is not finite, are zero there and out of `present`.
 
     Args:
-        wrt: `"parameters"` or `"features"`, as for `GradientBalancer`.
+        wrt: `"parameters"` or `"features"`, as for `GradientBalancer`. Defaults to `"parameters"`.
         every: Only 1. There are no T weights that could be kept for the next step, and the combined
-            gradient of one batch is not the gradient of the next.
+            gradient of one batch is not the gradient of the next. Defaults to 1.
 
     Example:
     ```python

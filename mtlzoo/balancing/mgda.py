@@ -28,7 +28,8 @@ class MGDA(GradientBalancer):
 
     Args:
         wrt: `"parameters"` or `"features"` (the paper's MGDA-UB), see `GradientBalancer`.
-        every: Steps between two computations of the weights, see `GradientBalancer`.
+            Defaults to `"parameters"`.
+        every: Steps between two computations of the weights, see `GradientBalancer`. Defaults to 1.
 
     Shapes: Gramian (..., T, T), weights (..., T).
 

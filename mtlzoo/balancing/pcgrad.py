@@ -27,8 +27,9 @@ class PCGrad(GradientBalancer):
 
     Args:
         seed: Integer; with the step it decides the orders, the same in every mode and replica.
-        wrt: `"parameters"` or `"features"`, see `GradientBalancer`.
-        every: Steps between two computations of the weights, see `GradientBalancer`.
+            Defaults to 0.
+        wrt: `"parameters"` or `"features"`, see `GradientBalancer`. Defaults to `"parameters"`.
+        every: Steps between two computations of the weights, see `GradientBalancer`. Defaults to 1.
 
     Shapes: Gramian (..., T, T), weights (..., T). All matrices of a batch share the orders.
 

@@ -148,7 +148,7 @@ def to_arrays(rows: list[list[str]], names: tuple[str, ...] = COLUMNS) -> dict[s
 
     Args:
         rows: rows of text, one field per name.
-        names: the columns' names in order.
+        names: the columns' names in order. Defaults to `COLUMNS`.
 
     Returns:
         By column `float32` for the quantities and the weight, else `object` (Python strings,

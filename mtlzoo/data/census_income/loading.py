@@ -33,18 +33,20 @@ def load(
     """Load the census data.
 
     Args:
-        batch_size: rows in a batch; the last one of an epoch may be smaller.
-        seed: of the order of the training rows, which differs from epoch to epoch.
+        batch_size: rows in a batch; the last one of an epoch may be smaller. Defaults to 256.
+        seed: of the order of the training rows, which differs from epoch to epoch. Defaults to 0.
         preprocessed: True gives `x` as one `float32` tensor `(batch, features)`; False as the
-            dict of raw columns, each `(batch,)`, strings or `float32`.
+            dict of raw columns, each `(batch,)`, strings or `float32`. Defaults to `True`.
         weighted: True makes the survey's instance weight, divided by its mean over the training
-            part, the sample weight of every task; False gives ones.
+            part, the sample weight of every task; False gives ones. Defaults to `False`.
         source: `"sample"`, the embedded rows, or `"full"`, all of them (extra `datasets`).
+            Defaults to `"sample"`.
         raw_files: for `"full"` and only until it is prepared: a folder with the original files,
             or an archive of them.
         data_dir: for `"full"`: where TensorFlow Datasets keeps what it prepares; its own default
             if None.
         download: for `"full"`: whether the original files may be fetched if they are missing.
+            Defaults to `False`.
 
     Returns:
         The data set with the tasks `income`, `never_married` and `education`.
@@ -115,8 +117,8 @@ def raw_rows(n: int = 5, split: str = "test") -> dict[str, np.ndarray]:
     """Return the first rows of the embedded sample as a served model takes them.
 
     Args:
-        n: number of rows.
-        split: `"test"` or `"train"`, the official split.
+        n: number of rows. Defaults to 5.
+        split: `"test"` or `"train"`, the official split. Defaults to `"test"`.
 
     Returns:
         By input column an array `(n,)`: Python strings, or `float32`.
@@ -143,6 +145,7 @@ def prepare(
         raw_files: a folder with the original files, or an archive of them.
         data_dir: where TensorFlow Datasets keeps what it prepares; its own default if None.
         download: whether the original files may be fetched if `raw_files` is None.
+            Defaults to `False`.
 
     Returns:
         The TensorFlow Datasets builder, prepared.
