@@ -9,9 +9,26 @@ from public_things import THINGS, modules
 
 import mtlzoo
 
-TASKS = ["BinaryClassification", "Classification", "MultiLabelClassification", "Regression", "Task"]
-BALANCERS = ["DWA", "Equal", "GradDrop", "MGDA", "PCGrad", "Uncertainty"]
-MODELS = ["HardSharing", "MMoE", "MultiTaskModel"]
+TASKS = [
+    "BinaryClassification",
+    "Classification",
+    "MultiLabelClassification",
+    "Regression",
+    "Task",
+]
+BALANCERS = [
+    "DWA",
+    "Equal",
+    "GradDrop",
+    "MGDA",
+    "PCGrad",
+    "Uncertainty",
+]
+MODELS = [
+    "HardSharing",
+    "MMoE",
+    "MultiTaskModel",
+]
 ROOMS = ["balancing", "data", "layers", "metrics", "models", "tasks"]
 PUBLIC = ["__version__", "export", *TASKS, *BALANCERS, *MODELS, *ROOMS]
 

@@ -1,5 +1,7 @@
 """The balancer's variables, in the form that Keras saves and trains."""
 
+from typing import Any
+
 import keras
 from absl import logging
 
@@ -7,7 +9,7 @@ from absl import logging
 class BalancerState(keras.layers.Layer):
     """Holds the variables of a balancer, which is no layer itself, and saves them by name."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(name="balancer_state", dtype=keras.backend.floatx())
         self.built = True
         self._lock_state()
@@ -23,12 +25,12 @@ class BalancerState(keras.layers.Layer):
             setattr(self, f"variable_{variable.name}", variable)
         self._tracker.lock()
 
-    def save_own_variables(self, store) -> None:
+    def save_own_variables(self, store: Any) -> None:
         """Store each variable under its own name."""
         for name in self._held_names:
             store[name] = getattr(self, f"variable_{name}")
 
-    def load_own_variables(self, store) -> None:
+    def load_own_variables(self, store: Any) -> None:
         """Load each variable by its name.
 
         Raises:
