@@ -224,6 +224,8 @@ def _check_keywords(inputs) -> None:
 
 def _check_path(path: Any) -> None:
     # `tf.io.gfile` also reads remote paths, to which SavedModels may be written.
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise ValueError(f"`path` should be the path of a directory. Received: path={path!r}")
     place = os.fspath(path)
     if tf.io.gfile.exists(place) and not (
         tf.io.gfile.isdir(place) and not tf.io.gfile.listdir(place)

@@ -44,6 +44,8 @@ class Balancer:
         Raises:
             ValueError: If the names are not sorted and unique, or there are none.
         """
+        if not isinstance(tasks, list | tuple) or not all(hasattr(task, "name") for task in tasks):
+            raise ValueError(f"`tasks` should be a list of tasks. Received: `tasks={tasks!r}`")
         names = tuple(task.name for task in tasks)
         if not names or list(names) != sorted(set(names)):
             raise ValueError(
@@ -133,7 +135,7 @@ class Balancer:
         """`present` as booleans of `shape` (..., T); None stays None."""
         if present is None:
             return None
-        present = ops.cast(ops.convert_to_tensor(present), "bool")
+        present = ops.cast(to_numbers("present", present), "bool")
         check_task_axis("present", present.shape, shape[-1])
         return ops.broadcast_to(present, shape)
 
@@ -172,7 +174,7 @@ class LossBalancer(Balancer):
         Returns:
             A scalar, differentiable in `losses` and in `trainable_variables`.
         """
-        losses = ops.convert_to_tensor(losses)
+        losses = to_numbers("losses", losses)
         if len(losses.shape) != 1:
             raise ValueError(
                 f"`losses` should have one axis, the tasks. Received: `losses.shape={losses.shape}`"
@@ -189,6 +191,18 @@ class LossBalancer(Balancer):
 
     def _objective(self, losses: Any, present: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} should define `_objective`.")
+
+
+def to_numbers(name: str, given: Any) -> Any:
+    """`given` as a tensor of numbers or booleans."""
+    try:
+        tensor = ops.convert_to_tensor(given)
+        dtype = keras.backend.standardize_dtype(tensor.dtype)
+    except (TypeError, ValueError):
+        dtype = None
+    if dtype is None or dtype == "string" or dtype.startswith("complex"):
+        raise ValueError(f"`{name}` should be numbers. Received: `{name}={given!r}`")
+    return tensor
 
 
 def check_level(wrt: str) -> None:

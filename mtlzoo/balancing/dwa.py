@@ -52,7 +52,8 @@ class DWA(LossBalancer):
     """
 
     def __init__(self, temperature: float = 2.0) -> None:
-        if not (isinstance(temperature, int | float) and 0.0 < temperature < math.inf):
+        is_number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
+        if not (is_number and 0.0 < temperature < math.inf):
             raise ValueError(
                 "`temperature` should be a positive number. "
                 f"Received: `temperature={temperature!r}`"

@@ -70,7 +70,10 @@ class GradDrop(JacobianBalancer):
                 f"`seed` should be an integer of at least 0. Received: `seed={seed!r}`"
             )
         leaks = leak.values() if isinstance(leak, Mapping) else [leak]
-        if not all(isinstance(value, int | float) and 0.0 <= value <= 1.0 for value in leaks):
+        if not all(
+            isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value <= 1.0
+            for value in leaks
+        ):
             raise ValueError(f"`leak` should be between 0 and 1. Received: `leak={leak!r}`")
         self.seed = seed
         self.leak = dict(leak) if isinstance(leak, Mapping) else leak

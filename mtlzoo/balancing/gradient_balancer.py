@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mtlzoo.balancing.balancer import Balancer, check_level, check_task_axis
+from mtlzoo.balancing.balancer import Balancer, check_level, check_task_axis, to_numbers
 
 
 class GradientBalancer(Balancer):
@@ -76,11 +76,13 @@ class GradientBalancer(Balancer):
             ValueError: If a shape or the dtype does not fit.
         """
         is_numpy = not ops.is_tensor(gramian) and not isinstance(gramian, keras.Variable)
-        gramian = ops.convert_to_tensor(np.asarray(gramian) if is_numpy else gramian)
+        if is_numpy:
+            gramian = _to_array(gramian)
+        gramian = ops.convert_to_tensor(gramian)
         self._check_gramian(gramian)
         dtype, shape = gramian.dtype, tuple(gramian.shape[:-1])
         if losses is not None:
-            losses = ops.cast(ops.convert_to_tensor(losses), dtype)
+            losses = ops.cast(to_numbers("losses", losses), dtype)
             check_task_axis("losses", losses.shape, shape[-1])
         present = self._present(present, shape)
 
@@ -125,3 +127,13 @@ class GradientBalancer(Balancer):
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""
         return {"wrt": self.wrt, "every": self.every}
+
+
+def _to_array(gramian: Any) -> Any:
+    try:
+        array = np.asarray(gramian)
+    except ValueError:  # rows of different lengths
+        array = None
+    if array is None or array.dtype == object:
+        raise ValueError(f"`gramian` should be a square array. Received: `gramian={gramian!r}`")
+    return array

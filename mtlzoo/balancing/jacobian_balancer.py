@@ -7,7 +7,7 @@ from typing import Any
 
 from keras import ops
 
-from mtlzoo.balancing.balancer import Balancer, check_level
+from mtlzoo.balancing.balancer import Balancer, check_level, to_numbers
 
 
 class JacobianBalancer(Balancer):
@@ -43,7 +43,7 @@ class JacobianBalancer(Balancer):
 
     def __init__(self, *, wrt: str = "parameters", every: int = 1) -> None:
         check_level(wrt)
-        if every != 1:
+        if isinstance(every, bool) or not isinstance(every, int) or every != 1:
             raise ValueError(
                 f"`every` should be 1 for {type(self).__name__}, which combines gradients entry by "
                 f"entry: no weights to keep for the next step. Received: `every={every!r}`"
@@ -64,10 +64,15 @@ class JacobianBalancer(Balancer):
         Raises:
             ValueError: If the rows are not one per task.
         """
-        jacobian = [ops.convert_to_tensor(rows) for rows in jacobian]
+        if not isinstance(jacobian, list | tuple):
+            raise ValueError(
+                "`jacobian` should be a list with a tensor (T, *shape) for each variable. "
+                f"Received: `jacobian={jacobian!r}`"
+            )
+        jacobian = [to_numbers("jacobian", rows) for rows in jacobian]
         if not jacobian:
             return []
-        size = len(self.task_names) or jacobian[0].shape[0]
+        size = len(self.task_names) or (*jacobian[0].shape, 1)[0]
         for rows in jacobian:
             if len(rows.shape) < 1 or rows.shape[0] != size:
                 raise ValueError(

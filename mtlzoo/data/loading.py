@@ -58,7 +58,7 @@ def module(name: str) -> Any:
     Raises:
         ValueError: there is no data set of this name.
     """
-    if name not in _MODULES:
+    if not isinstance(name, str) or name not in _MODULES:
         raise ValueError(f"`name` should be one of {names()}. Received: name={name!r}")
     return importlib.import_module(_MODULES[name])
 

@@ -26,7 +26,7 @@ def batches(arrays: Any, batch_size: int, seed: int | None = None) -> tf.data.Da
         Batches of the same structure.
 
     Raises:
-        ValueError: `batch_size` is not a positive integer.
+        ValueError: `batch_size` is not a positive integer, or `seed` a negative one or none.
 
     Example:
         ```python
@@ -40,10 +40,7 @@ def batches(arrays: Any, batch_size: int, seed: int | None = None) -> tf.data.Da
     """
     import tensorflow as tf
 
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(
-            f"`batch_size` should be a positive integer. Received: batch_size={batch_size!r}"
-        )
+    check_batching(batch_size, seed)
     with tf.device("CPU:0"):  # the rows stay in host memory also where there is a GPU
         tensors = tf.nest.map_structure(tf.convert_to_tensor, arrays)
         count = len(tf.nest.flatten(tensors)[0])
@@ -57,6 +54,26 @@ def batches(arrays: Any, batch_size: int, seed: int | None = None) -> tf.data.Da
                 num_parallel_calls=tf.data.AUTOTUNE,
             )
             .prefetch(tf.data.AUTOTUNE)
+        )
+
+
+def check_batching(batch_size: int, seed: int | None) -> None:
+    """Check the options of `batches`, before anything is read.
+
+    Args:
+        batch_size: as for `batches`.
+        seed: as for `batches`.
+
+    Raises:
+        ValueError: one of them has an unusable value.
+    """
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(
+            f"`batch_size` should be a positive integer. Received: batch_size={batch_size!r}"
+        )
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
+        raise ValueError(
+            f"`seed` should be an integer of at least 0, or None. Received: seed={seed!r}"
         )
 
 

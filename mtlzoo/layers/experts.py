@@ -1,5 +1,6 @@
 """A bank of expert networks, computed together."""
 
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ class Experts(keras.layers.Layer):
         `(batch, features)` in, `(batch, num_experts, units[-1])` out.
 
     Raises:
-        ValueError: if there is no expert or no layer.
+        ValueError: if there is no expert or no layer, or an argument is out of its range.
 
     Example:
     ```python
@@ -64,12 +65,25 @@ class Experts(keras.layers.Layer):
             raise ValueError("`units` should have at least one layer. Received: units=()")
         self.activation = keras.activations.get(activation)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.dropout = dropout
+        if not isinstance(self.kernel_initializer, keras.initializers.Initializer):
+            raise ValueError(
+                "`kernel_initializer` should be a Keras initializer or its name, of which each "
+                "expert gets one of its own. "
+                f"Received: kernel_initializer={kernel_initializer!r}"
+            )
+        self.dropout = check_rate("dropout", dropout)
+        self.input_spec = keras.layers.InputSpec(ndim=2)
         self._dropouts = [keras.layers.Dropout(dropout) for _ in self.units] if dropout else []
 
     def build(self, input_shape: Any) -> None:
         """Make one kernel and one bias for each layer."""
         width = input_shape[-1]
+        if width is None:
+            raise ValueError(
+                "The features of `Experts` should have shape (None, F), with F known. "
+                f"Received: shape={tuple(input_shape)}"
+            )
+        self.input_spec = keras.layers.InputSpec(ndim=2, axes={-1: width})
         self.kernels, self.biases = [], []
         for i, units in enumerate(self.units):
             # Kernels differ, so each needs an initializer with a seed of its own.
@@ -137,6 +151,19 @@ def _offset(seed: int, k: int) -> int:
 
 def _is_positive_integer(value) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def check_rate(argument: str, rate: float) -> float:
+    """A rate of dropout, from 0 to below 1.
+
+    Raises:
+        ValueError: naming the argument, for anything else.
+    """
+    if isinstance(rate, numbers.Real) and not isinstance(rate, bool) and 0 <= rate < 1:
+        return float(rate)
+    raise ValueError(
+        f"`{argument}` should be a number from 0 to below 1. Received: {argument}={rate!r}"
+    )
 
 
 def check_units(argument: str, units: Sequence[int]) -> tuple[int, ...]:

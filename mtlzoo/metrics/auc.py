@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from mtlzoo.metrics.arguments import check_count, check_width
+
 # float32 has no number between 1 - 6e-8 and 1, but many small ones, down to 1e-38.
 _NEAR_ONE, _TINY = 6e-8, 1e-37
 
@@ -35,6 +37,9 @@ class AUC(keras.metrics.Metric):
         `y_true` `(B,)` or `(B, num_labels)`; `y_pred` `(B, num_labels)`; `sample_weight` `(B,)` or
         `(B, num_labels)`. The result is a scalar; 0 while no label has positives and negatives.
 
+    Raises:
+        ValueError: For a number that is not positive, or outputs of another shape.
+
     Example:
     ```python
     from mtlzoo.metrics import AUC
@@ -56,16 +61,18 @@ class AUC(keras.metrics.Metric):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
-        self.num_labels = num_labels
+        num_labels = self.num_labels = check_count("num_labels", num_labels)
         self.class_ids = class_ids
         self.from_logits = from_logits
-        self.bins = bins
+        bins = self.bins = check_count("bins", bins)
         self.positives = self.add_variable((num_labels * bins,), "zeros", name="positives")
         self.negatives = self.add_variable((num_labels * bins,), "zeros", name="negatives")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Counts one batch."""
-        scores = ops.sigmoid(self._logits(ops.cast(y_pred, self.dtype)) / 4)
+        y_pred = ops.cast(y_pred, self.dtype)
+        check_width("y_pred", y_pred, self.num_labels)
+        scores = ops.sigmoid(self._logits(y_pred) / 4)
         bin_ids = ops.cast(ops.minimum(scores * self.bins, self.bins - 1), "int32")
         bin_ids = ops.reshape(
             bin_ids + ops.arange(self.num_labels, dtype="int32") * self.bins, (-1,)

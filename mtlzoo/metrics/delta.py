@@ -1,5 +1,6 @@
 """One number for a multi-task model: its relative gain over single-task baselines."""
 
+import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -23,8 +24,8 @@ def delta_m(
         The mean gain in percent.
 
     Raises:
-        ValueError: If there are no tasks, a task has no or a non-finite number, a dict has an
-            unknown name, or a baseline is 0, against which no relative gain exists.
+        ValueError: If there are no tasks or two of one name, a task has no or a non-finite number,
+            a dict has an unknown name, or a baseline is 0, against which no relative gain exists.
 
     Example:
     ```python
@@ -38,11 +39,22 @@ def delta_m(
     *Differences from the paper*: none in the number; the paper calls it the average per-task drop
     and some later papers turn its sign, so that there lower is better.
     """
+    if not isinstance(tasks, Iterable):
+        raise ValueError(f"`tasks` should be a list of tasks. Received: tasks={tasks!r}")
     tasks = list(tasks)
     if not tasks:
         raise ValueError(f"`tasks` should have at least one task. Received: tasks={tasks!r}")
+    for task in tasks:
+        if not hasattr(task, "name") or not hasattr(task, "mode"):
+            raise ValueError(f"`tasks` should hold tasks only. Received: {task!r}")
     names = [task.name for task in tasks]
+    if len(set(names)) < len(names):
+        raise ValueError(f"`tasks` should have different names. Received: {names}")
     for argument, given in (("results", results), ("baselines", baselines)):
+        if not isinstance(given, Mapping):
+            raise ValueError(
+                f"`{argument}` should be a dict by task name. Received: {argument}={given!r}"
+            )
         for name in given:
             if name not in names:
                 raise ValueError(
@@ -50,7 +62,7 @@ def delta_m(
                 )
         for name in names:
             value = given.get(name)
-            if value is None or not abs(float(value)) < float("inf"):
+            if not _is_finite(value):
                 raise ValueError(
                     f"`{argument}` should have a finite number for task `{name}`. "
                     f"Received: {value!r}"
@@ -66,3 +78,8 @@ def delta_m(
         sign = 1 if task.mode == "max" else -1
         gains.append(100 * sign * (result - baseline) / abs(baseline))
     return sum(gains) / len(gains)
+
+
+def _is_finite(value: Any) -> bool:
+    is_number = isinstance(value, numbers.Real) or getattr(value, "shape", None) == ()
+    return is_number and not isinstance(value, bool) and abs(float(value)) < float("inf")

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from mtlzoo.metrics.arguments import check_count, check_width
+
 
 class LabelwiseMetric(keras.metrics.Metric):
     """Base of the metrics that follow from three counts per label.
@@ -32,7 +34,7 @@ class LabelwiseMetric(keras.metrics.Metric):
         `(B, num_labels)`. The result is a scalar.
 
     Raises:
-        ValueError: For an unknown `average`.
+        ValueError: For an unknown `average`, no labels, or outputs of another shape.
 
     Example:
     ```python
@@ -64,7 +66,7 @@ class LabelwiseMetric(keras.metrics.Metric):
             raise ValueError(
                 f'`average` should be "macro" or "micro". Received: average={average!r}'
             )
-        self.num_labels = num_labels
+        num_labels = self.num_labels = check_count("num_labels", num_labels)
         self.class_ids = class_ids
         self.from_logits = from_logits
         self.average = average
@@ -75,6 +77,7 @@ class LabelwiseMetric(keras.metrics.Metric):
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Counts one batch."""
         y_pred = ops.convert_to_tensor(y_pred)
+        check_width("y_pred", y_pred, self.num_labels)
         if self.class_ids:
             ids = ops.reshape(ops.cast(y_true, "int32"), (-1,))
             true = ops.one_hot(ids, self.num_labels, dtype=self.dtype)

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from mtlzoo.metrics.arguments import check_count, check_width
+
 # A variance below this part of the mean square is the rounding error of constant labels: some
 # thousand times the resolution, 2e-16 in float64 and 1e-7 in float32.
 _ROUNDING = {"float64": 1e-12, "float32": 1e-4}
@@ -31,7 +33,7 @@ class R2Score(keras.metrics.Metric):
         scalar.
 
     Raises:
-        ValueError: For another `dtype`.
+        ValueError: For another `dtype`, no dimension, or labels or outputs of another shape.
 
     Example:
     ```python
@@ -47,7 +49,7 @@ class R2Score(keras.metrics.Metric):
         super().__init__(name=name, dtype=dtype)
         if self.dtype not in _ROUNDING:
             raise ValueError(f"`dtype` should be 'float64' or 'float32'. Received: dtype={dtype!r}")
-        self.dim = dim
+        self.dim = check_count("dim", dim)
         self.count = self._sums("count")
         self.labels = self._sums("labels")
         self.squared_labels = self._sums("squared_labels")
@@ -59,6 +61,8 @@ class R2Score(keras.metrics.Metric):
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Counts one batch."""
         y_true, y_pred = ops.cast(y_true, self.dtype), ops.cast(y_pred, self.dtype)
+        check_width("y_true", y_true, self.dim)
+        check_width("y_pred", y_pred, self.dim)
         weights = ops.ones_like(y_true)
         if sample_weight is not None:
             given = ops.cast(sample_weight, self.dtype)

@@ -7,6 +7,7 @@ import keras
 
 from mtlzoo.models.multi_task_model import MultiTaskModel
 from mtlzoo.tasks import Task
+from mtlzoo.tasks.configs import check_config
 
 
 class Architecture(MultiTaskModel):
@@ -51,7 +52,7 @@ class Architecture(MultiTaskModel):
         cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
     ) -> "Architecture":
         """The model of a config, with new variables."""
-        config = dict(config)
+        config = check_config(f"a `{cls.__name__}`", config, "inputs", "tasks")
         inputs = _deserialize_inputs(config.pop("inputs"))
         arguments = {
             key: keras.saving.deserialize_keras_object(value, custom_objects)
@@ -72,6 +73,8 @@ def features_of(inputs: Any, backbone: Any = None) -> Any:
         ValueError: for inputs that are no `keras.Input`s, or that need a backbone.
     """
     flat = keras.tree.flatten(inputs)
+    if not flat:
+        raise ValueError(f"`inputs` should be `keras.Input`s. Received: inputs={inputs!r}")
     for tensor in flat:
         if not isinstance(tensor, keras.KerasTensor) or not isinstance(
             tensor._keras_history.operation, keras.layers.InputLayer
@@ -81,6 +84,11 @@ def features_of(inputs: Any, backbone: Any = None) -> Any:
                 f"`backbone`. Received: {tensor!r}"
             )
     if backbone is not None:
+        if not callable(backbone):
+            raise ValueError(
+                "`backbone` should be a Keras model, a layer or a function, or None. "
+                f"Received: backbone={backbone!r}"
+            )
         features = backbone(inputs)
         if not isinstance(features, keras.KerasTensor):
             raise ValueError(
@@ -113,7 +121,12 @@ def dense_stack(
 
 def policy_config(dtype: Any) -> Any:
     """The dtype policy that layers built now get, so that a reloaded model has the same."""
-    policy = keras.config.dtype_policy() if dtype is None else dtype
+    try:
+        policy = keras.config.dtype_policy() if dtype is None else keras.dtype_policies.get(dtype)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`dtype` should be a Keras dtype policy or the name of one. Received: dtype={dtype!r}"
+        ) from error
     return policy if isinstance(policy, str) else policy.name
 
 
@@ -132,6 +145,11 @@ def _deserialize_inputs(config):
     def tensor(spec):
         return keras.layers.InputLayer.from_config(spec).output
 
+    if not isinstance(config, Mapping) or list(config) not in (["dict"], ["list"], ["single"]):
+        raise ValueError(
+            "`inputs` of a config should be a dict with one key, 'single', 'list' or 'dict'. "
+            f"Received: inputs={config!r}"
+        )
     if "dict" in config:
         return {key: tensor(spec) for key, spec in config["dict"].items()}
     if "list" in config:

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from mtlzoo import tasks as task_kinds
-from mtlzoo.layers.experts import check_units
+from mtlzoo.layers.experts import check_rate, check_units
 from mtlzoo.models.architecture import Architecture, dense_stack, features_of, policy_config
 from mtlzoo.tasks import Task
 
@@ -35,7 +35,7 @@ class HardSharing(Architecture):
         Inputs as given; outputs a dict by task, of the shapes of the tasks' heads.
 
     Raises:
-        ValueError: for unusable inputs, tasks or widths.
+        ValueError: for unusable inputs, tasks, widths, rates or dtypes.
 
     Example:
     ```python
@@ -70,6 +70,7 @@ class HardSharing(Architecture):
         by_name = task_kinds.by_name(tasks)
         shared_units = check_units("shared_units", shared_units)
         tower_units = check_units("tower_units", tower_units)
+        dropout = check_rate("dropout", dropout)
         dtype = policy_config(dtype)
 
         # --- Graph ---

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from mtlzoo import tasks as task_kinds
-from mtlzoo.layers.experts import Experts, check_units
+from mtlzoo.layers.experts import Experts, check_rate, check_units
 from mtlzoo.models.architecture import Architecture, dense_stack, features_of, policy_config
 from mtlzoo.tasks import Task
 
@@ -38,7 +38,7 @@ class MMoE(Architecture):
         Inputs as given; outputs a dict by task, of the shapes of the tasks' heads.
 
     Raises:
-        ValueError: for unusable inputs, tasks or widths.
+        ValueError: for unusable inputs, tasks, widths, rates or dtypes.
 
     Example:
     ```python
@@ -77,6 +77,7 @@ class MMoE(Architecture):
         # --- Layers ---
         by_name = task_kinds.by_name(tasks)
         tower_units = check_units("tower_units", tower_units)
+        dropout = check_rate("dropout", dropout)
         dtype = policy_config(dtype)
         experts = Experts(
             num_experts,

@@ -18,7 +18,7 @@ class TaskBatch(NamedTuple):
 
     Attributes:
         values: the labels, with a harmless value wherever one is missing.
-        present: bool, shape of the loss values: where there is a label with a positive weight.
+        present: bool, shape of the loss values: where there is a label whose weight is not 0.
         invalid: bool, same shape: where there is something that is no label of this task.
         weights: float, same shape, or `None` for ones: the sample weights.
         labels: the labels as they came.
@@ -86,7 +86,7 @@ class Objectives:
         weights = [1.0] * len(self.names)
         for name, weight in self._by_task("loss_weights", given).items():
             try:
-                number = float(weight)
+                number = float("nan" if isinstance(weight, bool | np.bool_ | str) else weight)
             except (TypeError, ValueError):
                 number = float("nan")
             if not 0 <= number < float("inf"):
@@ -151,21 +151,41 @@ class Objectives:
             ValueError: for anything but dicts by task.
         """
         self._check_labels_are_named(y)
-        y = {name: np.asarray(v) if isinstance(v, list | tuple) else v for name, v in y.items()}
+        y = {name: _as_array(f"Labels of task `{name}`", v) for name, v in y.items()}
         for name, labels in y.items():
             self.tasks[name].check_labels(labels)
         if sample_weight is None:
             return y, None
         given = self._weights_by_name(sample_weight)
         given = {
-            name: np.asarray(weights) if isinstance(weights, list | tuple) else weights
+            name: _as_array(f"Sample weights of task `{name}`", weights)
             for name, weights in given.items()
             if weights is not None
         }
         for name, weights in given.items():
             _check_numbers(name, weights)
+            _check_values(name, weights)
         ones = np.ones(len(next(iter(y.values()))), keras.backend.floatx())
         return y, {name: given.get(name, ones) for name in y}
+
+    def check_batches(self, element: Any) -> None:
+        """Check the labels of a batch, or of its specification, as tracing would do later.
+
+        Args:
+            element: `(x, y)` or `(x, y, sample_weight)`, of anything with `shape` and `dtype`.
+
+        Raises:
+            ValueError: for anything but dicts by task, or labels of a wrong shape or dtype.
+        """
+        _, y, sample_weight = keras.utils.unpack_x_y_sample_weight(element)
+        self._check_labels_are_named(y)
+        for name, labels in y.items():
+            if labels is not None:
+                self.tasks[name].check_labels(labels)
+        if sample_weight is not None:
+            for name, weights in self._weights_by_name(sample_weight).items():
+                if weights is not None:
+                    _check_numbers(name, weights)
 
     def read(self, y, sample_weight, batch_size) -> dict[str, TaskBatch]:
         """Check labels and weights and bring them into one form.
@@ -228,8 +248,13 @@ class Objectives:
         if weights is not None:
             # A zero weight means that there is no label, whatever stands in its place.
             weights = _align(task.name, weights, read.present)
-            there = weights > 0
+            there = weights != 0
             present = tf.logical_and(read.present, there)
+            # One that is negative or not finite makes the loss NaN, which ends the training before
+            # this batch is applied. Where there is no label, not even its gradient may be NaN.
+            legal = tf.logical_and(weights >= 0, weights < float("inf"))
+            weights = tf.where(legal, weights, float("nan"))
+            weights = tf.where(present, weights, tf.zeros_like(weights))
             rank = len(read.values.shape) - len(present.shape)
             mask = tf.reshape(present, tf.concat([tf.shape(present), [1] * rank], 0))
             values = tf.where(mask, read.values, tf.zeros_like(read.values))
@@ -290,6 +315,29 @@ class LossTracker(keras.metrics.Metric):
 
 def _value(variable):
     return tf.convert_to_tensor(variable.value)
+
+
+def _as_array(what: str, given):
+    """Lists as arrays, anything else as it is."""
+    if not isinstance(given, list | tuple):
+        return given
+    try:
+        return np.asarray(given)
+    except ValueError:
+        raise ValueError(
+            f"{what} should be an array. Received: a {type(given).__name__} of rows of different "
+            "lengths"
+        ) from None
+
+
+def _check_values(name: str, weights) -> None:
+    values = keras.ops.convert_to_numpy(weights).astype("float64")
+    illegal = values[~((values >= 0) & (values < np.inf))]
+    if illegal.size:
+        raise ValueError(
+            f"Sample weights of task `{name}` should be finite and not negative. "
+            f"Received: a weight of {illegal[0]:g}"
+        )
 
 
 def _check_numbers(name: str, weights) -> None:

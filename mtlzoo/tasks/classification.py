@@ -1,5 +1,6 @@
 """One class among many."""
 
+import math
 from typing import Any
 
 import keras
@@ -71,7 +72,7 @@ class Classification(Task):
         super().__init__(name, loss=loss, metrics=metrics, missing=missing)
         self.num_classes = self._at_least("num_classes", num_classes, 2)
         check_not_legal(name, missing, 0 <= missing < self.num_classes)
-        if missing == missing and missing != int(missing):
+        if missing == missing and (math.isinf(missing) or missing != int(missing)):
             raise ValueError(
                 f"`missing` of task `{name}` should be a whole number or NaN. "
                 f"Received: missing={missing!r}"

@@ -9,7 +9,7 @@ from mtlzoo.tasks.binary_classification import BinaryClassification
 from mtlzoo.tasks.classification import Classification
 from mtlzoo.tasks.multi_label_classification import MultiLabelClassification
 from mtlzoo.tasks.regression import Regression
-from mtlzoo.tasks.task import Task
+from mtlzoo.tasks.task import Task, check_shape
 
 _BINARY = (keras.losses.BinaryCrossentropy, keras.losses.BinaryFocalCrossentropy)
 _SPARSE = (keras.losses.SparseCategoricalCrossentropy,)
@@ -53,7 +53,7 @@ def from_loss(name: str, loss: Any, output_shape: tuple[int | None, ...]) -> Tas
     ```
     """
     resolved = losses.resolve(name, loss, None)
-    output_shape = tuple(output_shape)
+    output_shape = check_shape(name, "output_shape", output_shape)
     size = output_shape[0] if len(output_shape) == 1 else None
     if size is not None:
         logits = bool(losses.logits_of(resolved))

@@ -56,6 +56,12 @@ class Labelled:
                 f"Labels of task `{self.name}` should be an array or a tensor. Received: labels of "
                 f"type {type(labels).__name__}"
             )
+        # TensorFlow's sparse and ragged tensors, which have shape and dtype too.
+        if hasattr(labels, "dense_shape") or hasattr(labels, "row_splits"):
+            raise ValueError(
+                f"Labels of task `{self.name}` should be dense. "
+                f"Received: labels of type {type(labels).__name__}"
+            )
         shape = shape_of(labels)
         accepted = {(), (1,)} if self._is_one_number() else {self.label_shape}
         if not shape or not any(fits(shape[1:], each) for each in accepted):

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from mtlzoo.tasks import losses, monitoring
+from mtlzoo.tasks.configs import check_config
 from mtlzoo.tasks.labels import Labelled, dtype_of, fits
 from mtlzoo.tasks.names import check_name
 
@@ -82,6 +83,11 @@ class Task(Labelled):
             raise ValueError(
                 f"`metrics` of task `{name}` should be a list. Received: metrics={metrics!r}"
             )
+        if not isinstance(self.from_logits, bool | None):
+            raise ValueError(
+                f"`from_logits` of task `{name}` should be a bool. "
+                f"Received: from_logits={self.from_logits!r}"
+            )
         self.missing = int(missing) if isinstance(missing, numbers.Integral) else float(missing)
         self._loss: Any = loss
         self._metrics: list | tuple | None = metrics
@@ -100,8 +106,10 @@ class Task(Labelled):
             text = getattr(self.loss, "name", None) or getattr(self.loss, "__name__", "")
             self.loss_family = "classification" if "entropy" in text else "regression"
         if output_shape is not None:
-            self.output_shape = tuple(output_shape)
-            self.label_shape = self.output_shape if label_shape is None else tuple(label_shape)
+            self.output_shape = check_shape(name, "output_shape", output_shape)
+            self.label_shape = self.output_shape
+        if label_shape is not None:
+            self.label_shape = check_shape(name, "label_shape", label_shape)
 
     # -- model ------------------------------------------------------------------------------
 
@@ -270,7 +278,8 @@ class Task(Labelled):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Task":
         """A task with the arguments of `config`."""
-        config = dict(config)
+        config = check_config(f"a `{cls.__name__}`", config, "name")
+        config = check_config(f"task `{config['name']}`", config, "loss", "metrics", "missing")
         config["loss"] = _deserialize(config["loss"])
         if config["metrics"] is not None:
             config["metrics"] = [_deserialize(m) for m in config["metrics"]]
@@ -284,6 +293,11 @@ class Task(Labelled):
     # -- for the kinds ----------------------------------------------------------------------
 
     def _dense(self, features, activation: str | None = None):
+        if not hasattr(features, "shape"):
+            raise ValueError(
+                f"The features of task `{self.name}` should be one tensor of shape (None, F). "
+                f"Received: features={features!r}"
+            )
         if len(features.shape) != 2:
             raise ValueError(
                 f"The features of task `{self.name}` should have shape (None, F). Received: "
@@ -305,6 +319,24 @@ class Task(Labelled):
                 f"Received: {argument}={value!r}"
             )
         return int(value)
+
+
+def check_shape(name: str, argument: str, shape: Any) -> tuple[int | None, ...]:
+    """A tuple of positive sizes, or `None` for a size that is not known.
+
+    Raises:
+        ValueError: Naming task and argument, for anything else.
+    """
+    if isinstance(shape, list | tuple) and all(
+        size is None
+        or (isinstance(size, numbers.Integral) and not isinstance(size, bool) and int(size) > 0)
+        for size in shape
+    ):
+        return tuple(shape)
+    raise ValueError(
+        f"`{argument}` of task `{name}` should be a tuple of positive integers or None. "
+        f"Received: {argument}={shape!r}"
+    )
 
 
 def as_float(tensor: Any) -> Any:

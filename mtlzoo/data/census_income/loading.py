@@ -13,7 +13,7 @@ import numpy as np
 
 from mtlzoo.data.census_income.columns import INPUTS, WEIGHT, labels, to_arrays
 from mtlzoo.data.loading import Loaded
-from mtlzoo.data.pipeline import batches, preprocess
+from mtlzoo.data.pipeline import batches, check_batching, preprocess
 
 #: Share of the official training rows that is set aside for validation.
 VALID_SHARE = 0.2
@@ -71,7 +71,18 @@ def load(
     from mtlzoo.data.census_income import preprocessor as preprocessors
     from mtlzoo.tasks import BinaryClassification, Classification
 
+    check_batching(batch_size, seed)
+    for option, value in (("preprocessed", preprocessed), ("weighted", weighted)):
+        if not isinstance(value, bool):
+            raise ValueError(f"`{option}` should be a bool. Received: {option}={value!r}")
     if source == "sample":
+        unused = {"raw_files": raw_files, "data_dir": data_dir, "download": download}
+        for option, given in unused.items():
+            if given:
+                raise ValueError(
+                    f"`{option}` should be given with source='full' only, since the sample is "
+                    f"inside the package. Received: {option}={given!r} with source='sample'"
+                )
         official, test = read_sample("train"), read_sample("test")
     elif source == "full":
         from mtlzoo.data.census_income.builder import read
@@ -130,6 +141,8 @@ def raw_rows(n: int = 5, split: str = "test") -> dict[str, np.ndarray]:
         print(raw_rows(2)["age"])
         ```
     """
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"`n` should be a positive integer. Received: n={n!r}")
     columns = read_sample(split)
     return {name: columns[name][:n] for name in INPUTS}
 

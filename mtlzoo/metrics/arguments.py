@@ -1,0 +1,52 @@
+"""Checks that the metrics share."""
+
+import numbers
+from typing import Any
+
+
+def check_count(argument: str, value: Any) -> int:
+    """A positive integer.
+
+    Args:
+        argument: Its name, for the message.
+        value: The number.
+
+    Raises:
+        ValueError: For anything else.
+
+    Example:
+    ```python
+    from mtlzoo.metrics.arguments import check_count
+
+    check_count("bins", 500)  # 500
+    ```
+    """
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) > 0:
+        return int(value)
+    raise ValueError(f"`{argument}` should be a positive integer. Received: {argument}={value!r}")
+
+
+def check_width(argument: str, values: Any, size: int) -> None:
+    """Checks that `values` have the shape `(B, size)`, so that nothing is broadcast.
+
+    Args:
+        argument: Their name, for the message.
+        values: A tensor.
+        size: The size of the last axis.
+
+    Raises:
+        ValueError: For another shape.
+
+    Example:
+    ```python
+    import numpy as np
+    from mtlzoo.metrics.arguments import check_width
+
+    check_width("y_pred", np.ones((8, 2)), 2)
+    ```
+    """
+    shape = tuple(values.shape)
+    if len(shape) != 2 or shape[1] not in (size, None):
+        raise ValueError(
+            f"`{argument}` should have the shape {(None, size)}. Received: {argument}.shape={shape}"
+        )
