@@ -168,11 +168,8 @@ def stream(model, *element, **arguments):
 
 
 def generate(model, y, weights=None):
-    def rows():
-        while True:
-            yield (X, y) if weights is None else (X, y, weights)
-
-    model.fit(rows(), steps_per_epoch=2, verbose=0)
+    batch = (X, y) if weights is None else (X, y, weights)
+    model.fit((batch for _ in range(2)), steps_per_epoch=2, verbose=0)
 
 
 def validate(model, validation):
