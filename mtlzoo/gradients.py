@@ -9,7 +9,8 @@ is the gradient of the global batch. Keras's optimizers form that sum. Losses ar
 is a sum over the replica's own rows divided by a global count.
 
 Task gradients stay lists of tensors, one for each variable. They are never flattened into one
-matrix, which costs a copy of them all, and under XLA on a CPU much more than that.
+matrix, which costs a copy of them all, and under XLA on a CPU much more than that. Those by an
+embedding table stay the rows that were looked up (`gramian.py`).
 """
 
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ import keras
 import tensorflow as tf
 
 from mtlzoo.balancing import Balancer, GradientBalancer, JacobianBalancer, LossBalancer
+from mtlzoo.gramian import columns, combine, dense, gramian, unique
 
 Tensors = list
 
@@ -35,8 +37,12 @@ def replica_sum(tensors: Tensors) -> Tensors:
         return list(tensors)
     given = [t for t in tensors if t is not None]
     context = tf.distribute.get_replica_context()
-    reduced = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, given) if given else [])
-    return [None if t is None else next(reduced) for t in tensors]
+    reduced = context.all_reduce(tf.distribute.ReduceOp.SUM, given) if given else []
+    for tensor, total in zip(given, reduced, strict=True):
+        if isinstance(tensor, tf.IndexedSlices):  # of which the number of rows alone has changed
+            total.values.set_shape([None, *tensor.values.shape[1:]])
+    following = iter(reduced)
+    return [None if t is None else next(following) for t in tensors]
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,7 @@ def balanced(
     balancer: Balancer,
     scale: tf.Tensor | None = None,
     due: tf.Tensor | None = None,
+    slices: bool = False,
 ) -> Update:
     """Differentiate the task losses and balance them.
 
@@ -145,6 +152,9 @@ def balanced(
         scale: the loss scale of mixed precision, or `None`. The returned gradients carry it; the
             balancer never sees it.
         due: bool, whether a balancer with `every > 1` has to compute its weights anew.
+        slices: whether the gradient by an embedding table may be an `IndexedSlices`. Its rows are
+            then unique: of repeated ones Keras's Adam adds the squares, where it should square the
+            sum.
     """
     if not isinstance(balancer, LossBalancer) and not variables.shared:
         # One task alone: there is nothing to balance.
@@ -161,13 +171,17 @@ def balanced(
             "`balancer` should be a `LossBalancer`, `GradientBalancer` or `JacobianBalancer`. "
             f"Received: {balancer!r}"
         )
-    if recording.extra is None:
-        return update
-    # The extra loss is the same on every replica (or a mean of them): each adds its part of it.
-    seed = _seed(recording.extra, 1.0 / replica_count(), scale)
-    targets = variables.all()
-    extra = recording.tape.gradient(recording.extra, targets, output_gradients=seed)
-    gradients = [_plus(g, e) for g, e in zip(update.gradients, extra, strict=True)]
+    gradients = update.gradients
+    if recording.extra is not None:
+        # The extra loss is the same on every replica (or a mean of them): each adds its part of it.
+        seed = _seed(recording.extra, 1.0 / replica_count(), scale)
+        targets = variables.all()
+        extra = recording.tape.gradient(recording.extra, targets, output_gradients=seed)
+        gradients = [_plus(g, e) for g, e in zip(gradients, extra, strict=True)]
+    if slices:
+        gradients = [unique(g) if isinstance(g, tf.IndexedSlices) else g for g in gradients]
+    else:
+        gradients = _densify(gradients)
     return Update(gradients, update.weights, update.finite)
 
 
@@ -204,10 +218,12 @@ def _by_gramian(recording, variables, balancer: GradientBalancer, scale, due) ->
         shared, owned, weights, finite = refresh(recording, variables, balancer, scale)
     elif replica_count() == 1:
         # Collectives cannot stand inside a branch, so only a single replica skips the work.
+        def densely(compute):  # branches must agree, also in the number of looked-up rows
+            shared, owned, weights, finite = compute(recording, variables, balancer, scale)
+            return _densify(shared), _densify(owned), weights, finite
+
         shared, owned, weights, finite = tf.cond(
-            due,
-            lambda: refresh(recording, variables, balancer, scale),
-            lambda: reuse(recording, variables, balancer, scale),
+            due, lambda: densely(refresh), lambda: densely(reuse)
         )
     else:
         shared, owned, weights, finite = refresh(
@@ -228,20 +244,17 @@ def _stored(balancer, recording):
 
 def _parameters_level(recording, variables, balancer, scale, choose=lambda weights: weights):
     rows, owned = _task_rows(recording, variables.shared, variables.owned, scale)
-    reduced = replica_sum([g for row in rows for g in row])
-    width = len(variables.shared)
-    reduced = [reduced[i * width : (i + 1) * width] for i in range(len(rows))]
-    weights, finite = _weights(balancer, gramian(reduced), recording, scale)
+    found = columns(rows)
+    total = gramian(keras.tree.pack_sequence_as(found, replica_sum(keras.tree.flatten(found))))
+    weights, finite = _weights(balancer, total, recording, scale)
     weights = choose(weights)
-    return _combine(rows, weights), owned, weights, finite
+    return _combine(found, weights, variables.shared), owned, weights, finite
 
 
 def _reuse_at_parameters(recording, variables, balancer, scale):
     weights = _stored(balancer, recording)
     ones = tf.ones_like(weights)
-    shared = _backward(
-        recording, variables.shared, _seeds(recording.shares, weights, scale), dense=True
-    )
+    shared = _backward(recording, variables.shared, _seeds(recording.shares, weights, scale))
     return (
         shared,
         _owned(recording, variables, ones, scale),
@@ -255,16 +268,18 @@ def _features_level(recording, variables, balancer, scale, choose=lambda weights
     rows, owned = _task_rows(recording, copies, variables.owned, scale)
     # Replicas hold disjoint rows of the batch, so that the Gramian of the global batch is the sum
     # of theirs: T x T numbers travel, whatever the size of the model.
-    (total,) = replica_sum([gramian(rows)])
+    found = columns(rows)
+    (total,) = replica_sum([gramian(found)])
     weights, finite = _weights(balancer, total, recording, scale)
     weights = choose(weights)
-    return _into_trunk(recording, variables, _combine(rows, weights)), owned, weights, finite
+    combined = _combine(found, weights, copies)
+    return _into_trunk(recording, variables, combined), owned, weights, finite
 
 
 def _reuse_at_features(recording, variables, balancer, scale):
     weights = _stored(balancer, recording)
     copies = [copy for _, copy in recording.cut]
-    at_boundary = _backward(recording, copies, _seeds(recording.shares, weights, scale), dense=True)
+    at_boundary = _backward(recording, copies, _seeds(recording.shares, weights, scale))
     shared = _into_trunk(recording, variables, at_boundary)
     owned = _owned(recording, variables, tf.ones_like(weights), scale)
     return shared, owned, weights, tf.ones_like(recording.present)
@@ -276,7 +291,7 @@ def _by_jacobian(recording, variables: Variables, balancer: JacobianBalancer, sc
     rows, owned = _task_rows(recording, sources, variables.owned, scale)
     at_parameters = not recording.cut
     stacks = [
-        tf.stack([tf.zeros_like(source) if g is None else g for g in column])
+        tf.stack([tf.zeros_like(source) if g is None else dense(g) for g in column])
         for source, column in zip(sources, zip(*rows, strict=True), strict=True)
     ]
     if scale is not None:
@@ -306,7 +321,6 @@ def _task_rows(recording, sources, owned, scale):
         gradients = recording.tape.gradient(
             share, [*sources, *own], output_gradients=_seed(share, 1.0, scale)
         )
-        gradients = _densify(gradients)
         rows.append(gradients[: len(sources)])
         of_owned += gradients[len(sources) :]
     return rows, of_owned
@@ -314,14 +328,13 @@ def _task_rows(recording, sources, owned, scale):
 
 def _owned(recording, variables, weights, scale):
     own = [v for own in variables.owned for v in own]
-    return _backward(recording, own, _seeds(recording.shares, weights, scale), dense=True)
+    return _backward(recording, own, _seeds(recording.shares, weights, scale))
 
 
-def _backward(recording, sources, seeds, dense=False):
+def _backward(recording, sources, seeds):
     if not sources:
         return []
-    gradients = recording.tape.gradient(recording.shares, sources, output_gradients=seeds)
-    return _densify(gradients) if dense else gradients
+    return recording.tape.gradient(recording.shares, sources, output_gradients=seeds)
 
 
 def _into_trunk(recording, variables, at_boundary):
@@ -330,58 +343,8 @@ def _into_trunk(recording, variables, at_boundary):
     for (end, _), seed in zip(recording.cut, at_boundary, strict=True):
         if seed is not None:
             ends.append(end)
-            seeds.append(tf.cast(seed, end.dtype))
-    gradients = recording.tape.gradient(ends, variables.shared, output_gradients=seeds)
-    return _densify(gradients)
-
-
-def gramian(rows: Sequence[Tensors]) -> tf.Tensor:
-    """`G[i, j] = <g_i, g_j>`, accumulated tensor by tensor.
-
-    Args:
-        rows: T lists of tensors, the gradients of the tasks; `None` is zero.
-
-    Returns:
-        `(T, T)`, in float64 where the gradients are, else in float32.
-    """
-    total = None
-    for column in zip(*rows, strict=True):
-        part = _column_gramian(column)
-        if part is not None:
-            total = part if total is None else total + part
-    if total is None:
-        raise ValueError("`rows` should hold at least one gradient. Received: only `None`.")
-    return total
-
-
-# Large gradients are multiplied pair by pair, where they lie: stacking them into a matrix took 3.9
-# times as long for 2 tasks and 1.9 times for 8, and no longer for 16 (`benchmarks/gramian.py`).
-# Small ones, and those of many tasks, are stacked: there the number of operations decides.
-LARGE, MANY_TASKS = 16384, 8
-
-
-def _column_gramian(column):
-    """The part of the Gramian that one variable or boundary tensor adds; `None` for no part."""
-    given = [g for g in column if g is not None]
-    if not given:
-        return None
-    dtype = tf.float64 if given[0].dtype == tf.float64 else tf.float32
-    flat = [None if g is None else tf.cast(tf.reshape(g, [1, -1]), dtype) for g in column]
-    size = given[0].shape.num_elements()
-    if len(column) > MANY_TASKS or (size is not None and size < LARGE):
-        zero = tf.zeros_like(tf.reshape(given[0], [1, -1]), dtype)
-        matrix = tf.concat([zero if g is None else g for g in flat], 0)
-        return tf.matmul(matrix, matrix, transpose_b=True)
-    zero = tf.zeros([], dtype)
-    entries = {}
-    for i, a in enumerate(flat):
-        for j, b in enumerate(flat[: i + 1]):
-            product = zero
-            if a is not None and b is not None:
-                product = tf.reshape(tf.matmul(a, b, transpose_b=True), [])
-            entries[i, j] = entries[j, i] = product
-    count = range(len(flat))
-    return tf.reshape(tf.stack([entries[i, j] for i in count for j in count]), [len(flat)] * 2)
+            seeds.append(tf.cast(dense(seed), end.dtype))
+    return recording.tape.gradient(ends, variables.shared, output_gradients=seeds)
 
 
 def _weights(balancer, total, recording, scale):
@@ -392,15 +355,9 @@ def _weights(balancer, total, recording, scale):
     return tf.cast(weights, recording.losses.dtype), finite
 
 
-def _combine(rows, weights):
+def _combine(found, weights, sources):
     weights = tf.unstack(weights)
-    combined = []
-    for column in zip(*rows, strict=True):
-        terms = [
-            tf.cast(w, g.dtype) * g for w, g in zip(weights, column, strict=True) if g is not None
-        ]
-        combined.append(tf.add_n(terms) if terms else None)
-    return combined
+    return [combine(c, weights, s) for c, s in zip(found, sources, strict=True)]
 
 
 def _factor(number, scale, dtype):
@@ -418,41 +375,15 @@ def _seeds(shares, weights, scale):
 
 
 def _densify(gradients):
-    return [tf.convert_to_tensor(g) if isinstance(g, tf.IndexedSlices) else g for g in gradients]
+    return [dense(g) for g in gradients]
 
 
 def _plus(a, b):
     if a is None or b is None:
         return b if a is None else a
-    return tf.convert_to_tensor(a) + tf.convert_to_tensor(b)
+    return dense(a) + dense(b)
 
 
 def _rows_finite(stack):
     flat = tf.reshape(stack, [tf.shape(stack)[0], -1])
     return tf.reduce_all(tf.math.is_finite(flat), axis=1)
-
-
-def exact_clip(gradients: Tensors, optimizer, scale: tf.Tensor | None = None) -> Tensors:
-    """Clip the gradients of the global batch as `optimizer` would on one replica.
-
-    Keras clips each replica's gradient before it sums them, which is another operation. Clipping
-    here first is exact, and leaves Keras's own with nothing to do.
-    """
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    limit = inner.clipnorm or inner.global_clipnorm or inner.clipvalue
-    if not limit:
-        return gradients
-    if scale is not None:
-        limit = limit * scale
-    if inner.clipnorm:
-        return [g if g is None else tf.clip_by_norm(g, limit) for g in gradients]
-    if inner.global_clipnorm:
-        return tf.clip_by_global_norm(gradients, limit)[0]
-    return [g if g is None else keras.ops.clip(g, -limit, limit) for g in gradients]
-
-
-def needs_global_gradients(optimizer) -> bool:
-    """Whether `optimizer` looks at gradients before it sums them over replicas."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    clips = inner.clipnorm or inner.global_clipnorm or inner.clipvalue
-    return bool(clips) or hasattr(optimizer, "inner_optimizer")

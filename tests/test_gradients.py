@@ -193,28 +193,6 @@ def test_absent_tasks_are_left_out(make):
 # -- its tools --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [3, 300], ids=["small", "large"])
-@pytest.mark.parametrize("count", [1, 2, 5, 12])
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
-def test_the_gramian_of_lists_is_that_of_the_flat_matrix(size, count, dtype):
-    rng = np.random.default_rng(0)
-    rows = [
-        [rng.normal(size=(size, 60)).astype(dtype), rng.normal(size=7).astype(dtype)]
-        for _ in range(count)
-    ]
-    flat = np.array([np.concatenate([g.ravel() for g in row]) for row in rows], "float64")
-    found = gradients.gramian([[tf.constant(g) for g in row] for row in rows])
-    assert found.dtype == ("float64" if dtype == "float64" else "float32")
-    np.testing.assert_allclose(found, flat @ flat.T, rtol=1e-4, atol=1e-2)
-
-
-def test_a_missing_gradient_is_zero_in_the_gramian():
-    one, two = tf.constant([1.0, 2.0]), tf.constant([[3.0]])
-    found = gradients.gramian([[one, None], [None, two], [one, two], [None, None]])
-    expected = [[5, 0, 5, 0], [0, 9, 9, 0], [5, 9, 14, 0], [0, 0, 0, 0]]
-    np.testing.assert_array_equal(found, expected)
-
-
 def test_sparse_gradients_count_a_row_that_occurs_twice_once_with_its_sum():
     table = keras.Variable(np.ones((3, 2)), dtype="float64")
     found = gradients.Variables([table], [[], []])
@@ -235,29 +213,6 @@ def test_sparse_gradients_count_a_row_that_occurs_twice_once_with_its_sum():
     update = gradients.balanced(recording, found, balancer)
     np.testing.assert_array_equal(balancer.seen[0], [[8 + 2, 20], [20, 50]])
     np.testing.assert_array_equal(update.gradients[0], [[7, 7], [0, 0], [1, 1]])
-
-
-@pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm", "clipvalue"])
-def test_clipping_is_that_of_the_optimizer(clip):
-    grads = [tf.constant([3.0, -4.0]), None, tf.constant([[0.1, 12.0]])]
-    optimizer = keras.optimizers.SGD(1.0, **{clip: 2.0})
-    assert gradients.needs_global_gradients(optimizer)
-    found = gradients.exact_clip(grads, optimizer)
-    given = [g for g in grads if g is not None]
-    zeros = [keras.Variable(np.zeros(g.shape)) for g in given]
-    optimizer.apply([tf.identity(g) for g in given], zeros)
-    for one, variable in zip([g for g in found if g is not None], zeros, strict=True):
-        np.testing.assert_allclose(one, -np.array(variable), rtol=1e-6)
-    scaled = [None if g is None else 64 * g for g in grads]
-    again = gradients.exact_clip(scaled, optimizer, tf.constant(64.0))
-    np.testing.assert_allclose(again[2], 64 * found[2], rtol=1e-6)
-    assert again[1] is None
-
-
-def test_an_optimizer_that_does_not_look_at_gradients_needs_none_of_this():
-    assert not gradients.needs_global_gradients(keras.optimizers.Adam())
-    scaling = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam())
-    assert gradients.needs_global_gradients(scaling)
 
 
 def test_on_one_replica_a_sum_over_replicas_is_the_tensor_itself():

@@ -246,5 +246,11 @@ def split(model: keras.Model, ownership: Ownership) -> Split:
     """
     boundary, watched = read_boundary(model, ownership)
     trunk = keras.Model(model.input, boundary, name=f"{model.name}_trunk")
-    heads = _Heads(boundary, dict(model.output), name=f"{model.name}_heads")
+    ends = {id(tensor) for tensor in boundary}
+    outputs = {
+        # An output that is itself at the boundary: Keras refuses one that is also an input.
+        name: keras.layers.Identity(dtype=t.dtype)(t) if id(t) in ends else t
+        for name, t in model.output.items()
+    }
+    heads = _Heads(boundary, outputs, name=f"{model.name}_heads")
     return Split(boundary, watched, trunk, heads)

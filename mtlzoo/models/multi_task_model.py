@@ -1,26 +1,33 @@
 """The multi-task model: any functional Keras graph whose outputs are named by task."""
 
 import inspect
+import itertools
+import os
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from mtlzoo import balancing
 from mtlzoo import tasks as task_kinds
 from mtlzoo.balancing import Balancer, GradientBalancer, JacobianBalancer
-from mtlzoo.models import graph
+from mtlzoo.models import graph, optimizers
 from mtlzoo.models.balancer_state import BalancerState
 from mtlzoo.models.callbacks import BalancerEpochs, set_modes
 from mtlzoo.models.objectives import Objectives
 from mtlzoo.models.optimizer_slots import OptimizerSlots
+from mtlzoo.models.replica_losses import keep_apart
 from mtlzoo.models.training_step import TrainingStep
 from mtlzoo.tasks import Task
+from mtlzoo.tasks.configs import check_config
 from mtlzoo.tasks.names import check_name
 
 # What the training step can give to a balancer.
 PROVIDED = frozenset({"losses", "gramian", "jacobian"})
+_TASK_NAMES = "task_names"  # their key in a weights file
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -48,6 +55,7 @@ class MultiTaskModel(keras.Model):
             made from the losses given to `compile`.
         preprocessor: a Keras model from raw columns to `inputs`. It takes no part in training; it
             is saved with the model, and stands in front of it in the exported SavedModel.
+        trainable: whether the variables are trained, as in Keras. Defaults to what they are.
 
     Attributes:
         tasks: dict of the tasks by name, in sorted order.
@@ -80,15 +88,20 @@ class MultiTaskModel(keras.Model):
         *,
         tasks: Sequence[Task] | None = None,
         preprocessor: keras.Model | None = None,
-        **kwargs,
+        trainable: bool | None = None,
     ):
         outputs = _check_outputs(outputs)
         _check_inputs(inputs, outputs)
-        super().__init__(inputs, outputs, name=name, **kwargs)
+        if preprocessor is not None and not isinstance(preprocessor, keras.Model):
+            raise ValueError(
+                "`preprocessor` should be a Keras model or None. "
+                f"Received: preprocessor={preprocessor!r}"
+            )
+        super().__init__(inputs, outputs, name=name, trainable=trainable)
         self.task_names = tuple(outputs)
         # Neither tasks nor preprocessor are layers of this model: plain holders keep Keras from
         # tracking them (a preprocessor's string lookups would switch XLA off, for one).
-        self._held = _Held(preprocessor, graph.read_ownership(self))
+        self._held = _Held(preprocessor)
         self._declared = tasks is not None
         if tasks is not None:
             self._set_tasks(task_kinds.by_name(tasks))
@@ -122,14 +135,19 @@ class MultiTaskModel(keras.Model):
         self._held.tasks = tasks
 
     @property
+    def _ownership(self) -> graph.Ownership:
+        # Read anew each time, since layers may get other variables (`enable_lora`, `quantize`).
+        return graph.read_ownership(self)
+
+    @property
     def shared_variables(self) -> list[keras.Variable]:
         """The trainable variables that several tasks depend on."""
-        return self._held.ownership.shared(self._own_trainable_variables())
+        return self._ownership.shared(self._own_trainable_variables())
 
     def task_variables(self, name: str) -> list[keras.Variable]:
         """The trainable variables that only the task `name` depends on."""
         self._check_name(name)
-        return self._held.ownership.owned_by(name, self._own_trainable_variables())
+        return self._ownership.owned_by(name, self._own_trainable_variables())
 
     @property
     def balancer_variables(self) -> list[keras.Variable]:
@@ -147,7 +165,7 @@ class MultiTaskModel(keras.Model):
         Raises:
             ValueError: if the model cannot be cut there; the message says why.
         """
-        tensors, watched = graph.read_boundary(self, self._held.ownership)
+        tensors, watched = graph.read_boundary(self, self._ownership)
         return [tensor for tensor, learned in zip(tensors, watched, strict=True) if learned]
 
     def single_task(self, name: str) -> keras.Model:
@@ -208,6 +226,11 @@ class MultiTaskModel(keras.Model):
                 an optimizer that was built before.
         """
         self._held.step = None  # what is refused below must not go on with the step of before
+        _check_optimizer(optimizer)
+        _check_steps(steps_per_execution)
+        _check_option("run_eagerly", run_eagerly, (True, False))
+        _check_option("jit_compile", jit_compile, (True, False, "auto"))
+        _check_option("auto_scale_loss", auto_scale_loss, (True, False))
         with self.distribute_strategy.scope():
             super().compile(
                 optimizer,
@@ -216,16 +239,14 @@ class MultiTaskModel(keras.Model):
                 jit_compile=jit_compile,
                 auto_scale_loss=auto_scale_loss,
             )
-            if self.jit_compile and self.distribute_strategy.num_replicas_in_sync > 1:
-                raise ValueError(
-                    "`jit_compile` should be False on several replicas, since TensorFlow cannot "
-                    "compile their step as a whole. Received: jit_compile=True with "
-                    f"{self.distribute_strategy.num_replicas_in_sync} replicas"
-                )
+            replicas = self.distribute_strategy.num_replicas_in_sync
+            if replicas > 1:
+                self._check_for_replicas(replicas)
+                keep_apart(self)
             if not self._declared:
                 self._set_tasks(self._tasks_from(loss))
             objectives = Objectives(self.tasks, loss, loss_weights, metrics, weighted_metrics)
-            if self.distribute_strategy.num_replicas_in_sync > 1:
+            if replicas > 1:
                 self.distribute_strategy.run(objectives.build_metrics)
             balancer = balancing.get(balancer)
             if balancer.built and balancer is not self.balancer:
@@ -235,15 +256,15 @@ class MultiTaskModel(keras.Model):
             if guard not in (None, "all"):
                 raise ValueError(f"`guard` should be None or 'all'. Received: guard={guard!r}")
             balancer.build(list(self.tasks.values()))
-            self._check_optimizer()
+            optimizers.check(self.optimizer, replicas)
             slots = OptimizerSlots(self.optimizer)
             self._hold_balancer(balancer)
             if balancer.trainable_variables:
-                _exclude_from_weight_decay(self.optimizer, balancer.trainable_variables)
+                optimizers.exclude_from_weight_decay(self.optimizer, balancer.trainable_variables)
             self.optimizer.build(self.trainable_variables)
             slots.check(self.trainable_variables)
             self._held.step = TrainingStep(
-                self, objectives, balancer, self._held.ownership, slots, split, guard
+                self, objectives, balancer, self._ownership, slots, split, guard
             )
         self._held.compile_config = {
             "optimizer": optimizer,
@@ -259,14 +280,26 @@ class MultiTaskModel(keras.Model):
             "guard": guard,
         }
 
-    def _check_optimizer(self) -> None:
-        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        steps = getattr(inner, "gradient_accumulation_steps", None)
-        if steps and self.distribute_strategy.num_replicas_in_sync > 1:
+    def _check_for_replicas(self, replicas: int) -> None:
+        """Refuse what would not be the same step on several replicas."""
+        if self.jit_compile:
             raise ValueError(
-                "`gradient_accumulation_steps` should be None on several replicas, where Keras's "
-                f"optimizers cannot accumulate. Received: gradient_accumulation_steps={steps}"
+                "`jit_compile` should be False on several replicas, since TensorFlow cannot "
+                "compile their step as a whole. Received: jit_compile=True with "
+                f"{replicas} replicas"
             )
+        for layer in self._flatten_layers(include_self=False):
+            if (
+                isinstance(layer, keras.layers.BatchNormalization)
+                and layer.trainable
+                and not layer.synchronized
+            ):
+                raise ValueError(
+                    f"`synchronized` of the layer `{layer.name}` should be True on several "
+                    "replicas (`layer.synchronized = True` before `compile`), or the layer not "
+                    "trainable: else each replica has statistics of its own rows, and none where "
+                    f"it has no rows. Received: synchronized=False with {replicas} replicas"
+                )
 
     def _tasks_from(self, loss: Mapping | None) -> dict[str, Task]:
         if not isinstance(loss, Mapping) or set(loss) != set(self.task_names):
@@ -292,7 +325,7 @@ class MultiTaskModel(keras.Model):
         if not isinstance(balancer, GradientBalancer | JacobianBalancer):
             return None
         # One that no output depends on is nobody's, and so among the shared ones too.
-        tasks_of = map(self._held.ownership.of, self.shared_variables)
+        tasks_of = map(self._ownership.of, self.shared_variables)
         if len(self.task_names) > 1 and not any(tasks_of):
             raise ValueError(
                 "`balancer` should be one that weighs losses, since this model has no trainable "
@@ -301,7 +334,7 @@ class MultiTaskModel(keras.Model):
         if balancer.wrt == "parameters" or len(self.task_names) == 1:
             return None
         try:
-            return graph.split(self, self._held.ownership)
+            return graph.split(self, self._ownership)
         except graph.NoBoundary as reason:
             raise ValueError(
                 f"`wrt` should be 'parameters' for this model: {reason}. "
@@ -333,6 +366,14 @@ class MultiTaskModel(keras.Model):
         return dict(zip(self.task_names, weights.tolist(), strict=True))
 
     @property
+    def initial_losses(self) -> dict[str, float]:
+        """The tasks' losses in the first step after `compile`, NaN for a task without labels there.
+
+        They are logged too, with a warning if they are more than 100-fold apart.
+        """
+        return dict(self._step.initial_losses)
+
+    @property
     def task_mask(self) -> dict[str, bool]:
         """Which tasks take part; those switched off count as absent from every batch."""
         mask = keras.ops.convert_to_numpy(self._step.mask)
@@ -343,6 +384,10 @@ class MultiTaskModel(keras.Model):
         mask = self.task_mask
         for name, on in active.items():
             self._check_name(name)
+            if not isinstance(on, bool | np.bool_):
+                raise ValueError(
+                    f"Task `{name}` should be switched by a bool. Received: {name}={on!r}"
+                )
             mask[name] = bool(on)
         self._step.mask.assign(list(mask.values()))
 
@@ -363,7 +408,7 @@ class MultiTaskModel(keras.Model):
                 self.train_function = self._replicated(self.train_step)
             else:
                 super().make_train_function(force)
-            self.train_function = self._reporting(self.train_function)
+            self.train_function = self._reporting(self.train_function, training=True)
         return self.train_function
 
     def make_test_function(self, force=False):
@@ -377,10 +422,11 @@ class MultiTaskModel(keras.Model):
         return self.test_function
 
     def _replicated(self, step):
-        """Several steps of all replicas, in one plain loop.
+        """Several steps of all replicas, each a call of one traced function.
 
         Keras's own loop nests branches, which TensorFlow cannot place on several devices: there
-        `steps_per_execution` fails with "You must feed a value for placeholder tensor".
+        `steps_per_execution` fails with "You must feed a value for placeholder tensor". And a loop
+        in a graph that runs out of data cancels the step that it is in.
         """
         strategy = self.distribute_strategy
 
@@ -391,21 +437,26 @@ class MultiTaskModel(keras.Model):
                 for key, value in logs.items()
             }
 
+        if not self.run_eagerly:
+            one = tf.function(one, reduce_retracing=True)
+
         def several(iterator):
             logs = one(next(iterator))
-            if self.steps_per_execution > 1:  # else the step would be traced twice for nothing
-                for _ in tf.range(self.steps_per_execution - 1):
-                    logs = one(next(iterator))
+            for data in itertools.islice(iterator, self.steps_per_execution - 1):
+                logs = one(data)
             return logs
 
-        return several if self.run_eagerly else tf.function(several, reduce_retracing=True)
+        return several
 
-    def _reporting(self, function):
+    def _reporting(self, function, training=False):
         def reporting(iterator):
             try:
-                return function(iterator)
+                logs = function(iterator)
             finally:  # also when the data ended within the function
                 self._step.raise_on_failure()
+            if training:
+                self._step.report_scales()
+            return logs
 
         return reporting
 
@@ -427,12 +478,22 @@ class MultiTaskModel(keras.Model):
         """
         self._assert_compile_called("fit")
         given = inspect.signature(super().fit).bind(x, y, *args, **kwargs).arguments
+        if x is None:
+            raise ValueError("`x` should be inputs, or batches with labels. Received: x=None")
         if y is not None:
             given["y"], given["sample_weight"] = self._arrays(y, given.get("sample_weight"))
+        elif isinstance(x, types.GeneratorType):
+            given["x"] = self._checked(x)
         validation = given.get("validation_data")
         if isinstance(validation, list | tuple):
             val_x, val_y, val_weight = keras.utils.unpack_x_y_sample_weight(tuple(validation))
             given["validation_data"] = (val_x, *self._arrays(val_y, val_weight))
+        elif isinstance(validation, types.GeneratorType):
+            given["validation_data"] = self._checked(validation)
+        elif isinstance(validation, tf.data.Dataset):  # else seen at the end of the first epoch
+            self._step.objectives.check_batches(validation.element_spec)
+        elif hasattr(validation, "shape") or isinstance(validation, Mapping):
+            self._step.objectives.check_batches((validation,))
         hook = BalancerEpochs(self.balancer)
         callbacks = given.get("callbacks")
         if isinstance(callbacks, keras.callbacks.CallbackList):
@@ -441,6 +502,11 @@ class MultiTaskModel(keras.Model):
             set_modes(callbacks.callbacks, self)
         else:
             callbacks = keras.tree.flatten(callbacks) if callbacks is not None else []
+            for callback in callbacks:
+                if not isinstance(callback, keras.callbacks.Callback):
+                    raise ValueError(
+                        f"`callbacks` should hold Keras callbacks only. Received: {callback!r}"
+                    )
             set_modes(callbacks, self)
             given["callbacks"] = [hook, *callbacks]
         return super().fit(**given)
@@ -457,6 +523,12 @@ class MultiTaskModel(keras.Model):
         given = inspect.signature(super().evaluate).bind(x, y, *args, **kwargs).arguments
         given["y"], given["sample_weight"] = self._arrays(y, given.get("sample_weight"))
         return super().evaluate(**given)
+
+    def _checked(self, batches):
+        """The batches of a generator, of which Keras would name no task."""
+        for batch in batches:
+            self._step.objectives.check_batches(batch)
+            yield batch
 
     def _arrays(self, y, sample_weight):
         return self._step.objectives.arrays(y, sample_weight)
@@ -484,6 +556,59 @@ class MultiTaskModel(keras.Model):
 
     # -- saving -----------------------------------------------------------------------------
 
+    def save(self, filepath: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
+        """Save as `keras.Model.save` does, in the format `.keras`.
+
+        Raises:
+            ValueError: for the old format `.h5`, from which the model could not be loaded.
+        """
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                "`filepath` should end in '.keras', or be given to `save_weights`: a model with "
+                f"tasks cannot be loaded from HDF5. Received: filepath={str(filepath)!r}"
+            )
+        super().save(filepath, *args, **kwargs)
+
+    def load_weights(self, filepath: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
+        """Load as `keras.Model.load_weights` does, or nothing at all.
+
+        Raises:
+            ValueError: for weights of other tasks, of another balancer or of another architecture.
+        """
+        variables = [*self.variables, *(self.optimizer.variables if self.compiled else [])]
+        before = [keras.ops.convert_to_numpy(v).copy() for v in variables]
+        self._held.of_other_tasks = None
+        try:
+            super().load_weights(filepath, *args, **kwargs)
+            if self._held.of_other_tasks:  # which `skip_mismatch=True` would put in their places
+                raise self._held.of_other_tasks
+        except Exception:
+            for variable, value in zip(variables, before, strict=True):
+                variable.assign(value)
+            raise
+
+    def save_own_variables(self, store) -> None:
+        """The names of the tasks, since Keras saves layers by position only."""
+        super().save_own_variables(store)
+        store[_TASK_NAMES] = np.frombuffer(" ".join(self.task_names).encode(), "uint8")
+
+    def load_own_variables(self, store) -> None:
+        """Check that the weights are those of the same tasks.
+
+        Raises:
+            ValueError: if they are of other tasks, whose heads would be taken for these.
+        """
+        rest = {key: store[key] for key in store.keys() if key != _TASK_NAMES}  # noqa: SIM118
+        if len(rest) < len(store.keys()):
+            saved = bytes(np.array(store[_TASK_NAMES])).decode().split()
+            if saved != list(self.task_names):
+                self._held.of_other_tasks = ValueError(
+                    f"The weights should be those of the tasks {list(self.task_names)}. "
+                    f"Received: weights of the tasks {saved}"
+                )
+                raise self._held.of_other_tasks
+        super().load_own_variables(rest)
+
     def get_config(self) -> dict[str, Any]:
         """The graph, the tasks and the preprocessor."""
         serialize = keras.saving.serialize_keras_object
@@ -496,8 +621,9 @@ class MultiTaskModel(keras.Model):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """The model of a config, with new variables."""
-        config = dict(config)
-        for key in ("tasks", "preprocessor"):
+        keys = ("tasks", "preprocessor")
+        config = check_config(f"a `{cls.__name__}`", config, *keys)
+        for key in keys:
             config[key] = keras.saving.deserialize_keras_object(config[key], custom_objects)
         return super().from_config(config, custom_objects)
 
@@ -512,6 +638,8 @@ class MultiTaskModel(keras.Model):
 
     def compile_from_config(self, config) -> None:
         """Compile as the saved model was."""
+        keys = ("optimizer", "balancer")
+        config = check_config("`compile`", config, *keys)
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     def export(self, filepath, format="tf_saved_model", **kwargs):
@@ -529,15 +657,38 @@ class MultiTaskModel(keras.Model):
 class _Held:
     """What a model keeps without Keras tracking it as a layer or its state."""
 
-    def __init__(self, preprocessor: keras.Model | None, ownership: graph.Ownership):
+    def __init__(self, preprocessor: keras.Model | None):
         self.preprocessor = preprocessor
-        self.ownership = ownership
         self.tasks: dict[str, Task] = {}
         self.step: TrainingStep | None = None  # from `compile` on, as is the next
         self.balancer: Balancer | None = None
         self.compile_config: dict[str, Any] = {}
         self.arguments: dict[str, Any] = {}  # those of an architecture's constructor
+        self.of_other_tasks: ValueError | None = None  # why weights were refused
         self.gates: Any = None  # from the inputs to the gates of a mixture
+
+
+def _check_optimizer(optimizer: Any) -> None:
+    if not isinstance(optimizer, str | Mapping | keras.optimizers.Optimizer):
+        raise ValueError(
+            "`optimizer` should be a Keras optimizer or its name. "
+            f"Received: optimizer={optimizer!r}"
+        )
+
+
+def _check_steps(steps: Any) -> None:
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise ValueError(
+            "`steps_per_execution` should be an integer of at least 1. "
+            f"Received: steps_per_execution={steps!r}"
+        )
+
+
+def _check_option(argument: str, value: Any, options: tuple) -> None:
+    if not isinstance(value, bool | str) or value not in options:
+        raise ValueError(
+            f"`{argument}` should be one of {list(options)}. Received: {argument}={value!r}"
+        )
 
 
 def _check_outputs(outputs) -> dict[str, keras.KerasTensor]:
@@ -563,9 +714,3 @@ def _check_inputs(inputs, outputs) -> None:
                 "An input and a task should not share a name. "
                 f"Received: an input and a task named {tensor.name!r}"
             )
-
-
-def _exclude_from_weight_decay(optimizer, variables) -> None:
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    if getattr(optimizer, "weight_decay", None) is not None:
-        optimizer.exclude_from_weight_decay(var_list=variables)

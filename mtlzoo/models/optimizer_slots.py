@@ -9,6 +9,8 @@ from collections import defaultdict
 
 import keras
 
+from mtlzoo.models.optimizers import leaves
+
 
 class OptimizerSlots:
     """Listens to an optimizer while it builds its slots.
@@ -21,7 +23,8 @@ class OptimizerSlots:
     """
 
     def __init__(self, optimizer: keras.optimizers.Optimizer):
-        self._leaves = list(_leaves(optimizer))
+        self._optimizer = optimizer
+        self._leaves = list(leaves(optimizer))
         for leaf in self._leaves:
             if isinstance(leaf.add_variable_from_reference, _Listener):
                 continue
@@ -40,7 +43,13 @@ class OptimizerSlots:
             ValueError: for an optimizer that was built for another model or balancer, or one that
                 makes slots another way, as Adafactor does.
         """
-        for leaf in self._leaves:
+        for leaf in leaves(self._optimizer):
+            if leaf not in self._leaves:
+                raise ValueError(
+                    "`optimizer` should name its optimizers before it is built, in an "
+                    "`OptimizerMap`, so that the tasks' optimizer variables can be told apart. "
+                    f"Received: a `MultiOptimizer` that made `{leaf.name}` while it was built"
+                )
             listener = leaf.add_variable_from_reference
             if listener.built_for is None:
                 listener.built_for = list(variables)
@@ -66,17 +75,6 @@ class OptimizerSlots:
         for leaf in self._leaves:
             slots += leaf.add_variable_from_reference.slots.get(id(variable), [])
         return slots
-
-
-def _leaves(optimizer):
-    """The optimizers inside a `LossScaleOptimizer` or `MultiOptimizer`, or itself."""
-    if hasattr(optimizer, "inner_optimizer"):
-        yield from _leaves(optimizer.inner_optimizer)
-    elif isinstance(getattr(optimizer, "optimizers", None), list | tuple):
-        for inner in optimizer.optimizers:
-            yield from _leaves(inner)
-    else:
-        yield optimizer
 
 
 def _listen(optimizer) -> None:

@@ -4,15 +4,19 @@ from collections.abc import Callable
 
 import keras
 import tensorflow as tf
+from absl import logging
 
 from mtlzoo import gradients
 from mtlzoo.balancing import Balancer
+from mtlzoo.models import optimizers
 from mtlzoo.models.graph import Ownership, Split
 from mtlzoo.models.objectives import Objectives, TaskBatch
 from mtlzoo.models.optimizer_slots import OptimizerSlots
 
 # What may go wrong with a task in a step. The first failure stays until it is reported.
 NOTHING, NON_FINITE_LOSS, ILLEGAL_LABEL, NON_FINITE_GRADIENT = range(4)
+# How far apart losses may be at the start without a warning.
+FAR_APART = 100
 
 
 class TrainingStep:
@@ -45,6 +49,7 @@ class TrainingStep:
         self.slots = slots
         self.split = split
         self.guard = guard
+        self.initial_losses: dict[str, float] = {}
         count = len(objectives.names)
         self.failure = _state("failure", (count,), "int32", "zeros")
         self.offender = _state("offender", (count,), "float32", "zeros")
@@ -69,10 +74,11 @@ class TrainingStep:
             return self._shares(batches, outputs, counts, present), self._extra()
 
         recording = gradients.record(compute, present, self.objectives.loss_weights)
-        scale = self._loss_scale()
+        scale = optimizers.loss_scale(self.model.optimizer)
         due = self._due(present)
-        update = gradients.balanced(recording, self._variables(), self.balancer, scale, due)
-        ok = self._check(recording, update, illegal, scale, batches)
+        slices = gradients.replica_count() == 1 and optimizers.takes_slices(self.model.optimizer)
+        update = gradients.balanced(recording, self._variables(), self.balancer, scale, due, slices)
+        ok = self._check(recording, update, illegal, batches)
         self._apply(update, ok, present, scale)
         complete = tf.logical_and(ok, tf.reduce_all(present))
         flags = tf.unstack(present)
@@ -97,6 +103,7 @@ class TrainingStep:
         batches = self.objectives.read(y, sample_weight, rows)
         counts, illegal = self._count(batches)
         outputs = self.model(x, training=False)
+        extra = self._extra()
         present = tf.logical_and(counts > 0, _read(self.mask))
         shares = self._shares(batches, outputs, counts, present)
         (losses,) = gradients.replica_sum([tf.stack(shares)])
@@ -105,7 +112,7 @@ class TrainingStep:
         weighted = losses
         if self.objectives.loss_weights is not None:
             weighted = losses * tf.constant(self.objectives.loss_weights, losses.dtype)
-        self._log(losses, weighted, self._extra(), rows)
+        self._log(losses, weighted, extra, rows)
         self.objectives.update_metrics(batches, outputs, losses, self._parts(counts, present))
 
     @staticmethod
@@ -167,12 +174,6 @@ class TrainingStep:
         # In float16 Keras itself cannot add these up.
         return tf.add_n([tf.reduce_sum(tf.cast(loss, keras.backend.floatx())) for loss in losses])
 
-    def _loss_scale(self):
-        optimizer = self.model.optimizer
-        if not hasattr(optimizer, "inner_optimizer"):
-            return None
-        return tf.convert_to_tensor(optimizer.scale_loss(tf.constant(1.0)))
-
     def _variables(self) -> gradients.Variables:
         model = self.model
         of_balancer = {id(v) for v in self.balancer.trainable_variables}
@@ -216,8 +217,9 @@ class TrainingStep:
             # Nothing at all happens in a failed step.
             tf.cond(ok, lambda: _apply(optimizer, grads, targets), lambda: tf.constant(False))
         else:
-            if gradients.needs_global_gradients(optimizer):
-                grads = gradients.exact_clip(gradients.replica_sum(grads), optimizer, scale)
+            if optimizers.needs_global_gradients(optimizer):
+                grads = gradients.replica_sum(grads)
+                grads = optimizers.exact_clip(grads, targets, optimizer, scale)
                 grads = [g if g is None else g / replicas for g in grads]
             grads = [g if g is None else tf.where(ok, g, tf.zeros_like(g)) for g in grads]
             _apply(optimizer, grads, targets)
@@ -246,12 +248,12 @@ class TrainingStep:
             guarded += [(v, ok) for r in variables.shared for v in [r, *self.slots.of(r)]]
         return guarded
 
-    def _check(self, recording, update, illegal, scale, batches):
+    def _check(self, recording, update, illegal, batches):
         """Record what went wrong; True where nothing did, now or in an earlier step."""
         finite = tf.math.is_finite(recording.losses)
         code = tf.where(finite, NOTHING, NON_FINITE_LOSS)
-        if update.finite is not None and scale is None:
-            # Under loss scaling an overflow is the optimizer's to handle.
+        if update.finite is not None and not optimizers.scales_dynamically(self.model.optimizer):
+            # There an overflow is the optimizer's to handle.
             code = tf.where(finite & ~update.finite, NON_FINITE_GRADIENT, code)
         code = tf.where(recording.present, code, NOTHING)
         code = tf.where(illegal > 0, ILLEGAL_LABEL, code)
@@ -275,6 +277,24 @@ class TrainingStep:
         if extra is not None:
             total += tf.cast(extra, total.dtype)
         self.model._loss_tracker.update_state(total, sample_weight=rows)
+
+    def report_scales(self) -> None:
+        """Log the losses of the first training step, with a warning if they are far apart."""
+        if self.initial_losses:
+            return
+        losses = keras.ops.convert_to_numpy(self.objectives.tracker.result())
+        self.initial_losses = dict(zip(self.objectives.names, losses.tolist(), strict=True))
+        found = {name: loss for name, loss in self.initial_losses.items() if loss > 0}
+        text = ", ".join(f"`{name}` {loss:.3g}" for name, loss in self.initial_losses.items())
+        logging.info("Losses of the tasks at the start: %s", text)
+        if found and max(found.values()) > FAR_APART * min(found.values()):
+            logging.warning(
+                "The losses at the start are more than %d-fold apart: %s. The larger may drown "
+                "the smaller; `loss_weights` or a balancer that corrects scales brings them "
+                "together.",
+                FAR_APART,
+                text,
+            )
 
     def raise_on_failure(self) -> None:
         """End the training with the task's name, if a step failed; host side."""

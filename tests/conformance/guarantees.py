@@ -7,14 +7,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from conformance.compiling import check_compiles_for_tpus
 from conformance.registry import MISSING, RESCALES_ONE_TASK, TASKS, Case, make_tasks, rows
 from conformance.saving import (
     check_config,
+    check_deep_copy,
     check_export,
     check_resumed,
     check_resumed_with_momentum,
+    check_weights_by_name,
 )
 from conformance.training import (
+    BATCH,
     answers,
     assert_close,
     assert_equal,
@@ -114,6 +118,24 @@ def check_mixed_precision(case: Case, tmp_path):
         np.testing.assert_allclose(logs["loss"], reference["loss"], rtol=0.05)
 
 
+def check_overflow(case: Case, tmp_path):
+    """A step that overflows in half precision moves nothing but the loss scale, and training goes
+    on."""
+    keras.config.set_dtype_policy("mixed_float16")
+    model = small(case)
+    keras.config.set_dtype_policy("float32")
+    x, y = rows(model, BATCH)
+    model.optimizer.dynamic_scale.assign(2.0**60)
+    before = copies(model.trainable_variables)
+    train(model, (x, y))
+    assert float(model.optimizer.dynamic_scale) == 2.0**59
+    assert_equal(model.trainable_variables, before)
+    assert all(np.isfinite(v).all() for v in copies(everything(model)))
+    model.optimizer.dynamic_scale.assign(64.0)
+    train(model, (x, y))
+    assert_moved(model.trainable_variables, before)
+
+
 # -- tasks ------------------------------------------------------------------------------------
 
 
@@ -143,8 +165,7 @@ def check_missing_labels(case: Case, tmp_path):
 def check_absent_task(case: Case, tmp_path):
     """Nothing of an absent task moves, its optimizer variables included; the others train on."""
     model = small(case, keras.optimizers.Adam(0.01))
-    data = rows(model)
-    train(model, data)  # so that there are momenta that would move it
+    train(model, rows(model))  # so that there are momenta that would move it
     for gone in ("kind", "stay"):
         own, slots = owned(model, gone)
         assert len(slots) == 2 * len(own)
@@ -154,8 +175,8 @@ def check_absent_task(case: Case, tmp_path):
         others = [v for n in set(TASKS) - {gone} for v in model.task_variables(n)]
         of_others = copies(others)
         of_balancer = copies(model.balancer_variables)
-        x, y = data
-        y = {**y, gone: np.full_like(y[gone], MISSING[gone])}
+        x, y = rows(model, BATCH, seed=1)
+        y[gone] = np.full_like(y[gone], MISSING[gone])
         train(model, (x, y))
         assert_equal(tracked, before)
         assert_moved(model.shared_variables, shared)
@@ -186,8 +207,8 @@ def check_one_task(case: Case, tmp_path):
             run_eagerly=True,
         )
         before = copies(model.trainable_variables)
-        logs = train(model, data, epochs=2).history
-        expected = train(plain, data, epochs=2).history
+        logs = train(model, data).history
+        expected = train(plain, data).history
         if case.balancer in RESCALES_ONE_TASK:
             assert np.isfinite(logs["loss"]).all()
             assert np.abs(model.trainable_variables[0] - before[0]).max() > 0
@@ -202,7 +223,7 @@ def _of_one(model, name):
 
 
 def check_permuted_tasks(case: Case, tmp_path):
-    """The order of tasks means nothing: neither in a new model nor in saved weights."""
+    """The order of tasks means nothing."""
     models = [small(case, tasks=order) for order in _orders()]
     data = rows(models[0])
     for model in models:
@@ -211,15 +232,10 @@ def check_permuted_tasks(case: Case, tmp_path):
     for model in models[1:]:
         assert_equal(answers(model, data[0]), first)
         assert model.task_weights == models[0].task_weights
-    models[0].save_weights(tmp_path / "all.weights.h5")
-    other = small(case, tasks=_orders()[1])
-    other.set_weights([np.zeros(v.shape) for v in other.weights])
-    other.load_weights(tmp_path / "all.weights.h5")
-    assert_equal(answers(other, data[0]), first)
 
 
 def _orders():
-    orders = (TASKS, TASKS[::-1], (TASKS[1], TASKS[0], TASKS[2]))
+    orders = (TASKS, (TASKS[1], TASKS[2], TASKS[0]))  # a cycle, so that no task keeps its place
     return [sorted(make_tasks(), key=lambda task: order.index(task.name)) for order in orders]
 
 
@@ -228,16 +244,20 @@ OF_BALANCERS = [
     check_partition,
     check_modes,
     check_mixed_precision,
+    check_overflow,
+    check_compiles_for_tpus,
     check_missing_labels,
     check_absent_task,
     check_one_task,
     check_resumed,
     check_config,
+    check_deep_copy,
 ]
 OF_MODELS = [
     *OF_BALANCERS,
     check_fit,
     check_permuted_tasks,
+    check_weights_by_name,
     check_resumed_with_momentum,
     check_export,
 ]

@@ -58,12 +58,11 @@ def graph(tasks):
     inside = keras.Input((10,))
     x = keras.Model(inside, layers.Dense(8, "tanh", name="inner")(inside), name="nested")(x)
     twice = layers.Dense(8, "tanh", name="twice")
-    x = layers.BatchNormalization(name="norm")(twice(twice(x)))
+    norm = partial(layers.BatchNormalization, synchronized=True)  # over replicas
+    x = norm(name="norm")(twice(twice(x)))
     heads = {}
     for task in sorted(tasks, key=lambda t: t.name):
-        tower = keras.Sequential(
-            [layers.Dense(4, "tanh"), layers.BatchNormalization()], name=f"{task.name}_tower"
-        )
+        tower = keras.Sequential([layers.Dense(4, "tanh"), norm()], name=f"{task.name}_tower")
         heads[task.name] = task.head(tower(x))
     return MultiTaskModel(inputs, {t.name: heads[t.name] for t in tasks}, tasks=tasks)
 
@@ -103,6 +102,9 @@ QUICK = [*PLAIN, *_forms("pcgrad"), *_forms("grad_drop")]
 
 # Methods that rescale even a single task, so that one task alone is not plain training.
 RESCALES_ONE_TASK = {"uncertainty"}
+
+# Methods that promise that the scale of a loss does not decide.
+CORRECTS_SCALE = ["uncertainty"]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,16 @@ import numpy as np
 import tensorflow as tf
 
 from conformance.registry import TASKS
-from conformance.replica_settings import BATCH, HARD, Setting, copies, distance, make_data, state
+from conformance.replica_settings import (
+    BATCH,
+    HARD,
+    Setting,
+    copies,
+    distance,
+    hard_sharing,
+    make_data,
+    state,
+)
 
 
 def absent_task_is_untouched(strategy) -> dict:
@@ -95,7 +104,47 @@ def half_precision(strategy) -> dict:
     }
 
 
+def dropout(strategy) -> dict:
+    """Masks are the same on both replicas and in a second run, and so is what follows."""
+
+    def train():
+        model = Setting(model=lambda: hard_sharing(dropout=0.5), data=HARD).compiled(strategy)
+        model.fit(Setting(data=HARD).dataset(model), verbose=0)
+        return model
+
+    one, two = train(), train()
+    replicas = [strategy.experimental_local_results(v.value) for v in one.variables]
+    return {
+        "runs": distance(copies(state(two)), copies(state(one))),
+        "replicas": distance([a.numpy() for a, _ in replicas], [b.numpy() for _, b in replicas]),
+    }
+
+
+def refused(strategy) -> dict:
+    """What Keras cannot do on several replicas ends with a sentence, before any step."""
+    norm = keras.layers.BatchNormalization(name="norm")
+    optimizers = {
+        "accumulation": keras.optimizers.SGD(gradient_accumulation_steps=2),
+        "overwriting": keras.optimizers.SGD(use_ema=True, ema_overwrite_frequency=2),
+    }
+    settings = {
+        **{what: Setting(optimizer=lambda o=o: o) for what, o in optimizers.items()},
+        "XLA": Setting(compile={"jit_compile": True}),
+        "statistics": Setting(model=lambda: hard_sharing(backbone=lambda x: norm(x["features"]))),
+    }
+    messages = {}
+    for what, setting in settings.items():
+        try:
+            setting.compiled(strategy)
+            messages[what] = "no error"
+        except ValueError as error:
+            messages[what] = str(error)
+    return messages
+
+
 OTHERS: dict[str, Callable] = {
+    "dropout": dropout,
+    "refused": refused,
     "absent task is untouched": absent_task_is_untouched,
     "infinite loss": lambda s: failing(s, None, _infinite, FloatingPointError),
     "infinite loss, guarded": lambda s: failing(s, "all", _infinite, FloatingPointError),

@@ -1,6 +1,7 @@
 """What is trained on one replica and on two: models, data, balancers, optimizers."""
 
 import contextlib
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -8,8 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from conformance.registry import MISSING, TASKS, make_tasks
-from mtlzoo import DWA, GradDrop, HardSharing, MMoE, MultiTaskModel, PCGrad
+from conformance.registry import ARCHITECTURES, MISSING, PLAIN, TASKS, make_tasks
+from mtlzoo import GradDrop, HardSharing, MMoE, MultiTaskModel, PCGrad
 
 BATCH = 8  # of which each replica gets 4
 
@@ -32,6 +33,25 @@ def regularized():
     towers = {t.name: keras.layers.Dense(4, kernel_regularizer=l2)(shared) for t in make_tasks()}
     outputs = {t.name: t.head(towers[t.name]) for t in make_tasks()}
     return MultiTaskModel({"features": features}, outputs, tasks=make_tasks())
+
+
+def batch_norm():
+    """Moving averages in the trunk and in a head, and a loss that a layer adds."""
+    norm = functools.partial(keras.layers.BatchNormalization, synchronized=True)
+    features = keras.Input((6,), name="features")
+    shared = norm()(keras.layers.Dense(8, "tanh")(features))
+    shared = AddsLoss()(shared)
+    towers = {t.name: norm()(keras.layers.Dense(4)(shared)) for t in make_tasks()}
+    outputs = {t.name: t.head(towers[t.name]) for t in make_tasks()}
+    return MultiTaskModel({"features": features}, outputs, tasks=make_tasks())
+
+
+class AddsLoss(keras.layers.Layer):
+    """Adds a loss of the whole batch."""
+
+    def call(self, inputs):
+        self.add_loss(0.1 * keras.ops.mean(inputs**2))
+        return inputs
 
 
 def mmoe():
@@ -88,9 +108,8 @@ class Setting:
         with strategy.scope() if strategy else contextlib.nullcontext():
             model = self.model()
             arguments = {"metrics": {name: [] for name in TASKS}, **self.compile, **arguments}
-            model.compile(
-                self.optimizer(), balancer=self.balancer(), jit_compile=False, **arguments
-            )
+            arguments = {"jit_compile": False, **arguments}
+            model.compile(self.optimizer(), balancer=self.balancer(), **arguments)
         return model
 
     def dataset(self, model, **changed):
@@ -107,11 +126,14 @@ def copies(variables):
 
 
 def distance(these, those) -> float:
-    """The largest difference; infinite where either is not finite."""
+    """The largest difference; infinite where one is not finite and the other differs."""
     largest = 0.0
     for one, other in zip(these, those, strict=True):
-        difference = np.abs(np.asarray(one) - np.asarray(other)).max(initial=0.0)
-        largest = max(largest, difference if np.isfinite(difference) else np.inf)
+        one, other = np.asarray(one), np.asarray(other)
+        assert one.shape == other.shape
+        if not np.array_equal(one, other, equal_nan=True):
+            difference = np.abs(one - other).max(initial=0.0)
+            largest = max(largest, difference if np.isfinite(difference) else np.inf)
     return float(largest)
 
 
@@ -124,28 +146,68 @@ def state(model):
 HARD = {"rows": 25, "missing": True, "weighted": True}  # the last batch leaves a replica empty
 SGD = keras.optimizers.SGD
 
+
+def multi_optimizer():
+    """Adam's momenta for the heads, clipped plain steps for the rest."""
+    heads = keras.optimizers.SGD(0.05, momentum=0.9, global_clipnorm=0.1)
+    rest = keras.optimizers.SGD(0.1, clipvalue=0.01)
+    return keras.optimizers.MultiOptimizer(
+        keras.optimizers.OptimizerMap(rest, {"click|kind|stay": heads})
+    )
+
+
+def schedule():
+    return SGD(keras.optimizers.schedules.PiecewiseConstantDecay([2, 4], [0.2, 0.1, 0.01]))
+
+
+# Every architecture with one balancer, and every balancer with one model.
+OF_MODULES: dict[str, Setting] = {
+    **{
+        f"model {name}": Setting(
+            data=HARD,
+            model=lambda build=build: build(make_tasks()),
+            balancer=PCGrad,
+        )
+        for name, build in ARCHITECTURES.items()
+    },
+    **{f"balancer {name}": Setting(data=HARD, balancer=PLAIN[name], epochs=4) for name in PLAIN},
+}
+
 EQUAL: dict[str, Setting] = {
-    "equal": Setting(),
+    **OF_MODULES,
     "missing labels": Setting(data={"missing": True}),
     "sample weights": Setting(data={"weighted": True}),
     "ragged last batch": Setting(data={"rows": 21}),
     "empty replica": Setting(data={"rows": 25}, evaluate=True),
     "metrics": Setting(data=HARD, compile={"metrics": None}, evaluate=True),
-    "loss_weights": Setting(
+    "loss weights": Setting(
         data=HARD, compile={"loss_weights": {"kind": 0.3, "stay": 2.0}}, evaluate=True
     ),
-    "steps_per_execution": Setting(data=HARD, compile={"steps_per_execution": 2}),
+    "steps per execution": Setting(data=HARD, compile={"steps_per_execution": 2}),
+    "steps per execution, ragged": Setting(
+        data={"rows": 21, "missing": True}, compile={"steps_per_execution": 2}
+    ),
     "regularizers": Setting(data=HARD, model=regularized, evaluate=True),
     "clipnorm": Setting(data=HARD, optimizer=lambda: SGD(0.1, clipnorm=0.05)),
-    "global_clipnorm": Setting(data=HARD, optimizer=lambda: SGD(0.1, global_clipnorm=0.1)),
+    "global clipnorm": Setting(data=HARD, optimizer=lambda: SGD(0.1, global_clipnorm=0.1)),
     "clipvalue": Setting(data=HARD, optimizer=lambda: SGD(0.1, clipvalue=0.01)),
+    "loss scale factor, clipped": Setting(
+        data=HARD, optimizer=lambda: SGD(0.1, global_clipnorm=0.1, loss_scale_factor=64.0)
+    ),
+    "moving averages of the weights": Setting(
+        data=HARD, optimizer=lambda: SGD(0.1, use_ema=True, ema_momentum=0.5)
+    ),
+    "weight decay": Setting(
+        data=HARD, optimizer=lambda: SGD(0.1, weight_decay=0.1), balancer=lambda: "uncertainty"
+    ),
+    "learning-rate schedule": Setting(data=HARD, optimizer=schedule),
+    "multi-optimizer": Setting(data=HARD, optimizer=multi_optimizer, balancer=PCGrad),
+    "batch norm and add_loss": Setting(
+        data={"missing": True}, model=batch_norm, balancer=PCGrad, evaluate=True
+    ),
     "absent task": Setting(data={"without": ["kind"]}),
-    "mmoe": Setting(data=HARD, model=mmoe, balancer=lambda: "pcgrad"),
     "embeddings": Setting(data=HARD, model=embeddings),
-    "embeddings, pcgrad": Setting(data=HARD, model=embeddings, balancer=lambda: "pcgrad"),
-    "uncertainty": Setting(data=HARD, balancer=lambda: "uncertainty"),
-    "dwa": Setting(data=HARD, balancer=DWA, epochs=4),
-    "pcgrad": Setting(data=HARD, balancer=PCGrad),
+    "embeddings, pcgrad": Setting(data=HARD, model=embeddings, balancer=PCGrad),
     "pcgrad, features": Setting(data=HARD, balancer=lambda: PCGrad(wrt="features")),
     "pcgrad, every 3": Setting(data=HARD, balancer=lambda: PCGrad(every=3)),
     "pcgrad, features, every 3": Setting(
@@ -154,7 +216,5 @@ EQUAL: dict[str, Setting] = {
     "pcgrad, clipped": Setting(
         data=HARD, balancer=PCGrad, optimizer=lambda: SGD(0.1, global_clipnorm=0.1)
     ),
-    "mgda": Setting(data=HARD, balancer=lambda: "mgda"),
-    "grad_drop": Setting(data=HARD, balancer=GradDrop),
     "grad_drop, features": Setting(data=HARD, balancer=lambda: GradDrop(wrt="features")),
 }

@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 
 from conformance.replica_events import OTHERS
-from conformance.replica_settings import EQUAL, Setting, copies, distance, state
+from conformance.replica_settings import EQUAL, OF_MODULES, Setting, copies, distance, state
 
 
 def run(setting: Setting, strategy):
@@ -41,16 +41,21 @@ def one_equals_two(setting: Setting, strategy) -> dict:
     return {what: distance(one[what], two[what]) for what in one}
 
 
-# Those that the others contain; a few seconds each, since every one traces a step for two devices.
+# Every module, and what the others do not contain; a few seconds each, since every one traces a
+# step for two devices.
 QUICK = [
+    *OF_MODULES,
     "metrics",
-    "steps_per_execution",
+    "steps per execution, ragged",
     "regularizers",
-    "uncertainty",
-    "pcgrad",
+    "multi-optimizer",
+    "weight decay",
+    "batch norm and add_loss",
+    "embeddings, pcgrad",
     "pcgrad, features, every 3",
     "pcgrad, clipped",
-    "grad_drop",
+    "dropout",
+    "refused",
     "absent task is untouched",
     "infinite loss",
     "infinite loss, guarded",

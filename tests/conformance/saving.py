@@ -1,14 +1,25 @@
 """What saving promises: a model read back is the model that was written."""
 
+import copy
 import json
+import re
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
-from conformance.registry import BALANCERS, TASKS, Case, rows
-from conformance.training import answers, assert_equal, copies, everything, small, train
-from mtlzoo import export
+from conformance.registry import BALANCERS, TASKS, Case, make_tasks, rows
+from conformance.training import (
+    answers,
+    assert_equal,
+    assert_moved,
+    copies,
+    everything,
+    small,
+    train,
+)
+from mtlzoo import BinaryClassification, export
 
 
 def check_resumed(case: Case, tmp_path, optimizer=None):
@@ -47,6 +58,47 @@ def check_config(case: Case, tmp_path):
     again.set_weights(model.get_weights())
     data = rows(model)
     assert_equal(answers(again, data[0]), answers(model, data[0]))
+
+
+def check_deep_copy(case: Case, tmp_path):
+    """A deep copy is a model of its own, which trains on as the original would have."""
+    model = small(case)
+    data = rows(model)
+    train(model, data)
+    copied = copy.deepcopy(model)
+    assert type(copied) is type(model) and repr(copied.balancer) == repr(model.balancer)
+    assert not {id(v) for v in everything(copied)} & {id(v) for v in everything(model)}
+    before = copies(everything(model))
+    assert_equal(everything(copied), before)
+    train(copied, data)
+    assert_moved(copied.trainable_variables, copies(model.trainable_variables))
+    assert_equal(everything(model), before)
+    train(model, data)
+    assert_equal(everything(copied), copies(everything(model)))
+
+
+def check_weights_by_name(case: Case, tmp_path):
+    """Saved weights are those of named tasks: in any order of tasks they give the same answers by
+    name, and a model of fewer or other tasks refuses them."""
+    path = tmp_path / "all.weights.h5"
+    model = case.build()
+    x, _ = rows(model)
+    model.save_weights(path)
+    tasks = make_tasks()
+    other = case.build([tasks[1], tasks[2], tasks[0]], seed=2)
+    assert np.abs(answers(other, x)[0] - answers(model, x)[0]).max() > 0
+    other.load_weights(path)
+    assert_equal(answers(other, x), answers(model, x))
+    renamed = [BinaryClassification("bought"), *tasks[1:]]
+    more = [*tasks, BinaryClassification("bought")]
+    for given in (tasks[:2], tasks[1:], renamed, more):
+        other = case.build(given, seed=3)
+        before = copies(other.variables)
+        names = sorted(task.name for task in given)
+        for skip in (False, True):
+            with pytest.raises(ValueError, match=re.escape(f"of the tasks {names}")):
+                other.load_weights(path, skip_mismatch=skip)
+            assert_equal(other.variables, before)
 
 
 def check_export(case: Case, tmp_path):

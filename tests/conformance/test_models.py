@@ -9,6 +9,7 @@ import pytest
 from conformance import guarantees
 from conformance.registry import ARCHITECTURES, TASKS, Case, rows
 from conformance.training import answers
+from mtlzoo import export
 
 # A server's process: nothing but `import mtlzoo` makes the saved files readable.
 LOADS = """
@@ -28,6 +29,32 @@ for path in sys.argv[1:]:
 """
 
 
+# A server that has TensorFlow alone.
+SERVES = """
+import sys
+
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "mtlzoo":
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Hidden())
+import numpy as np
+import tensorflow as tf
+
+for path in sys.argv[1:]:
+    rows = dict(np.load(path + ".npz"))
+    expected = {key[3:]: rows.pop(key) for key in list(rows) if key.startswith("of_")}
+    served = tf.saved_model.load(path)
+    together = served.signatures["serve"](**{k: tf.constant(v) for k, v in rows.items()})
+    for name, values in expected.items():
+        alone = served.signatures[name](**{k: tf.constant(v) for k, v in rows.items()})
+        np.testing.assert_allclose(together[name], values, atol=1e-6)
+        np.testing.assert_allclose(alone[name], values, atol=1e-6)
+    print("served", len(expected), "tasks", sorted(m for m in sys.modules if m == "mtlzoo"))
+"""
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("guarantee", guarantees.OF_MODELS, ids=lambda g: g.__name__[6:])
 def test_model(guarantee, architecture, tmp_path):
@@ -44,7 +71,26 @@ def test_another_process_loads_every_model(tmp_path):
         model.save(f"{paths[-1]}.keras")
         np.savez(paths[-1], **x, **{f"of_{name}": value for name, value in outputs.items()})
         expected.append(f"same {architecture} {model.balancer!r}")
+    assert _lines(LOADS, paths) == expected
+
+
+def test_a_server_without_mtlzoo_answers_for_every_model(tmp_path):
+    paths = []
+    for architecture in ARCHITECTURES:
+        model = Case(architecture).compiled()
+        x, _ = rows(model)
+        outputs = model(x, training=False)
+        served = {f"of_{n}": model.tasks[n].serve(outputs[n])[n] for n in TASKS}
+        paths.append(str(tmp_path / architecture))
+        export.save(model, paths[-1])
+        np.savez(paths[-1], **x, **served)
+    assert _lines(SERVES, paths) == [f"served {len(TASKS)} tasks []"] * len(paths)
+
+
+def _lines(program, paths):
+    """What `program` prints in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-c", LOADS, *paths], capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", program, *paths], capture_output=True, text=True, timeout=300
     )
-    assert done.stdout.splitlines() == expected, done.stderr[-3000:]
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.splitlines()

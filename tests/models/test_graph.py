@@ -3,7 +3,16 @@
 import keras
 import numpy as np
 import pytest
-from model_cases import Constant, compiled, data, hard_sharing, tasks, train
+from model_cases import (
+    Constant,
+    assert_all_moved,
+    assert_close,
+    compiled,
+    data,
+    hard_sharing,
+    tasks,
+    train,
+)
 
 from mtlzoo import GradDrop, MMoE, MultiTaskModel
 from mtlzoo.models import graph
@@ -199,6 +208,17 @@ def test_moving_averages_belong_to_the_tasks_that_read_them():
     assert layer_owners(model)["own_norm"] == "a"
 
 
+def test_variables_that_a_layer_gets_later_are_its_tasks_too():
+    model = hard_sharing()
+    model.get_layer("a").enable_lora(1)
+    model.get_layer("shared_0").enable_lora(1)
+    compiled(model, Constant())
+    found = layer_owners(model)
+    assert found["a"] == "a" and found["shared_0"] == "shared"
+    assert any("lora" in v.path for v in model.task_variables("a"))
+    train(model, *data())
+
+
 def test_the_partition_counts_the_balancer_in():
     model = compiled(hard_sharing(), "uncertainty")
     assert set(owners(model).values()) == {"shared", "a", "b", "balancer"}
@@ -251,6 +271,27 @@ def test_an_output_may_itself_be_shared():
     model = MultiTaskModel(inputs, {"a": a, "b": b}, tasks=tasks())
     assert layer_owners(model) == {"trunk": "shared", "a": "shared", "b": "b"}
     assert names(model.boundary) == {"trunk", "a"}
+    assert_same_at_both_levels(model)
+
+
+def assert_same_at_both_levels(model):
+    trained = []
+    for wrt in ("parameters", "features"):
+        again = MultiTaskModel.from_config(model.get_config())
+        again.set_weights(model.get_weights())
+        train(compiled(again, Constant(wrt=wrt)), *data())
+        trained.append(again.trainable_variables)
+    assert_close(*trained, 1e-6)
+    assert_all_moved(trained[0], model.trainable_variables)
+
+
+def test_two_tasks_may_have_one_output():
+    inputs = x()
+    both = layers.Dense(1, name="both")(inputs)
+    model = MultiTaskModel(inputs, {"a": both, "b": both}, tasks=tasks())
+    assert layer_owners(model) == {"both": "shared"}
+    assert names(model.boundary) == {"both"}
+    assert_same_at_both_levels(model)
 
 
 # -- refusals ---------------------------------------------------------------------------------

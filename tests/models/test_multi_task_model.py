@@ -274,6 +274,32 @@ def test_weights_files_do_not_depend_on_the_order_of_tasks(build, tmp_path):
         np.testing.assert_array_equal(found[name], expected[name])
 
 
+@pytest.mark.parametrize("names", ["ac", "b", "abc"])
+def test_weights_of_other_tasks_are_refused(names, tmp_path):
+    """Keras would load the head of `b` into that of `c`."""
+    path = tmp_path / "m.weights.h5"
+    generic().save_weights(path)
+    other = generic(names, [Regression(name) for name in names])
+    before = copies(other.variables)
+    message = rf"weights should be those of the tasks \['{names[0]}'.*of the tasks \['a', 'b'\]"
+    with pytest.raises(ValueError, match=message):
+        other.load_weights(path)
+    assert_same(other.variables, before)
+
+
+def test_weights_of_a_plain_model_may_be_loaded(tmp_path):
+    model = generic()
+    plain = keras.Model(model.input, model.output)
+    plain.save_weights(tmp_path / "m.weights.h5")
+    other = generic(seed=2)
+    other.load_weights(tmp_path / "m.weights.h5")
+    assert_same(other.variables, model.variables)
+    other.save_weights(tmp_path / "n.weights.h5")
+    plain.set_weights([np.zeros(v.shape) for v in plain.weights])
+    with pytest.raises(ValueError):  # with the names of the tasks in it, it is no plain file
+        plain.load_weights(tmp_path / "n.weights.h5")
+
+
 def test_permuted_tasks_train_to_the_same_model():
     models = [compiled(hard_sharing(given), "pcgrad") for given in (tasks(), tasks()[::-1])]
     for model in models:

@@ -1,0 +1,41 @@
+"""The losses that layers add in their `call`, kept apart by replica."""
+
+from collections import defaultdict
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class ReplicaLosses:
+    """Stands for a layer's list of added losses: each replica sees those of its own.
+
+    Keras keeps one list for all replicas, which are traced in turns: where one waits for the others
+    in the middle of its forward pass, as synchronized normalization does, another clears its list.
+    """
+
+    def __init__(self) -> None:
+        self._of_replica: dict[int, list] = defaultdict(list)
+
+    def _own(self) -> list:
+        context = tf.distribute.get_replica_context()
+        replica = tf.get_static_value(context.replica_id_in_sync_group) if context else 0
+        # It is known but on TPUs, where all replicas are traced as one.
+        return self._of_replica[0 if replica is None else int(replica)]
+
+    def extend(self, losses: list) -> None:
+        """Add losses of this replica."""
+        self._own().extend(losses)
+
+    def clear(self) -> None:
+        """Forget those of this replica."""
+        self._own().clear()
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._own()[index]
+
+
+def keep_apart(model: keras.Model) -> None:
+    """Have all layers of `model` keep the losses of each replica for themselves."""
+    for layer in model._flatten_layers():
+        layer._losses = ReplicaLosses()
