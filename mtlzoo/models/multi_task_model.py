@@ -27,7 +27,8 @@ from mtlzoo.tasks.names import check_name
 
 # What the training step can give to a balancer.
 PROVIDED = frozenset({"losses", "gramian", "jacobian"})
-_TASK_NAMES = "task_names"  # their key in a weights file
+# Keys in a weights file.
+_TASK_NAMES, _SEEDS = "task_names", "seeds"
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -587,27 +588,41 @@ class MultiTaskModel(keras.Model):
                 variable.assign(value)
             raise
 
-    def save_own_variables(self, store) -> None:
-        """The names of the tasks, since Keras saves layers by position only."""
+    def save_own_variables(self, store: Any) -> None:
+        """Store also what Keras does not: the names of the tasks, since layers are saved by
+        position only, and the state of random generators (dropout).
+        """
         super().save_own_variables(store)
         store[_TASK_NAMES] = np.frombuffer(" ".join(self.task_names).encode(), "uint8")
+        seeds = [keras.ops.convert_to_numpy(v) for v in self._seeds()]
+        if seeds:
+            store[_SEEDS] = np.stack(seeds)
 
-    def load_own_variables(self, store) -> None:
-        """Check that the weights are those of the same tasks.
+    def load_own_variables(self, store: Any) -> None:
+        """Check that the weights are those of the same tasks; load the state of generators.
 
         Raises:
             ValueError: if they are of other tasks, whose heads would be taken for these.
         """
-        rest = {key: store[key] for key in store.keys() if key != _TASK_NAMES}  # noqa: SIM118
-        if len(rest) < len(store.keys()):
-            saved = bytes(np.array(store[_TASK_NAMES])).decode().split()
+        stored = {key: store[key] for key in store.keys()}  # noqa: SIM118
+        names = stored.pop(_TASK_NAMES, None)
+        seeds = stored.pop(_SEEDS, ())
+        if names is not None:
+            saved = bytes(np.array(names)).decode().split()
             if saved != list(self.task_names):
                 self._held.of_other_tasks = ValueError(
                     f"The weights should be those of the tasks {list(self.task_names)}. "
                     f"Received: weights of the tasks {saved}"
                 )
                 raise self._held.of_other_tasks
-        super().load_own_variables(rest)
+        super().load_own_variables(stored)
+        own = self._seeds()
+        if len(own) == len(seeds):  # else of the same layers with another dropout
+            for variable, seed in zip(own, seeds, strict=True):
+                variable.assign(seed)
+
+    def _seeds(self) -> list[keras.Variable]:
+        return [v for v in self.variables if v.name == "seed_generator_state"]
 
     def get_config(self) -> dict[str, Any]:
         """The graph, the tasks and the preprocessor."""

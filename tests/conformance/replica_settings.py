@@ -152,7 +152,7 @@ def multi_optimizer():
     heads = keras.optimizers.SGD(0.05, momentum=0.9, global_clipnorm=0.1)
     rest = keras.optimizers.SGD(0.1, clipvalue=0.01)
     return keras.optimizers.MultiOptimizer(
-        keras.optimizers.OptimizerMap(rest, {"click|kind|stay": heads})
+        keras.optimizers.OptimizerMap(rest, {"(click|kind|stay)/.*": heads})
     )
 
 
