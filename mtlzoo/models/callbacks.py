@@ -1,5 +1,7 @@
 """How the model's training reaches callbacks, and callbacks the tasks."""
 
+from typing import Any
+
 import keras
 
 from mtlzoo.balancing import Balancer
@@ -8,11 +10,11 @@ from mtlzoo.balancing import Balancer
 class BalancerEpochs(keras.callbacks.Callback):
     """Tells the balancer that an epoch has ended."""
 
-    def __init__(self, balancer: Balancer):
+    def __init__(self, balancer: Balancer) -> None:
         super().__init__()
         self.balancer = balancer
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Give the balancer the epoch's logs."""
         self.balancer.on_epoch_end(dict(logs or {}))
 
@@ -21,7 +23,7 @@ class BalancerEpochs(keras.callbacks.Callback):
 LOWER_IS_BETTER = {"mae", "rmse"}
 
 
-def set_modes(callbacks, model) -> None:
+def set_modes(callbacks: Any, model: Any) -> None:
     """Set `mode` of callbacks that monitor a task's loss or own metrics with `mode="auto"`.
 
     Keras cannot tell the direction of a metric that it did not compile itself, and gives up.

@@ -81,16 +81,19 @@ class MultiTaskModel(keras.Model):
     ```
     """
 
+    train_function: Any  # Keras's; it has no types
+    test_function: Any
+
     def __init__(
         self,
-        inputs,
-        outputs,
-        name=None,
+        inputs: Any,
+        outputs: Any,
+        name: str | None = None,
         *,
         tasks: Sequence[Task] | None = None,
         preprocessor: keras.Model | None = None,
         trainable: bool | None = None,
-    ):
+    ) -> None:
         outputs = _check_outputs(outputs)
         _check_inputs(inputs, outputs)
         if preprocessor is not None and not isinstance(preprocessor, keras.Model):
@@ -189,7 +192,7 @@ class MultiTaskModel(keras.Model):
 
     def compile(
         self,
-        optimizer="rmsprop",
+        optimizer: Any = "rmsprop",
         balancer: str | Balancer = "equal",
         *,
         loss: Mapping | None = None,
@@ -205,18 +208,18 @@ class MultiTaskModel(keras.Model):
         """Configure training. Losses and metrics come from the tasks unless they are given here.
 
         Args:
-            optimizer: a Keras optimizer or its name.
-            balancer: a balancer or its name, see `mtlzoo.balancing.names()`.
+            optimizer: a Keras optimizer or its name. Defaults to `"rmsprop"`.
+            balancer: a balancer or its name, see `mtlzoo.balancing.names()`. Defaults to `"equal"`.
             loss: dict by task of Keras losses that replace the tasks' own.
             loss_weights: dict by task of factors that multiply the losses before anything else,
                 the balancer included. Tasks without one have 1.
             metrics: dict by task of metrics that replace the task's own; they skip missing labels
                 and ignore sample weights.
             weighted_metrics: dict by task of further metrics that use the sample weights.
-            run_eagerly: as in Keras.
-            steps_per_execution: as in Keras; it also works on several replicas.
-            jit_compile: as in Keras; refused on several replicas.
-            auto_scale_loss: as in Keras.
+            run_eagerly: as in Keras. Defaults to `False`.
+            steps_per_execution: as in Keras; it also works on several replicas. Defaults to 1.
+            jit_compile: as in Keras; refused on several replicas. Defaults to `"auto"`.
+            auto_scale_loss: as in Keras. Defaults to `True`.
             guard: `None`: after a non-finite loss, nothing is updated on one replica; on several,
                 the shared variables get a zero gradient in that step (an optimizer with momentum
                 still moves them a little). `"all"`: nothing is updated on several replicas either,
@@ -392,17 +395,17 @@ class MultiTaskModel(keras.Model):
             mask[name] = bool(on)
         self._step.mask.assign(list(mask.values()))
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> Any:
         """One training step on `(x, y)` or `(x, y, sample_weight)`; used by `fit`."""
         self._step.train(*keras.utils.unpack_x_y_sample_weight(data))
         return self.get_metrics_result()
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> Any:
         """One evaluation step; used by `evaluate`."""
         self._step.test(*keras.utils.unpack_x_y_sample_weight(data))
         return self.get_metrics_result()
 
-    def make_train_function(self, force=False):
+    def make_train_function(self, force: bool = False) -> Any:
         """Keras's training function, which then reports a failed step with its task's name."""
         if self.train_function is None or force:
             if self.distribute_strategy.num_replicas_in_sync > 1:
@@ -412,7 +415,7 @@ class MultiTaskModel(keras.Model):
             self.train_function = self._reporting(self.train_function, training=True)
         return self.train_function
 
-    def make_test_function(self, force=False):
+    def make_test_function(self, force: bool = False) -> Any:
         """Keras's evaluation function, which then reports illegal labels."""
         if self.test_function is None or force:
             if self.distribute_strategy.num_replicas_in_sync > 1:
@@ -466,7 +469,7 @@ class MultiTaskModel(keras.Model):
         # average a batch over the replicas here, which fails where it does not divide evenly.
         return
 
-    def fit(self, x=None, y=None, *args, **kwargs):
+    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train as `keras.Model.fit` does, with labels and sample weights as dicts by task.
 
         Sample weights may be given for some of the tasks only; the others have 1. Callbacks that
@@ -495,6 +498,7 @@ class MultiTaskModel(keras.Model):
             self._step.objectives.check_batches(validation.element_spec)
         elif hasattr(validation, "shape") or isinstance(validation, Mapping):
             self._step.objectives.check_batches((validation,))
+        assert self.balancer is not None  # compiled
         hook = BalancerEpochs(self.balancer)
         callbacks = given.get("callbacks")
         if isinstance(callbacks, keras.callbacks.CallbackList):
@@ -512,7 +516,7 @@ class MultiTaskModel(keras.Model):
             given["callbacks"] = [hook, *callbacks]
         return super().fit(**given)
 
-    def evaluate(self, x=None, y=None, *args, **kwargs):
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate as `keras.Model.evaluate` does, with labels as a dict by task.
 
         Raises:
@@ -634,7 +638,9 @@ class MultiTaskModel(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> "MultiTaskModel":
         """The model of a config, with new variables."""
         keys = ("tasks", "preprocessor")
         config = check_config(f"a `{cls.__name__}`", config, *keys)
@@ -651,13 +657,13 @@ class MultiTaskModel(keras.Model):
             for key, value in self._held.compile_config.items()
         }
 
-    def compile_from_config(self, config) -> None:
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile as the saved model was."""
         keys = ("optimizer", "balancer")
         config = check_config("`compile`", config, *keys)
         self.compile(**keras.saving.deserialize_keras_object(config))
 
-    def export(self, filepath, format="tf_saved_model", **kwargs):
+    def export(self, filepath: Any, format: Any = "tf_saved_model", **kwargs: Any) -> Any:
         """Export for serving; a SavedModel has the signature `serve` and one for each task.
 
         See `mtlzoo.export.save`, which this calls; other formats are Keras's own.

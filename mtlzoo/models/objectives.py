@@ -49,7 +49,7 @@ class Objectives:
         loss_weights: Mapping | None = None,
         metrics: Mapping | None = None,
         weighted_metrics: Mapping | None = None,
-    ):
+    ) -> None:
         self.tasks = dict(tasks)
         self.names = tuple(self.tasks)
         loss = self._by_task("loss", loss)
@@ -144,7 +144,7 @@ class Objectives:
                     logs[f"{name}_{metric.name}"] = result
         return logs
 
-    def arrays(self, y, sample_weight):
+    def arrays(self, y: Any, sample_weight: Any) -> Any:
         """Labels and weights of `fit` or `evaluate` given as arrays, in the form Keras wants.
 
         Raises:
@@ -187,7 +187,7 @@ class Objectives:
                 if weights is not None:
                     _check_numbers(name, weights)
 
-    def read(self, y, sample_weight, batch_size) -> dict[str, TaskBatch]:
+    def read(self, y: Any, sample_weight: Any, batch_size: Any) -> dict[str, TaskBatch]:
         """Check labels and weights and bring them into one form.
 
         Raises:
@@ -261,7 +261,7 @@ class Objectives:
             return TaskBatch(values, present, read.invalid & there, weights, labels)
         return TaskBatch(read.values, read.present, read.invalid, None, labels)
 
-    def loss_share(self, name: str, batch: TaskBatch, outputs, count) -> tf.Tensor:
+    def loss_share(self, name: str, batch: TaskBatch, outputs: Any, count: Any) -> tf.Tensor:
         """`sum_n w_n l_n / count` over the labels present here; `count` is at least 1."""
         values = self.tasks[name].loss_values(self.losses[name], batch.values, outputs)
         if batch.weights is not None:
@@ -269,7 +269,7 @@ class Objectives:
         values = tf.where(batch.present, values, tf.zeros_like(values))
         return tf.reduce_sum(values) / tf.cast(count, values.dtype)
 
-    def update_metrics(self, batches, outputs, losses, counts) -> None:
+    def update_metrics(self, batches: Any, outputs: Any, losses: Any, counts: Any) -> None:
         """Update every metric with one batch.
 
         Args:
@@ -297,18 +297,18 @@ class Objectives:
 class LossTracker(keras.metrics.Metric):
     """The mean loss of each task over all labels seen, `(T,)`: one metric for all tasks."""
 
-    def __init__(self, tasks: int):
+    def __init__(self, tasks: int) -> None:
         super().__init__(name="task_losses")
         self.total = self.add_variable((tasks,), "zeros", name="total")
         self.count = self.add_variable((tasks,), "zeros", name="count")
 
-    def update_state(self, losses, counts) -> None:
+    def update_state(self, losses: Any, counts: Any) -> None:
         """Add the losses of one batch with the numbers of their labels."""
         losses, counts = tf.cast(losses, self.dtype), tf.cast(counts, self.dtype)
         self.total.assign_add(losses * counts)
         self.count.assign_add(counts)
 
-    def result(self):
+    def result(self) -> Any:
         """`(T,)`, NaN for a task without labels."""
         return _value(self.total) / _value(self.count)
 

@@ -22,7 +22,7 @@ class OptimizerSlots:
         ValueError: if the optimizer was built by somebody else.
     """
 
-    def __init__(self, optimizer: keras.optimizers.Optimizer):
+    def __init__(self, optimizer: keras.optimizers.Optimizer) -> None:
         self._optimizer = optimizer
         self._leaves = list(leaves(optimizer))
         for leaf in self._leaves:

@@ -1,6 +1,7 @@
 """The one training step of every multi-task model."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -41,7 +42,7 @@ class TrainingStep:
         slots: OptimizerSlots,
         split: Split | None,
         guard: str | None,
-    ):
+    ) -> None:
         self.model = model
         self.objectives = objectives
         self.balancer = balancer
@@ -59,7 +60,7 @@ class TrainingStep:
 
     # -- one step ---------------------------------------------------------------------------
 
-    def train(self, x, y, sample_weight) -> None:
+    def train(self, x: Any, y: Any, sample_weight: Any) -> None:
         """Train on one batch; the metrics are updated."""
         rows = _batch_size(x)
         batches = self.objectives.read(y, sample_weight, rows)
@@ -97,7 +98,7 @@ class TrainingStep:
             batches, outputs, recording.unweighted, self._parts(counts, present)
         )
 
-    def test(self, x, y, sample_weight) -> None:
+    def test(self, x: Any, y: Any, sample_weight: Any) -> None:
         """Evaluate one batch; the metrics are updated."""
         rows = _batch_size(x)
         batches = self.objectives.read(y, sample_weight, rows)
