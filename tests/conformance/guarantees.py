@@ -13,6 +13,7 @@ from conformance.saving import (
     check_config,
     check_deep_copy,
     check_export,
+    check_recompiled,
     check_resumed,
     check_resumed_with_momentum,
     check_weights_by_name,
@@ -252,6 +253,7 @@ OF_BALANCERS = [
     check_resumed,
     check_config,
     check_deep_copy,
+    check_recompiled,
 ]
 OF_MODELS = [
     *OF_BALANCERS,

@@ -67,10 +67,24 @@ def graph(tasks):
     return MultiTaskModel(inputs, {t.name: heads[t.name] for t in tasks}, tasks=tasks)
 
 
+def nested(tasks):
+    """A multi-task model as the trunk of another."""
+    layers = keras.layers
+    inputs = {"features": keras.Input((6,), name="features")}
+    inside = keras.Input((6,), name="inside")
+    trained_before = [Regression("first", dim=4), Classification("second", num_classes=4)]
+    inner = HardSharing(inside, trained_before, shared_units=(8,), activation="tanh", name="inner")
+    x = layers.Concatenate(name="joined")(list(inner(inputs["features"]).values()))
+    by_name = sorted(tasks, key=lambda task: task.name)
+    heads = {t.name: t.head(layers.Dense(4, "tanh", name=f"{t.name}_tower")(x)) for t in by_name}
+    return MultiTaskModel(inputs, heads, tasks=tasks)
+
+
 ARCHITECTURES: dict[str, Callable] = {
     "HardSharing": hard_sharing,
     "MMoE": mmoe,
     "MultiTaskModel": graph,
+    "a model inside a model": nested,
 }
 
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -40,6 +41,35 @@ def check_resumed(case: Case, tmp_path, optimizer=None):
 
 def check_resumed_with_momentum(case: Case, tmp_path):
     check_resumed(case, tmp_path, keras.optimizers.SGD(0.1, momentum=0.9))
+
+
+def check_recompiled(case: Case, tmp_path):
+    """After another balancer a model is saved, loaded and trained on with this one."""
+    other = "uncertainty" if case.balancer != "uncertainty" else Case.balancer
+    model = small(replace(case, balancer=other), keras.optimizers.Adam(0.01))
+    data = rows(model)
+    train(model, data)
+    model.compile(
+        keras.optimizers.Adam(0.01),
+        balancer=BALANCERS[case.balancer](),
+        metrics={name: [] for name in TASKS},
+        run_eagerly=True,
+    )
+    train(model, data)
+    model.save(tmp_path / "model.keras")
+    model.save_weights(tmp_path / "model.weights.h5")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert repr(loaded.balancer) == repr(BALANCERS[case.balancer]())
+    assert {v.name for v in loaded.balancer.variables} == {v.name for v in model.balancer.variables}
+    assert_equal(everything(loaded), copies(everything(model)))
+    for each in (model, loaded):
+        train(each, data)
+    assert_equal(everything(loaded), copies(everything(model)))
+    wrong = small(replace(case, balancer=other))
+    before = copies(wrong.variables)
+    with pytest.raises(ValueError, match="balancer state should have the variables"):
+        wrong.load_weights(tmp_path / "model.weights.h5")
+    assert_equal(wrong.variables, before)
 
 
 def check_config(case: Case, tmp_path):

@@ -70,7 +70,7 @@ def test_another_process_loads_every_model(tmp_path):
         paths.append(str(tmp_path / architecture))
         model.save(f"{paths[-1]}.keras")
         np.savez(paths[-1], **x, **{f"of_{name}": value for name, value in outputs.items()})
-        expected.append(f"same {architecture} {model.balancer!r}")
+        expected.append(f"same {type(model).__name__} {model.balancer!r}")
     assert _lines(LOADS, paths) == expected
 
 
