@@ -25,7 +25,7 @@ FLOORS = {
     "export": 5,
 }
 # `model.export` reaches upwards, when it is called.
-UPWARDS = {("models/multi_task_model.py", "export")}
+UPWARDS = {("models/saving.py", "export")}
 
 
 def imports(path: pathlib.Path, of_module_only: bool = False):
@@ -113,10 +113,6 @@ ABSTRACT = {
     ("tasks/labels.py", "Labelled.masks_cells"),
 }
 MOST_LINES = 400
-# Longer files, and why. The list may only become shorter.
-LONG = {
-    "models/multi_task_model.py": "what Keras calls by name on a model has to be a method of it",
-}
 
 
 def tracked():
@@ -176,4 +172,4 @@ def _names_not_implemented(tree: ast.AST) -> int:
 def test_files_are_short():
     paths = PACKAGE.rglob("*.py")
     lengths = {str(p.relative_to(PACKAGE)): len(p.read_text().splitlines()) for p in paths}
-    assert {name for name, length in lengths.items() if length > MOST_LINES} == set(LONG)
+    assert not {name for name, length in lengths.items() if length > MOST_LINES}

@@ -1,0 +1,120 @@
+"""What `MultiTaskModel.compile` refuses, with a reason, before anything is trained."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from mtlzoo import tasks as task_kinds
+from mtlzoo.balancing import Balancer, GradientBalancer, JacobianBalancer
+from mtlzoo.models import graph
+from mtlzoo.tasks import Task
+
+# What the training step can give to a balancer.
+PROVIDED = frozenset({"losses", "gramian", "jacobian"})
+
+
+def check_arguments(
+    optimizer: Any,
+    run_eagerly: Any,
+    steps_per_execution: Any,
+    jit_compile: Any,
+    auto_scale_loss: Any,
+    guard: Any,
+) -> None:
+    """Check the types of the arguments of `compile` that Keras would not."""
+    _check_optimizer(optimizer)
+    _check_steps(steps_per_execution)
+    _check_option("run_eagerly", run_eagerly, (True, False))
+    _check_option("jit_compile", jit_compile, (True, False, "auto"))
+    _check_option("auto_scale_loss", auto_scale_loss, (True, False))
+    if guard not in (None, "all"):
+        raise ValueError(f"`guard` should be None or 'all'. Received: guard={guard!r}")
+
+
+def _check_optimizer(optimizer: Any) -> None:
+    if not isinstance(optimizer, str | Mapping | keras.optimizers.Optimizer):
+        raise ValueError(
+            "`optimizer` should be a Keras optimizer or its name. "
+            f"Received: optimizer={optimizer!r}"
+        )
+
+
+def _check_steps(steps: Any) -> None:
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise ValueError(
+            "`steps_per_execution` should be an integer of at least 1. "
+            f"Received: steps_per_execution={steps!r}"
+        )
+
+
+def _check_option(argument: str, value: Any, options: tuple) -> None:
+    if not isinstance(value, bool | str) or value not in options:
+        raise ValueError(
+            f"`{argument}` should be one of {list(options)}. Received: {argument}={value!r}"
+        )
+
+
+def check_replicas(model: keras.Model, replicas: int) -> None:
+    """Refuse what would not be the same step on several replicas."""
+    if model.jit_compile:
+        raise ValueError(
+            "`jit_compile` should be False on several replicas, since TensorFlow cannot "
+            "compile their step as a whole. Received: jit_compile=True with "
+            f"{replicas} replicas"
+        )
+    for layer in model._flatten_layers(include_self=False):
+        if (
+            isinstance(layer, keras.layers.BatchNormalization)
+            and layer.trainable
+            and not layer.synchronized
+        ):
+            raise ValueError(
+                f"`synchronized` of the layer `{layer.name}` should be True on several "
+                "replicas (`layer.synchronized = True` before `compile`), or the layer not "
+                "trainable: else each replica has statistics of its own rows, and none where "
+                f"it has no rows. Received: synchronized=False with {replicas} replicas"
+            )
+
+
+def tasks_from(model: keras.Model, loss: Mapping | None) -> dict[str, Task]:
+    """The tasks that the losses given to `compile` imply."""
+    if not isinstance(loss, Mapping) or set(loss) != set(model.task_names):
+        raise ValueError(
+            "`loss` should be a dict with one loss for each output "
+            f"{list(model.task_names)}, since the model was made without tasks. "
+            f"Received: loss={loss!r}"
+        )
+    made = [
+        task_kinds.from_loss(name, loss[name], model.output[name].shape[1:])
+        for name in model.task_names
+    ]
+    return task_kinds.by_name(made)
+
+
+def check_balancer(model: keras.Model, balancer: Balancer) -> graph.Split | None:
+    """Refuse what this model cannot give to the balancer; cut the model if it is asked to."""
+    missing = balancer.needs - PROVIDED
+    if missing:
+        raise ValueError(
+            f"`balancer` should need only what the training step provides, "
+            f"{sorted(PROVIDED)}. Received: {balancer!r}, which needs {sorted(missing)}"
+        )
+    if not isinstance(balancer, GradientBalancer | JacobianBalancer):
+        return None
+    # One that no output depends on is nobody's, and so among the shared ones too.
+    tasks_of = map(model._ownership.of, model.shared_variables)
+    if len(model.task_names) > 1 and not any(tasks_of):
+        raise ValueError(
+            "`balancer` should be one that weighs losses, since this model has no trainable "
+            f"variable that two tasks share. Received: {balancer!r}"
+        )
+    if balancer.wrt == "parameters" or len(model.task_names) == 1:
+        return None
+    try:
+        return graph.split(model, model._ownership)
+    except graph.NoBoundary as reason:
+        raise ValueError(
+            f"`wrt` should be 'parameters' for this model: {reason}. "
+            f"Received: balancer={balancer!r}"
+        ) from None
