@@ -85,14 +85,16 @@ class TrainingStep:
         flags = tf.unstack(present)
         moved = [(v, ok if i is None else ok & flags[i]) for v, i in statistics]
         _unless(complete, lambda: _put_back(moved, before))
+        # Weights out of an overflow, which the optimizer passes over, are not kept.
+        sound = ok if update.finite is None else ok & tf.reduce_all(update.finite)
         if due is not None:
             refreshed = self.balancer.refreshed
-            new = tf.cast(present, refreshed.dtype)
+            new = tf.cast(present & sound, refreshed.dtype)
             refreshed.assign(tf.where(due & ok, new, _read(refreshed)))
         step = self.balancer.step
         step.assign(_read(step) + tf.cast(ok, _read(step).dtype))
         weights = self.balancer.task_weights
-        weights.assign(tf.where(ok, tf.cast(update.weights, weights.dtype), _read(weights)))
+        weights.assign(tf.where(sound, tf.cast(update.weights, weights.dtype), _read(weights)))
         self._log(recording.unweighted, recording.losses, recording.extra, rows)
         self.objectives.update_metrics(
             batches, outputs, recording.unweighted, self._parts(counts, present)

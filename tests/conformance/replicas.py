@@ -47,17 +47,13 @@ QUICK = [
     *OF_MODULES,
     "metrics",
     "steps per execution, ragged",
-    "regularizers",
     "multi-optimizer",
-    "weight decay",
     "batch norm and add_loss",
     "embeddings, pcgrad",
     "pcgrad, features, every 3",
     "pcgrad, clipped",
-    "dropout",
     "refused",
     "absent task is untouched",
-    "infinite loss",
     "infinite loss, guarded",
 ]
 

@@ -61,7 +61,7 @@ def _stopped(result, message):
 
 
 def _infinite(result):
-    _stopped(result, "The loss of task `kind` is not finite (loss inf)")
+    _stopped(result, "The loss of task `stay` is not finite (loss inf)")
 
 
 def _infinite_guarded(result):
@@ -83,7 +83,20 @@ def _half_precision(result):
     assert result == {"moved": 0, "scale": 0.5}
 
 
+def _refused(result):
+    assert set(result) == set(REFUSED)
+    for what, message in REFUSED.items():
+        assert message in result[what]
+
+
+REFUSED = {
+    "accumulation": "`gradient_accumulation_steps` should be None on several replicas, where Keras",
+    "overwriting": "`ema_overwrite_frequency` should be None on several replicas, where Keras's opt",
+    "XLA": "`jit_compile` should be False on several replicas, since TensorFlow cannot compile thei",
+    "statistics": "`synchronized` of the layer `norm` should be True on several replicas (`layer.sy",
+}
 CHECKS = {
+    "refused": _refused,
     "absent task is untouched": _untouched,
     "infinite loss": _infinite,
     "infinite loss, guarded": _infinite_guarded,
