@@ -91,9 +91,9 @@ def _refused(result):
 
 REFUSED = {
     "accumulation": "`gradient_accumulation_steps` should be None on several replicas, where Keras",
-    "overwriting": "`ema_overwrite_frequency` should be None on several replicas, where Keras's opt",
-    "XLA": "`jit_compile` should be False on several replicas, since TensorFlow cannot compile thei",
-    "statistics": "`synchronized` of the layer `norm` should be True on several replicas (`layer.sy",
+    "overwriting": "`ema_overwrite_frequency` should be None on several replicas, where Keras",
+    "XLA": "`jit_compile` should be False on several replicas, since TensorFlow cannot compile",
+    "statistics": "`synchronized` of the layer `norm` should be True on several replicas (`layer",
 }
 CHECKS = {
     "refused": _refused,
