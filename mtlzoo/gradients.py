@@ -290,9 +290,11 @@ def _by_jacobian(recording, variables: Variables, balancer: JacobianBalancer, sc
     sources = [copy for _, copy in recording.cut] or variables.shared
     rows, owned = _task_rows(recording, sources, variables.owned, scale)
     at_parameters = not recording.cut
+    reached = [any(g is not None for g in column) for column in zip(*rows, strict=True)]
     stacks = [
         tf.stack([tf.zeros_like(source) if g is None else dense(g) for g in column])
-        for source, column in zip(sources, zip(*rows, strict=True), strict=True)
+        for source, column, used in zip(sources, zip(*rows, strict=True), reached, strict=True)
+        if used
     ]
     if scale is not None:
         stacks = [stack / tf.cast(scale, stack.dtype) for stack in stacks]
@@ -308,7 +310,8 @@ def _by_jacobian(recording, variables: Variables, balancer: JacobianBalancer, sc
     if scale is not None:
         # The optimizer must see an overflow, to lower the scale.
         share = tf.where(tf.reduce_all(finite), share, float("nan"))
-    combined = [g * tf.cast(share, g.dtype) for g in combined]
+    scaled = iter([g * tf.cast(share, g.dtype) for g in combined])
+    combined = [next(scaled) if used else None for used in reached]
     shared = combined if at_parameters else _into_trunk(recording, variables, combined)
     weights = tf.cast(recording.present, recording.losses.dtype)
     return Update([*shared, *owned, *(None for _ in variables.balancer)], weights, finite)

@@ -53,18 +53,18 @@ def _joined(column: Sequence[Gradient]) -> tf.IndexedSlices:
     return tf.IndexedSlices(tf.stack(of_tasks, axis=1), indices)
 
 
-def _origin(indices: tf.Tensor):
+def _origin(indices: tf.Tensor) -> tuple | Any:
     """A key that two tensors of indices share only if their entries are the same, in order.
 
-    Each backward pass makes its own copy of the indices of a lookup; in a graph the operations that
-    copied them lead back to the one tensor.
+    Each backward pass flattens the indices of a lookup anew, and joins those of several lookups; in
+    a graph the operations that did so lead back to the same tensors.
     """
     if tf.executing_eagerly():
         return tuple(indices.numpy().tolist())
     operation = indices.op
-    if operation.type in {"Reshape", "Identity", "Cast"}:
+    if operation.type in {"Reshape", "Identity"}:  # neither changes the order
         return _origin(operation.inputs[0])
-    if operation.type == "ConcatV2":  # several lookups in the same table
+    if operation.type == "ConcatV2" and indices.shape.rank == 1:
         return tuple(_origin(part) for part in operation.inputs[:-1])
     return indices.ref()
 
@@ -82,7 +82,8 @@ def unique(slices: tf.IndexedSlices) -> tf.IndexedSlices:
     slots = tf.cumsum(starts)
     count = tf.shape(ids)[0] if ids.shape[0] is None else ids.shape[0]
     values = tf.math.unsorted_segment_sum(tf.gather(slices.values, order), slots, count)
-    ids = tf.maximum(tf.math.unsorted_segment_max(ids, slots, count), 0)
+    used = tf.range(count, dtype=slots.dtype) <= slots[-1:]
+    ids = tf.where(used, tf.math.unsorted_segment_max(ids, slots, count), 0)
     return tf.IndexedSlices(values, ids, slices.dense_shape)
 
 

@@ -40,6 +40,13 @@ def readers(table, kind):
     """Losses that look the same rows up, others too, none, and the whole table."""
     taken = tf.gather(table.value, IDS)
     again = tf.gather(table.value, IDS[:, 0] + 1)
+    if kind == "joined":  # the same ids in another order: looked up together, and one by one
+        first, second = IDS[:, :1], IDS[:, 1:2]
+        left, right = tf.gather(table.value, first), tf.gather(table.value, second)
+        both = tf.gather(table.value, tf.concat([first, second], axis=1))
+        scales = tf.reshape(tf.range(12.0, dtype=table.dtype), [2, 2, 3])
+        apart = tf.reduce_sum(left * scales[:, :1]) + tf.reduce_sum(right * scales[:, 1:])
+        return [apart, tf.reduce_sum(both * scales**2), tf.reduce_sum(both)]
     if kind == "same":
         return [tf.reduce_sum(taken**2), tf.reduce_sum(taken[0] ** 3), tf.reduce_sum(taken)]
     if kind == "others":
@@ -66,7 +73,7 @@ def found(kind):
 
 
 @pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
-@pytest.mark.parametrize("kind", ["same", "others", "both", "whole"])
+@pytest.mark.parametrize("kind", ["same", "joined", "others", "both", "whole"])
 def test_tables_give_what_their_dense_gradients_give(kind, mode):
     rows, _ = gradients_of(kind)
     flat = np.array([np.zeros(TABLE.size) if g is None else np.ravel(dense(g)) for g in rows])

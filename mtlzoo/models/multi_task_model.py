@@ -147,13 +147,24 @@ class MultiTaskModel(FittedByTask):
         return self._ownership.owned_by(name, self._own_trainable_variables())
 
     @property
+    def trained_variables(self) -> list[keras.Variable]:
+        """What the optimizer trains: the trainable variables, without those of the balancers of
+        multi-task models inside this one.
+        """
+        own = getattr(self, "_balancer_state", None)
+        layers = self._flatten_layers(include_self=False)
+        others = [s for s in layers if isinstance(s, BalancerState) and s is not own]
+        left_out = {id(v) for state in others for v in state.variables}
+        return [v for v in self.trainable_variables if id(v) not in left_out]
+
+    @property
     def balancer_variables(self) -> list[keras.Variable]:
         """The trainable variables of the balancer."""
         return list(self.balancer.trainable_variables) if self.balancer is not None else []
 
     def _own_trainable_variables(self) -> list[keras.Variable]:
         of_balancer = {id(v) for v in self.balancer_variables}
-        return [v for v in self.trainable_variables if id(v) not in of_balancer]
+        return [v for v in self.trained_variables if id(v) not in of_balancer]
 
     @property
     def boundary(self) -> list[keras.KerasTensor]:
@@ -254,8 +265,8 @@ class MultiTaskModel(FittedByTask):
             self._hold_balancer(balancer)
             if balancer.trainable_variables:
                 optimizers.exclude_from_weight_decay(self.optimizer, balancer.trainable_variables)
-            self.optimizer.build(self.trainable_variables)
-            slots.check(self.trainable_variables)
+            self.optimizer.build(self.trained_variables)
+            slots.check(self.trained_variables)
             self._held.step = TrainingStep(
                 self, objectives, balancer, self._ownership, slots, split, guard
             )
@@ -299,9 +310,12 @@ class MultiTaskModel(FittedByTask):
 
     @property
     def initial_losses(self) -> dict[str, float]:
-        """The tasks' losses in the first step after `compile`, NaN for a task without labels there.
+        """The tasks' losses in the first step (or sequence of steps) after `compile`.
 
-        They are logged too, with a warning if they are more than 100-fold apart.
+        NaN for a task without labels there.
+
+        They are logged too, with a warning if, times their loss weights, they are more than
+        100-fold apart.
         """
         return dict(self._step.initial_losses)
 

@@ -30,6 +30,15 @@ class TaskBatch(NamedTuple):
     weights: Any
     labels: Any
 
+    def masked(self, active: tf.Tensor) -> "TaskBatch":
+        """The same, without any label where the scalar `active` is False."""
+        values, weights = (
+            None if t is None else tf.where(active, t, tf.zeros_like(t))
+            for t in (self.values, self.weights)
+        )
+        present, invalid = self.present & active, self.invalid & active
+        return self._replace(values=values, present=present, invalid=invalid, weights=weights)
+
 
 class Objectives:
     """Losses, loss weights and metrics of each task.

@@ -36,11 +36,14 @@ class SavedByName(keras.Model):
         """
         variables = [*self.variables, *(self.optimizer.variables if self.compiled else [])]
         before = [keras.ops.convert_to_numpy(v).copy() for v in variables]
-        self._held.of_other_tasks = None
+        parts = [p for p in self._flatten_layers() if isinstance(p, SavedByName)]
+        for part in parts:
+            part._held.of_other_tasks = None
         try:
             super().load_weights(filepath, *args, **kwargs)
-            if self._held.of_other_tasks:  # which `skip_mismatch=True` would put in their places
-                raise self._held.of_other_tasks
+            for part in parts:
+                if part._held.of_other_tasks:  # `skip_mismatch=True` has put them in their places
+                    raise part._held.of_other_tasks
         except Exception:
             for variable, value in zip(variables, before, strict=True):
                 variable.assign(value)

@@ -63,9 +63,9 @@ class TrainingStep:
     def train(self, x: Any, y: Any, sample_weight: Any) -> None:
         """Train on one batch; the metrics are updated."""
         rows = _batch_size(x)
-        batches = self.objectives.read(y, sample_weight, rows)
+        batches = self._batches(y, sample_weight, rows)
         counts, illegal = self._count(batches)
-        present = tf.logical_and(counts > 0, _read(self.mask))
+        present = counts > 0
         statistics = self._statistics()
         before = [_read(v) for v, _ in statistics]
         outputs = {}
@@ -103,11 +103,11 @@ class TrainingStep:
     def test(self, x: Any, y: Any, sample_weight: Any) -> None:
         """Evaluate one batch; the metrics are updated."""
         rows = _batch_size(x)
-        batches = self.objectives.read(y, sample_weight, rows)
+        batches = self._batches(y, sample_weight, rows)
         counts, illegal = self._count(batches)
         outputs = self.model(x, training=False)
         extra = self._extra()
-        present = tf.logical_and(counts > 0, _read(self.mask))
+        present = counts > 0
         shares = self._shares(batches, outputs, counts, present)
         (losses,) = gradients.replica_sum([tf.stack(shares)])
         code = tf.where(illegal > 0, ILLEGAL_LABEL, NOTHING)
@@ -124,6 +124,12 @@ class TrainingStep:
         return tf.where(present, counts / gradients.replica_count(), tf.zeros_like(counts))
 
     # -- its parts --------------------------------------------------------------------------
+
+    def _batches(self, y, sample_weight, rows):
+        """The labels by task; none of tasks that are switched off, not even wrong ones."""
+        batches = self.objectives.read(y, sample_weight, rows)
+        active = tf.unstack(_read(self.mask))
+        return {n: batch.masked(on) for (n, batch), on in zip(batches.items(), active, strict=True)}
 
     def _count(self, batches: dict[str, TaskBatch]):
         """The labels that take part, and the illegal ones, in the global batch, `(T,)` each."""
@@ -180,7 +186,7 @@ class TrainingStep:
     def _variables(self) -> gradients.Variables:
         model = self.model
         of_balancer = {id(v) for v in self.balancer.trainable_variables}
-        of_model = [v for v in model.trainable_variables if id(v) not in of_balancer]
+        of_model = [v for v in model.trained_variables if id(v) not in of_balancer]
         return gradients.Variables(
             self.ownership.shared(of_model),
             [self.ownership.owned_by(name, of_model) for name in self.objectives.names],
@@ -282,15 +288,19 @@ class TrainingStep:
         self.model._loss_tracker.update_state(total, sample_weight=rows)
 
     def report_scales(self) -> None:
-        """Log the losses of the first training step, with a warning if they are far apart."""
+        """Log the losses of the first step (or sequence of steps), with a warning if they, times
+        their loss weights, are far apart.
+        """
         if self.initial_losses:
             return
         losses = keras.ops.convert_to_numpy(self.objectives.tracker.result())
         self.initial_losses = dict(zip(self.objectives.names, losses.tolist(), strict=True))
-        found = {name: loss for name, loss in self.initial_losses.items() if loss > 0}
+        weights = self.objectives.loss_weights or [1.0] * len(losses)
+        found = [abs(loss * weight) for loss, weight in zip(losses, weights, strict=True)]
+        found = [loss for loss in found if loss > 0]
         text = ", ".join(f"`{name}` {loss:.3g}" for name, loss in self.initial_losses.items())
         logging.info("Losses of the tasks at the start: %s", text)
-        if found and max(found.values()) > FAR_APART * min(found.values()):
+        if found and max(found) > FAR_APART * min(found):
             logging.warning(
                 "The losses at the start are more than %d-fold apart: %s. The larger may drown "
                 "the smaller; `loss_weights` or a balancer that corrects scales brings them "
