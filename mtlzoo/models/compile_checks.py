@@ -55,6 +55,17 @@ def _check_option(argument: str, value: Any, options: tuple) -> None:
         )
 
 
+def check_distribution() -> None:
+    """Refuse `keras.distribution`, which does nothing at all on TensorFlow."""
+    distribution = keras.distribution.distribution()
+    if distribution is not None:
+        raise ValueError(
+            "`keras.distribution` should not be set, since it does nothing on TensorFlow: make the "
+            "model in the scope of a `tf.distribute` strategy. "
+            f"Received: keras.distribution.distribution()={distribution!r}"
+        )
+
+
 def check_replicas(model: keras.Model, replicas: int) -> None:
     """Refuse what would not be the same step on several replicas."""
     if model.jit_compile:

@@ -14,6 +14,7 @@ from mtlzoo.models.balancer_state import BalancerState
 from mtlzoo.models.compile_checks import (
     check_arguments,
     check_balancer,
+    check_distribution,
     check_replicas,
     tasks_from,
 )
@@ -237,6 +238,7 @@ class MultiTaskModel(FittedByTask):
         check_arguments(
             optimizer, run_eagerly, steps_per_execution, jit_compile, auto_scale_loss, guard
         )
+        check_distribution()
         with self.distribute_strategy.scope():
             super().compile(
                 optimizer,

@@ -142,7 +142,56 @@ def refused(strategy) -> dict:
     return messages
 
 
+def facts(strategy) -> dict:
+    """What stock Keras and TensorFlow do on two replicas."""
+    found = {}
+    with strategy.scope():
+        weight = keras.Variable(0.0)
+        raw = keras.Variable(0.0)
+        sgd = keras.optimizers.SGD(1.0)
+        sgd.build([weight, raw])
+        own = keras.Variable(0.0, trainable=False)
+
+    def step():
+        context = tf.distribute.get_replica_context()
+        replica = tf.cast(context.replica_id_in_sync_group, "float64")
+        total = context.all_reduce(tf.distribute.ReduceOp.SUM, 1.0 + replica)  # is 3 everywhere
+        # The gradient of a term that is the same on every replica, as of a log-variance, is 1.
+        sgd.apply([total, tf.constant(1.0, "float64")])
+        own.assign(replica)
+        return tf.random.uniform([])
+
+    draws = strategy.experimental_local_results(strategy.run(tf.function(step)))
+    found["applied"] = float(copies([weight])[0]) / -3
+    found["raw term"] = float(copies([raw])[0]) / -1
+    found["draws differ"] = float(draws[0]) != float(draws[1])
+    locals_ = strategy.experimental_local_results(own.value)
+    found["values differ"] = float(locals_[0]) != float(locals_[1])
+
+    def stock(rows=BATCH, optimizer=None, **arguments):
+        with strategy.scope():
+            x = keras.Input((6,))
+            model = keras.Model(x, keras.layers.Dense(1)(x))
+            arguments = {"jit_compile": False, **arguments}
+            model.compile(optimizer or keras.optimizers.SGD(0.1), loss="mse", **arguments)
+        data = tf.data.Dataset.from_tensor_slices((np.ones((rows, 6)), np.ones((rows, 1))))
+        try:
+            model.fit(data.batch(BATCH), verbose=0)
+            return "no error"
+        except Exception as error:
+            return type(error).__name__
+
+    found["plain"] = stock()
+    found["steps per execution"] = stock(4 * BATCH, steps_per_execution=2)
+    accumulating = keras.optimizers.SGD(gradient_accumulation_steps=2)
+    found["accumulation"] = stock(optimizer=accumulating)
+    found["XLA"] = stock(jit_compile=True)
+    found["a first batch that does not divide"] = stock(BATCH - 1)
+    return found
+
+
 OTHERS: dict[str, Callable] = {
+    "facts": facts,
     "dropout": dropout,
     "refused": refused,
     "absent task is untouched": absent_task_is_untouched,

@@ -205,6 +205,19 @@ EQUAL: dict[str, Setting] = {
     "batch norm and add_loss": Setting(
         data={"missing": True}, model=batch_norm, balancer=PCGrad, evaluate=True
     ),
+    "together": Setting(
+        data=HARD,
+        model=regularized,
+        balancer=lambda: "uncertainty",
+        optimizer=lambda: SGD(
+            keras.optimizers.schedules.PiecewiseConstantDecay([2], [0.1, 0.05]),
+            weight_decay=0.1,
+            use_ema=True,
+            ema_momentum=0.5,
+            global_clipnorm=0.5,
+            loss_scale_factor=4.0,
+        ),
+    ),
     "absent task": Setting(data={"without": ["kind"]}),
     "embeddings": Setting(data=HARD, model=embeddings),
     "embeddings, pcgrad": Setting(data=HARD, model=embeddings, balancer=PCGrad),

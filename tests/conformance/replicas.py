@@ -52,6 +52,8 @@ QUICK = [
     "embeddings, pcgrad",
     "pcgrad, features, every 3",
     "pcgrad, clipped",
+    "together",
+    "facts",
     "refused",
     "absent task is untouched",
     "infinite loss, guarded",

@@ -95,7 +95,22 @@ REFUSED = {
     "XLA": "`jit_compile` should be False on several replicas, since TensorFlow cannot compile",
     "statistics": "`synchronized` of the layer `norm` should be True on several replicas (`layer",
 }
+
+
+def _facts(result):
+    """Facts 4, 5, 12 and 13: why the step does what it does."""
+    assert result.pop("applied") == 2  # an all-reduced gradient is summed once more
+    assert result.pop("raw term") == 2  # and so is what is the same on every replica
+    assert result.pop("draws differ") and result.pop("values differ")
+    assert result.pop("plain") == "no error"
+    assert set(result) == {
+        *("steps per execution", "accumulation", "XLA", "a first batch that does not divide")
+    }
+    assert "no error" not in result.values()
+
+
 CHECKS = {
+    "facts": _facts,
     "refused": _refused,
     "absent task is untouched": _untouched,
     "infinite loss": _infinite,
