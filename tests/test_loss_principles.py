@@ -174,6 +174,16 @@ def test_losses_of_like_scale_are_no_cause_for_a_warning(caplog):
     assert set(model.initial_losses) == {"click", "kind", "stay"}
 
 
+def test_loss_weights_that_bring_losses_together_leave_no_warning(caplog):
+    model, x, y = far_apart("equal")
+    model.compile("sgd", loss_weights={"b": 1 / SCALE}, metrics={"a": [], "b": []})
+    logging.getLogger("absl").propagate = True
+    with caplog.at_level(logging.INFO, logger="absl"):
+        model.fit(x, y, batch_size=ROWS_OF_BOTH, verbose=0)
+    told = [record for record in caplog.records if "at the start" in record.getMessage()]
+    assert [record.levelname for record in told] == ["INFO"]
+
+
 def trained(balancer):
     """How well the shared unit serves each task, and the tasks' losses times their weights."""
     model, x, y = far_apart(balancer)

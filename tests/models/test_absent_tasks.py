@@ -5,6 +5,7 @@ import logging
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from model_cases import (
     Constant,
     assert_all_moved,
@@ -264,3 +265,22 @@ def test_accumulated_gradients_reach_a_task_that_was_in_any_of_the_batches(prese
         train(model, x, {"a": np.array([np.nan]), "b": np.array([b])})
     assert (heads["a"].numpy() == before["a"]).all()
     assert np.abs(heads["b"].numpy() - before["b"]).max() > 1e-4
+
+
+@pytest.mark.parametrize("balancer", ["equal", Constant()])
+def test_nothing_of_a_task_that_is_switched_off_is_read(balancer):
+    """Not even labels and weights that are illegal."""
+    x, y = data(4)
+    trained = []
+    for wrong in (False, True):
+        model = compiled(with_batch_norm(), balancer)
+        model.switch_tasks(a=False)
+        labels = {**y, "a": np.array([5, 1, -3, 0]) if wrong else y["a"]}
+        weights = {
+            "a": np.array([-1.0, 1.0, np.nan, 1.0]) if wrong else np.ones(4),
+            "b": np.ones(4),
+        }
+        rows = tf.data.Dataset.from_tensor_slices((x, labels, weights)).batch(4)
+        model.fit(rows, verbose=0)
+        trained.append(copies(model.variables))
+    assert_same(*trained)

@@ -113,3 +113,28 @@ def test_dropout_differs_from_step_to_step_and_stops_in_evaluation():
     losses = train(model, x, y, epochs=3)["loss"]
     assert len(set(losses)) == 3
     assert model.evaluate(x, y, verbose=0) == model.evaluate(x, y, verbose=0)
+
+
+@pytest.mark.parametrize("wrt", ["parameters", "features"])
+def test_weights_out_of_an_overflow_of_one_task_are_not_kept(wrt):
+    """Else the other steps would go on with a weight of zero for it."""
+    keras.config.set_dtype_policy("mixed_float16")
+    model = hard_sharing()
+    keras.config.set_dtype_policy("float32")
+    compiled(model, Constant(wrt=wrt, every=4))
+    x, y = data(12)
+    y["b"][:4] = 3e4  # whose squares are too much for the scale, where those of `a` are not
+    seen = []
+    watch = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(
+            (copies(model.shared_variables), dict(model.task_weights))
+        )
+    )
+    before = copies(model.shared_variables)
+    train(model, x, y, callbacks=[watch])
+    assert float(model.optimizer.dynamic_scale) == 2.0**14
+    for one, old in zip(seen[0][0], before, strict=True):
+        np.testing.assert_array_equal(one, old)
+    for variables, weights in seen[1:]:
+        assert weights == {"a": 2.0, "b": 0.5}
+        assert np.abs(variables[0] - before[0]).max() > 0

@@ -11,7 +11,7 @@ import pytest
 from conformance.registry import TASKS, Case, make_tasks, rows
 from conformance.training import answers, assert_equal, copies, small, train
 
-from mtlzoo import HardSharing, MultiTaskModel
+from mtlzoo import HardSharing, MultiTaskModel, Regression
 
 
 def around(inner):
@@ -71,3 +71,46 @@ def test_a_part_of_a_trained_model_keeps_its_weights(tmp_path):
     before = copies(loaded.variables)
     train(model, rows(model))  # the file and what was loaded from it have variables of their own
     assert_equal(loaded.variables, before)
+
+
+def test_weights_of_other_tasks_further_inside_are_refused_too(tmp_path):
+    """Also where mismatches are to be skipped, and nothing is changed."""
+
+    def outer(names, seed):
+        keras.utils.set_random_seed(seed)
+        inner = HardSharing(keras.Input((6,)), [Regression(name) for name in names])
+        x = keras.Input((6,), name="x")
+        joined = keras.layers.Concatenate()(list(inner(x).values()))
+        return MultiTaskModel(
+            x, {"stay": Regression("stay").head(joined)}, tasks=[Regression("stay")]
+        )
+
+    outer(["a", "b"], 1).save_weights(tmp_path / "outer.weights.h5")
+    other = outer(["c", "d"], 2)
+    before = copies(other.variables)
+    for skip in (False, True):
+        with pytest.raises(ValueError, match=r"Received: weights of the tasks \['a', 'b'\]"):
+            other.load_weights(tmp_path / "outer.weights.h5", skip_mismatch=skip)
+        assert_equal(other.variables, before)
+
+
+@pytest.mark.parametrize("balancer", ["equal", "pcgrad", "grad_drop"])
+def test_the_balancer_of_a_model_inside_is_not_trained(balancer):
+    """It has no loss here, so that weight decay would move it."""
+    inner = HardSharing(keras.Input((6,)), [Regression("a"), Regression("b")], shared_units=(3,))
+    inner.compile("sgd", balancer="uncertainty", metrics={"a": [], "b": []})
+    inner.balancer.log_variance.assign([1.0, 1.0])
+    x = keras.Input((6,), name="features")
+    joined = keras.layers.Concatenate()(list(inner(x).values()))
+    tasks = make_tasks()
+    model = MultiTaskModel({"features": x}, {t.name: t.head(joined) for t in tasks}, tasks=tasks)
+    optimizer = keras.optimizers.AdamW(0.1, weight_decay=0.5)
+    model.compile(optimizer, balancer, run_eagerly=True, metrics={name: [] for name in TASKS})
+    parts = [*model.shared_variables, *model.balancer_variables]
+    parts += [v for name in TASKS for v in model.task_variables(name)]
+    assert {id(v) for v in parts} == {id(v) for v in model.trained_variables}
+    assert not any(v is inner.balancer.log_variance for v in parts)
+    train(model, rows(model))
+    assert_equal([inner.balancer.log_variance], [np.ones(2)])
+    inner.compile("sgd", balancer="uncertainty", metrics={"a": [], "b": []})
+    train(model, rows(model))  # whatever happens to the part
