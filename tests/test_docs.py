@@ -116,6 +116,13 @@ def test_the_table_of_methods_has_every_balancer():
     assert len(rows) == len(balancing.names())
 
 
+def test_the_table_of_methods_says_which_correct_scales():
+    text = (ROOT / "docs/balancing.md").read_text()
+    last = re.findall(r"^\| `\w+` \| `(\w+)` \|.*\| (yes|no)[^|]* \|$", text, re.M)
+    assert {name for name, _ in last} == set(balancing.names())
+    assert [name for name, decides in last if decides == "no"] == registry.CORRECTS_SCALE
+
+
 def test_the_table_of_labels_has_every_kind_of_task():
     rows = [cell.partition("(")[0] for cell in first_cells(section("docs/index.md", "Labels"))]
     assert sorted(rows) == sorted(public("tasks") - {"Task"})

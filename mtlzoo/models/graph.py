@@ -7,10 +7,40 @@ nodes (`Functional._nodes_by_depth`). A test pins what it relies on.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 
+from mtlzoo.tasks.names import check_name
+
 Tasks = frozenset[str]
+
+
+def check_outputs(outputs: Any) -> dict[str, keras.KerasTensor]:
+    """The outputs in sorted order of their names, if they can be those of tasks."""
+    if not isinstance(outputs, Mapping) or not outputs:
+        raise ValueError(
+            "`outputs` should be a dict of tensors by task name, also for one task. "
+            f"Received: outputs={outputs!r}"
+        )
+    for name, tensor in outputs.items():
+        check_name(name)
+        if not isinstance(tensor, keras.KerasTensor):
+            raise ValueError(
+                f"The output of task `{name}` should be a tensor of a functional graph. "
+                f"Received: {tensor!r}"
+            )
+    return {name: outputs[name] for name in sorted(outputs)}
+
+
+def check_inputs(inputs: Any, outputs: Mapping) -> None:
+    """Refuse an input that has the name of a task."""
+    for tensor in keras.tree.flatten(inputs):
+        if getattr(tensor, "name", None) in outputs:
+            raise ValueError(
+                "An input and a task should not share a name. "
+                f"Received: an input and a task named {tensor.name!r}"
+            )
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ from mtlzoo.models.replica_losses import keep_apart
 from mtlzoo.models.training_step import TrainingStep
 from mtlzoo.tasks import Task
 from mtlzoo.tasks.configs import check_config
-from mtlzoo.tasks.names import check_name
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -88,8 +87,8 @@ class MultiTaskModel(FittedByTask):
         preprocessor: keras.Model | None = None,
         trainable: bool | None = None,
     ) -> None:
-        outputs = _check_outputs(outputs)
-        _check_inputs(inputs, outputs)
+        outputs = graph.check_outputs(outputs)
+        graph.check_inputs(inputs, outputs)
         if preprocessor is not None and not isinstance(preprocessor, keras.Model):
             raise ValueError(
                 "`preprocessor` should be a Keras model or None. "
@@ -374,28 +373,3 @@ class _Held:
         self.arguments: dict[str, Any] = {}  # those of an architecture's constructor
         self.of_other_tasks: ValueError | None = None  # why weights were refused
         self.gates: Any = None  # from the inputs to the gates of a mixture
-
-
-def _check_outputs(outputs) -> dict[str, keras.KerasTensor]:
-    if not isinstance(outputs, Mapping) or not outputs:
-        raise ValueError(
-            "`outputs` should be a dict of tensors by task name, also for one task. "
-            f"Received: outputs={outputs!r}"
-        )
-    for name, tensor in outputs.items():
-        check_name(name)
-        if not isinstance(tensor, keras.KerasTensor):
-            raise ValueError(
-                f"The output of task `{name}` should be a tensor of a functional graph. "
-                f"Received: {tensor!r}"
-            )
-    return {name: outputs[name] for name in sorted(outputs)}
-
-
-def _check_inputs(inputs, outputs) -> None:
-    for tensor in keras.tree.flatten(inputs):
-        if getattr(tensor, "name", None) in outputs:
-            raise ValueError(
-                "An input and a task should not share a name. "
-                f"Received: an input and a task named {tensor.name!r}"
-            )

@@ -13,16 +13,40 @@ import pathlib
 
 import keras
 import numpy as np
-from conformance.registry import Case, rows
+from conformance.registry import TASKS, Case, make_tasks, rows
 from conformance.training import answers, copies, everything, small, train
 
 import mtlzoo
+from mtlzoo import MGDA, HardSharing
 
 FOLDER = pathlib.Path(__file__).parent
+
+
+def dropout():
+    """Hard sharing whose training depends on the state of a random generator."""
+    keras.utils.set_random_seed(1)
+    inputs = {"features": keras.Input((6,), name="features")}
+    model = HardSharing(inputs, make_tasks(), shared_units=(8,), tower_units=(4,), dropout=0.3)
+    model.compile(
+        keras.optimizers.Adam(0.01),
+        balancer=MGDA(wrt="features"),
+        metrics={name: [] for name in TASKS},
+        run_eagerly=True,
+    )
+    return model
+
+
+def of(architecture: str, balancer: str):
+    """A function that makes a model of the conformance suite."""
+    return lambda: small(Case(architecture, balancer), keras.optimizers.Adam(0.01))
+
+
 CASES = {
-    "hard_sharing_uncertainty": Case("HardSharing", "uncertainty"),
-    "mmoe_dwa": Case("MMoE", "dwa"),
-    "graph_pcgrad_every_2": Case("MultiTaskModel", "pcgrad, every 2"),
+    "hard_sharing_uncertainty": of("HardSharing", "uncertainty"),
+    "mmoe_dwa": of("MMoE", "dwa"),
+    "graph_pcgrad_every_2": of("MultiTaskModel", "pcgrad, every 2"),
+    "nested_grad_drop": of("a model inside a model", "grad_drop"),
+    "dropout_mgda_features": dropout,
 }
 
 
@@ -44,8 +68,8 @@ def main() -> None:
     """Write the files of this version."""
     folder = FOLDER / mtlzoo.__version__
     folder.mkdir()
-    for name, case in CASES.items():
-        model = small(case, keras.optimizers.Adam(0.01))
+    for name, make in CASES.items():
+        model = make()
         train(model, rows(model))
         model.save(folder / f"{name}.keras")
         np.savez_compressed(folder / f"{name}.npz", **record(model))
