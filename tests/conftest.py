@@ -5,6 +5,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is im
 
 import pytest
 
+# Their tests share nothing, and are most of the work.
+ONE_BY_ONE = {"test_balancers.py", "test_models.py", "test_bad_input.py"}
+
+
+def pytest_collection_modifyitems(items):
+    """Where tests run side by side (`-n 2 --dist loadgroup`), those of a file, which may share
+    fixtures, stay together."""
+    for item in items:
+        if item.path.name not in ONE_BY_ONE:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
 
 @pytest.fixture(autouse=True)
 def fresh_keras():
