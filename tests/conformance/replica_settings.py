@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from conformance.registry import ARCHITECTURES, MISSING, PLAIN, TASKS, make_tasks
+from conformance.registry import ARCHITECTURES, MISSING, PLAIN, TASKS, Case, make_tasks
 from mtlzoo import GradDrop, HardSharing, MMoE, MultiTaskModel, PCGrad
 
 BATCH = 8  # of which each replica gets 4
@@ -160,21 +160,33 @@ def schedule():
     return SGD(keras.optimizers.schedules.PiecewiseConstantDecay([2, 4], [0.2, 0.1, 0.01]))
 
 
+def of(architecture: str, balancer: str) -> Setting:
+    """Any architecture with any balancer."""
+    return Setting(
+        data=HARD,
+        model=lambda: ARCHITECTURES[architecture](make_tasks()),
+        balancer=PLAIN[balancer],
+        epochs=4,  # DWA begins in the third
+    )
+
+
 # Every architecture with one balancer, and every balancer with one model.
 OF_MODULES: dict[str, Setting] = {
-    **{
-        f"model {name}": Setting(
-            data=HARD,
-            model=lambda build=build: build(make_tasks()),
-            balancer=PCGrad,
-        )
-        for name, build in ARCHITECTURES.items()
-    },
-    **{f"balancer {name}": Setting(data=HARD, balancer=PLAIN[name], epochs=4) for name in PLAIN},
+    **{f"model {name}": of(name, Case.balancer) for name in ARCHITECTURES},
+    **{f"balancer {name}": of(Case.architecture, name) for name in PLAIN if name != Case.balancer},
+}
+# All others.
+CROSS: dict[str, Setting] = {
+    f"model {architecture}, balancer {name}": of(architecture, name)
+    for architecture in ARCHITECTURES
+    if architecture != Case.architecture
+    for name in PLAIN
+    if name != Case.balancer
 }
 
 EQUAL: dict[str, Setting] = {
     **OF_MODULES,
+    **CROSS,
     "missing labels": Setting(data={"missing": True}),
     "sample weights": Setting(data={"weighted": True}),
     "ragged last batch": Setting(data={"rows": 21}),

@@ -54,9 +54,11 @@ QUICK = [
     "pcgrad, clipped",
     "together",
     "facts",
+    "dropout",
     "refused",
     "absent task is untouched",
     "infinite loss, guarded",
+    "half precision",
 ]
 
 
