@@ -9,6 +9,7 @@ import pytest
 ONE_BY_ONE = {"test_balancers.py", "test_models.py", "test_bad_input.py"}
 
 
+@pytest.hookimpl(tryfirst=True)  # before the plugin reads the marks
 def pytest_collection_modifyitems(items):
     """Where tests run side by side (`-n 2 --dist loadgroup`), those of a file, which may share
     fixtures, stay together."""
