@@ -20,15 +20,17 @@ from mtlzoo import (
 # -- independent ----------------------------------------------------------------------------------
 
 
+CASES = [
+    *(Case(architecture) for architecture in ARCHITECTURES),
+    *(Case(balancer=balancer) for balancer in PLAIN if balancer != Case.balancer),
+]
+
+
 @pytest.mark.parametrize(
-    "case",
-    [
-        *(Case(architecture) for architecture in ARCHITECTURES),
-        *(Case(balancer=balancer) for balancer in PLAIN if balancer != Case.balancer),
-    ],
-    ids=lambda case: f"{case.architecture}-{case.balancer}",
+    ("case", "changed"),
+    [(Case(), "click"), *((case, "stay") for case in CASES)],
+    ids=lambda given: given if isinstance(given, str) else f"{given.architecture}-{given.balancer}",
 )
-@pytest.mark.parametrize("changed", ["click", "stay"])
 def test_labels_of_one_task_do_not_change_the_loss_and_the_head_of_another(case, changed):
     found = []
     for form in ("same", "other", "none"):
