@@ -1,7 +1,9 @@
-"""What every architecture of the zoo has in common: inputs, a backbone, towers, a config."""
+"""What every architecture of the zoo has in common: inputs, a backbone, towers, a config, a
+student."""
 
+import numbers
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
@@ -22,7 +24,12 @@ class Architecture(MultiTaskModel):
         tasks: list of tasks.
         arguments: the subclass's other arguments, as `get_config` should return them.
         preprocessor, name: as for `MultiTaskModel`.
+        inside: dict of what else can be read for given inputs, such as gates: tensors of the
+            graph, or nested dicts of them.
     """
+
+    # The arguments, besides `units` and those that end with `_units`, that a student has fewer of.
+    scaled_arguments: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -32,9 +39,65 @@ class Architecture(MultiTaskModel):
         arguments: Mapping[str, Any],
         preprocessor: keras.Model | None = None,
         name: str | None = None,
+        inside: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(inputs, outputs, name=name, tasks=tasks, preprocessor=preprocessor)
         self._held.arguments = dict(arguments)
+        self._held.inside = {
+            key: keras.Model(inputs, tensors, name=key) for key, tensors in (inside or {}).items()
+        }
+
+    def _read(self, key: str, x: Any, batch_size: int | None = None) -> Any:
+        """The values of the tensors `inside[key]` as arrays, for `x` as `predict` takes it."""
+        return self._held.inside[key].predict(x, batch_size=batch_size, verbose=0)
+
+    def student(
+        self, scale: float = 0.5, *, backbone: Any = None, name: str | None = None
+    ) -> "Architecture":
+        """A smaller twin: the same architecture for the same tasks, with new variables.
+
+        Args:
+            scale: factor of all widths, rounded, at least 1. Defaults to 0.5, which leaves about a
+                quarter of the parameters.
+            backbone: the twin's backbone. Defaults to `backbone.scaled(scale)` of this model's,
+                which those of `mtlzoo.backbones` have.
+            name: name of the twin. Defaults to this model's, with `_student`.
+
+        Raises:
+            ValueError: if `scale` is not positive, or a backbone is needed.
+        """
+        is_number = isinstance(scale, numbers.Real) and not isinstance(scale, bool)
+        if not is_number or not 0 < scale < float("inf"):
+            raise ValueError(f"`scale` should be a positive number. Received: scale={scale!r}")
+        config = self.get_config()
+        arguments = {
+            key: keras.saving.deserialize_keras_object(value)
+            for key, value in config.items()
+            if key not in ("inputs", "backbone", "name")
+        }
+        for key, value in self._held.arguments.items():
+            if key == "units" or key.endswith("_units") or key in self.scaled_arguments:
+                arguments[key] = _scaled(value, scale)
+        if "backbone" in self._held.arguments:
+            arguments["backbone"] = self._backbone_of_student(scale, backbone)
+        elif backbone is not None:
+            raise ValueError(
+                f"`backbone` should be None: `{type(self).__name__}` has none. "
+                f"Received: backbone={backbone!r}"
+            )
+        name = f"{self.name}_student" if name is None else name
+        return type(self)(_deserialize_inputs(config["inputs"]), **arguments, name=name)
+
+    def _backbone_of_student(self, scale: float, backbone: Any) -> Any:
+        own = self._held.arguments["backbone"]
+        if own is None or backbone is not None:
+            return backbone
+        if not hasattr(own, "scaled"):
+            raise ValueError(
+                "`backbone` should be given for the student: that of this model has no method "
+                f"`scaled`. Received: backbone=None, for a {type(own).__name__}"
+            )
+        return own.scaled(scale)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, the inputs as specifications."""
@@ -105,10 +168,16 @@ def features_of(inputs: Any, backbone: Any = None) -> Any:
 
 
 def dense_stack(
-    features: Any, units: Sequence[int], prefix: str, activation: Any, dropout: float, dtype: Any
+    features: Any,
+    units: Sequence[int],
+    prefix: str,
+    activation: Any,
+    dropout: float,
+    dtype: Any,
+    first: int = 0,
 ) -> Any:
-    """Fully connected layers `<prefix>_0`, `<prefix>_1`, ... with dropout after each."""
-    for i, width in enumerate(units):
+    """Fully connected layers `<prefix>_<first>`, ... with dropout after each."""
+    for i, width in enumerate(units, first):
         features = keras.layers.Dense(
             width, activation=activation, name=f"{prefix}_{i}", dtype=dtype
         )(features)
@@ -128,6 +197,11 @@ def policy_config(dtype: Any) -> Any:
             f"`dtype` should be a Keras dtype policy or the name of one. Received: dtype={dtype!r}"
         ) from error
     return policy if isinstance(policy, str) else policy.name
+
+
+def _scaled(widths: Any, scale: float) -> Any:
+    """A width, or a structure of widths, times `scale`."""
+    return keras.tree.map_structure(lambda width: max(1, round(width * scale)), widths)
 
 
 def _serialize_inputs(inputs):

@@ -120,8 +120,9 @@ class MMoE(Architecture):
             "dropout": dropout,
             "dtype": dtype,
         }
-        super().__init__(inputs, outputs, list(by_name.values()), arguments, preprocessor, name)
-        self._held.gates = keras.Model(inputs, gate_outputs, name="gates")
+        inside = {"gates": gate_outputs}
+        tasks = list(by_name.values())
+        super().__init__(inputs, outputs, tasks, arguments, preprocessor, name, inside)
 
     def gate_weights(self, x: Any, batch_size: int | None = None) -> dict[str, np.ndarray]:
         """How much each task uses each expert.
@@ -133,4 +134,4 @@ class MMoE(Architecture):
         Returns:
             dict by task of arrays `(rows, num_experts)`; each row sums to 1.
         """
-        return self._held.gates.predict(x, batch_size=batch_size, verbose=0)
+        return self._read("gates", x, batch_size)

@@ -372,4 +372,4 @@ class _Held:
         self.compile_config: dict[str, Any] = {}
         self.arguments: dict[str, Any] = {}  # those of an architecture's constructor
         self.of_other_tasks: ValueError | None = None  # why weights were refused
-        self.gates: Any = None  # from the inputs to the gates of a mixture
+        self.inside: dict[str, keras.Model] = {}  # what an architecture lets one read, by name

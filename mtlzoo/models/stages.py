@@ -1,0 +1,197 @@
+"""A network as a chain of stages that can be drawn again and again, for each task a copy."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+
+from mtlzoo.models.architecture import dense_stack, features_of
+
+
+class Stage:
+    """One part of a network, from one tensor to the next.
+
+    Attributes:
+        name: the name of the layer at which it ends.
+        part: the original between its two tensors, or `None` for a layer or one of `units`.
+    """
+
+    def __init__(
+        self, name: str, draw: Callable[[Any, str], Any], part: keras.Model | None = None
+    ) -> None:
+        self.name = name
+        self.part = part
+        self._draw = draw
+
+    def draw(self, features: Any, prefix: str) -> Any:
+        """Draw a copy of the stage, with variables of its own, on `features`.
+
+        Args:
+            features: symbolic tensor, or for the first stage of a backbone the inputs.
+            prefix: what the names of the new layers begin with.
+
+        Returns:
+            The symbolic tensor at which the copy ends.
+        """
+        return self._draw(features, prefix)
+
+    def model(self, features: Any, prefix: str) -> keras.Model:
+        """A copy of the stage as a model of its own, for inputs like `features`."""
+        inputs = keras.tree.map_structure(
+            lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name), features
+        )
+        return keras.Model(inputs, self.draw(inputs, prefix), name=f"{prefix}_{self.name}")
+
+
+def stages_of(
+    inputs: Any,
+    backbone: Any,
+    stages: Sequence[str] | None,
+    units: Sequence[int],
+    activation: Any,
+    dropout: float,
+    dtype: Any,
+) -> tuple[Any, list[Stage]]:
+    """The chain of stages that a backbone, followed by fully connected layers, consists of.
+
+    Args:
+        inputs: the inputs of the architecture.
+        backbone: a functional Keras model, a `Sequential` or a layer, which is copied; or `None`.
+            Copies begin with its weights, so that a pretrained one is put to use.
+        stages: names of the layers of the backbone at which its stages end, in the order of the
+            graph. The rest, if there is any, is a stage too. `None`: `backbone.stage_names`, or
+            for a backbone without it the whole as one stage.
+        units: widths of fully connected layers after it, each a stage.
+        activation, dropout, dtype: those of these layers.
+
+    Returns:
+        What the first stage is drawn on, and the stages.
+
+    Raises:
+        ValueError: if the backbone cannot be cut at `stages`, or cannot be copied, or if there is
+            no stage at all.
+    """
+    chain: list[Stage] = []
+    start = inputs
+    if backbone is None:
+        if stages is not None:
+            raise ValueError(
+                "`stages` should be None where there is no backbone whose layers they could name. "
+                f"Received: stages={stages!r}"
+            )
+        start = features_of(inputs)
+    else:
+        features_of(inputs, backbone)  # what it checks of inputs and outputs; builds it, too
+        chain += _cut(backbone, stages)
+    for i, width in enumerate(units):
+        chain.append(_dense(i, width, activation, dropout, dtype))
+    if not chain:
+        raise ValueError("There should be a `backbone` or `units`. Received: neither")
+    return start, chain
+
+
+def _dense(index: int, width: int, activation: Any, dropout: float, dtype: Any) -> Stage:
+    def draw(features, prefix):
+        prefix = f"{prefix}_dense"
+        return dense_stack(features, (width,), prefix, activation, dropout, dtype, index)
+
+    return Stage(f"dense_{index}", draw)
+
+
+def _cut(backbone: Any, names: Sequence[str] | None) -> list[Stage]:
+    """The stages of a backbone."""
+    if isinstance(backbone, keras.Sequential):
+        names = getattr(backbone, "stage_names", None) if names is None else names
+        backbone = keras.Model(backbone.inputs, backbone.outputs[0], name=backbone.name)
+    if not isinstance(backbone, keras.Model) or not hasattr(backbone, "_run_through_graph"):
+        if names is not None or not isinstance(backbone, keras.layers.Layer):
+            raise ValueError(
+                "`backbone` should be a functional Keras model, so that it can be cut into stages "
+                f"and copied. Received: backbone={backbone!r}, stages={names!r}"
+            )
+        return [Stage(backbone.name, _copier(backbone))]
+    ends = _ends(backbone, names)
+    chain, start = [], backbone.input
+    for name, end in ends.items():
+        try:
+            part = keras.Model(start, end, name=name)
+        except ValueError as error:
+            raise ValueError(
+                f"`stages` should cut the backbone where a single tensor passes. Received: the cut "
+                f"before the stage that ends with {name!r}, past which another tensor leads"
+            ) from error
+        chain.append(Stage(name, _redrawer(part), part))
+        start = end
+    return chain
+
+
+def _ends(backbone: keras.Model, names: Sequence[str] | None) -> dict[str, Any]:
+    """The tensors at which stages end, by the layer's name, the backbone's output last."""
+    names = getattr(backbone, "stage_names", ()) if names is None else names
+    if not isinstance(names, list | tuple):
+        raise ValueError(
+            f"`stages` should be a list of names of layers. Received: stages={names!r}"
+        )
+    ends: dict[str, Any] = {}
+    for name in names:
+        try:
+            end = backbone.get_layer(name).output
+        except ValueError as error:
+            known = [layer.name for layer in backbone.layers]
+            raise ValueError(
+                f"`stages` should be names of layers of the backbone, {known}. Received: {name!r}"
+            ) from error
+        if not isinstance(end, keras.KerasTensor) or name in ends:
+            raise ValueError(
+                "`stages` should be different layers with one output each. "
+                f"Received: stages={list(names)!r}"
+            )
+        ends[name] = end
+    (last,) = backbone.outputs
+    if not ends or list(ends.values())[-1] is not last:
+        ends[last._keras_history.operation.name] = last
+    return ends
+
+
+def _copier(layer: keras.layers.Layer) -> Callable[[Any, str], Any]:
+    def draw(features, prefix):
+        copied = _copy(layer, prefix)
+        output = copied(features)
+        copied.set_weights(layer.get_weights())
+        return output
+
+    return draw
+
+
+def _redrawer(part: keras.Model) -> Callable[[Any, str], Any]:
+    def draw(features, prefix):
+        copied: dict[int, tuple[Any, Any]] = {}  # the original keeps its id taken
+
+        def copy_of(operation):
+            if id(operation) not in copied:
+                copied[id(operation)] = operation, _copy(operation, prefix)
+            return copied[id(operation)][1]
+
+        output = part._run_through_graph(_in_order(part, features), operation_fn=copy_of)
+        for original, new in copied.values():
+            if isinstance(original, keras.layers.Layer) and original.weights:
+                new.set_weights(original.get_weights())
+        return output
+
+    return draw
+
+
+def _in_order(part: keras.Model, features: Any) -> list:
+    """The tensors of `features` in the order of the inputs of `part`."""
+    if isinstance(features, Mapping):
+        if isinstance(part.input, Mapping):
+            features = {key: features[key] for key in part.input}
+        elif len(part.inputs) > 1 or len(features) > 1:
+            return [features[tensor.name] for tensor in part.inputs]
+    return keras.tree.flatten(features)
+
+
+def _copy(operation: Any, prefix: str) -> Any:
+    """A new layer, or other operation of a graph, from the configuration of another."""
+    config = {**operation.get_config(), "name": f"{prefix}_{operation.name}"}
+    return type(operation).from_config(config)
