@@ -1,5 +1,4 @@
-"""What every architecture of the zoo has in common: inputs, a backbone, towers, a config, a
-student."""
+"""What every architecture of the zoo has in common: inputs, a backbone, a config, a student."""
 
 import numbers
 from collections.abc import Mapping, Sequence

@@ -62,7 +62,9 @@ def stages_of(
             graph. The rest, if there is any, is a stage too. `None`: `backbone.stage_names`, or
             for a backbone without it the whole as one stage.
         units: widths of fully connected layers after it, each a stage.
-        activation, dropout, dtype: those of these layers.
+        activation: theirs.
+        dropout: rate of the dropout after each of them.
+        dtype: their dtype policy.
 
     Returns:
         What the first stage is drawn on, and the stages.
