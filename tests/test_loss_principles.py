@@ -6,7 +6,14 @@ import re
 import keras
 import numpy as np
 import pytest
-from conformance.registry import ARCHITECTURES, CORRECTS_SCALE, PLAIN, Case, rows
+from conformance.registry import (
+    ARCHITECTURES,
+    CORRECTS_SCALE,
+    PLAIN,
+    USUAL_BALANCER,
+    Case,
+    rows,
+)
 from conformance.training import BATCH, copies, small, train
 
 from mtlzoo import (
@@ -22,7 +29,7 @@ from mtlzoo import (
 
 CASES = [
     *(Case(architecture) for architecture in ARCHITECTURES),
-    *(Case(balancer=balancer) for balancer in PLAIN if balancer != Case.balancer),
+    *(Case(balancer=balancer) for balancer in PLAIN if balancer != USUAL_BALANCER),
 ]
 
 

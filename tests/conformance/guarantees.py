@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from conformance.compiling import check_compiles_for_tpus
-from conformance.registry import MISSING, RESCALES_ONE_TASK, TASKS, Case, make_tasks, rows
+from conformance.registry import MISSING, RESCALES_ONE_TASK, TASKS, Case, rows
 from conformance.saving import (
     check_config,
     check_deep_copy,
@@ -50,9 +50,7 @@ def check_fit(case: Case, tmp_path):
     # Nothing of training shows in the answers.
     outputs = model.predict(held_out[0], verbose=0)
     assert {name: value.shape for name, value in outputs.items()} == {
-        "click": (6, 1),
-        "kind": (6, 5),
-        "stay": (6, 1),
+        task.name: (6, *task.output_shape) for task in case.tasks()
     }
     assert set(model.evaluate(*held_out, verbose=0, return_dict=True)) == expected
 
@@ -197,14 +195,14 @@ def check_one_task(case: Case, tmp_path):
     """One task alone is plain Keras, and so is one task present among others."""
     data = None
     for names in (["kind"], list(TASKS)):
-        tasks = [task for task in make_tasks() if task.name in names]
+        tasks = [task for task in case.tasks() if task.name in names]
         model = small(case, names=names, tasks=tasks)
         data = rows(model, names=["kind"])
         plain = keras.models.clone_model(model.single_task("kind"))
         plain.set_weights(_of_one(model, "kind"))
         plain.compile(
             keras.optimizers.SGD(0.1),
-            loss={"kind": keras.losses.SparseCategoricalCrossentropy(from_logits=True)},
+            loss={"kind": model.tasks["kind"].loss},
             run_eagerly=True,
         )
         before = copies([*model.shared_variables, *model.task_variables("kind")])
@@ -225,7 +223,7 @@ def _of_one(model, name):
 
 def check_permuted_tasks(case: Case, tmp_path):
     """The order of tasks means nothing."""
-    models = [small(case, tasks=order) for order in _orders()]
+    models = [small(case, tasks=order) for order in _orders(case)]
     data = rows(models[0])
     for model in models:
         train(model, data)
@@ -235,9 +233,9 @@ def check_permuted_tasks(case: Case, tmp_path):
         assert model.task_weights == models[0].task_weights
 
 
-def _orders():
+def _orders(case):
     orders = (TASKS, (TASKS[1], TASKS[2], TASKS[0]))  # a cycle, so that no task keeps its place
-    return [sorted(make_tasks(), key=lambda task: order.index(task.name)) for order in orders]
+    return [sorted(case.tasks(), key=lambda task: order.index(task.name)) for order in orders]
 
 
 # What depends on the balancer, and what is a matter of the model alone.
@@ -261,5 +259,18 @@ OF_MODELS = [
     check_permuted_tasks,
     check_weights_by_name,
     check_resumed_with_momentum,
+    check_export,
+]
+# Those of a model that hold for an architecture by what it is made of, not by how it is trained.
+OF_EVERY_MODEL = [
+    check_partition,
+    check_modes,
+    check_missing_labels,
+    check_absent_task,
+    check_one_task,
+    check_permuted_tasks,
+    check_config,
+    check_weights_by_name,
+    check_resumed,
     check_export,
 ]

@@ -9,8 +9,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from conformance.registry import ARCHITECTURES, MISSING, PLAIN, TASKS, Case, make_tasks
-from mtlzoo import GradDrop, HardSharing, MMoE, MultiTaskModel, PCGrad
+from conformance.registry import (
+    ARCHITECTURES,
+    MISSING,
+    PLAIN,
+    TASKS,
+    THROUGH_ALL,
+    USUAL_ARCHITECTURE,
+    USUAL_BALANCER,
+    Case,
+    make_tasks,
+)
+from mtlzoo import BinaryClassification, GradDrop, HardSharing, MMoE, MultiTaskModel, PCGrad
 
 BATCH = 8  # of which each replica gets 4
 
@@ -113,9 +123,11 @@ class Setting:
         return model
 
     def dataset(self, model, **changed):
-        x, *rest = make_data(**(self.data | changed))
+        x, y, weights = make_data(**(self.data | changed))
         x = {name: x[name] for name in model.input}
-        return tf.data.Dataset.from_tensor_slices((x, *rest)).batch(BATCH)
+        if isinstance(model.tasks["kind"], BinaryClassification):
+            y["kind"] = np.minimum(y["kind"], 1)  # a missing one stays -1
+        return tf.data.Dataset.from_tensor_slices((x, y, weights)).batch(BATCH)
 
 
 # -- what is compared -----------------------------------------------------------------------------
@@ -160,32 +172,33 @@ def schedule():
     return SGD(keras.optimizers.schedules.PiecewiseConstantDecay([2, 4], [0.2, 0.1, 0.01]))
 
 
-def of(architecture: str, balancer: str) -> Setting:
+def of(case: Case) -> Setting:
     """Any architecture with any balancer."""
     return Setting(
         data=HARD,
-        model=lambda: ARCHITECTURES[architecture](make_tasks()),
-        balancer=PLAIN[balancer],
+        model=lambda: ARCHITECTURES[case.architecture](case.tasks()),
+        balancer=PLAIN[case.balancer],
         epochs=4,  # DWA begins in the third
     )
 
 
 # Every architecture with one balancer, and every balancer with one model.
-OF_MODULES: dict[str, Setting] = {
-    **{f"model {name}": of(name, Case.balancer) for name in ARCHITECTURES},
-    **{f"balancer {name}": of(Case.architecture, name) for name in PLAIN if name != Case.balancer},
+OF_MODELS: dict[str, Setting] = {f"model {name}": of(Case(name)) for name in ARCHITECTURES}
+OF_BALANCERS: dict[str, Setting] = {
+    f"balancer {name}": of(Case(balancer=name)) for name in PLAIN if name != USUAL_BALANCER
 }
 # All others.
 CROSS: dict[str, Setting] = {
-    f"model {architecture}, balancer {name}": of(architecture, name)
-    for architecture in ARCHITECTURES
-    if architecture != Case.architecture
+    f"model {architecture}, balancer {name}": of(Case(architecture, name))
+    for architecture in THROUGH_ALL
+    if architecture != USUAL_ARCHITECTURE
     for name in PLAIN
-    if name != Case.balancer
+    if name != USUAL_BALANCER
 }
 
 EQUAL: dict[str, Setting] = {
-    **OF_MODULES,
+    **OF_MODELS,
+    **OF_BALANCERS,
     **CROSS,
     "missing labels": Setting(data={"missing": True}),
     "sample weights": Setting(data={"weighted": True}),

@@ -14,8 +14,9 @@ import sys
 import keras
 import tensorflow as tf
 
+from conformance.registry import THROUGH_ALL
 from conformance.replica_events import OTHERS
-from conformance.replica_settings import EQUAL, OF_MODULES, Setting, copies, distance, state
+from conformance.replica_settings import EQUAL, OF_BALANCERS, Setting, copies, distance, state
 
 
 def run(setting: Setting, strategy):
@@ -44,7 +45,8 @@ def one_equals_two(setting: Setting, strategy) -> dict:
 # Every module, and what the others do not contain; a few seconds each, since every one traces a
 # step for two devices.
 QUICK = [
-    *OF_MODULES,
+    *(f"model {name}" for name in THROUGH_ALL),
+    *OF_BALANCERS,
     "metrics",
     "steps per execution, ragged",
     "multi-optimizer",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conformance.registry import BALANCERS, TASKS, Case, make_tasks, rows
+from conformance.registry import BALANCERS, TASKS, USUAL_BALANCER, Case, rows
 from conformance.training import (
     answers,
     assert_equal,
@@ -45,7 +45,7 @@ def check_resumed_with_momentum(case: Case, tmp_path):
 
 def check_recompiled(case: Case, tmp_path):
     """After another balancer a model is saved, loaded and trained on with this one."""
-    other = "uncertainty" if case.balancer != "uncertainty" else Case.balancer
+    other = "uncertainty" if case.balancer != "uncertainty" else USUAL_BALANCER
     model = small(replace(case, balancer=other), keras.optimizers.Adam(0.01))
     data = rows(model)
     train(model, data)
@@ -114,7 +114,7 @@ def check_weights_by_name(case: Case, tmp_path):
     model = case.build()
     x, _ = rows(model)
     model.save_weights(path)
-    tasks = make_tasks()
+    tasks = case.tasks()
     other = case.build([tasks[1], tasks[2], tasks[0]], seed=2)
     assert np.abs(answers(other, x)[0] - answers(model, x)[0]).max() > 0
     other.load_weights(path)

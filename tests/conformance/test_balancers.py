@@ -4,18 +4,25 @@ every model."""
 import pytest
 
 from conformance import guarantees
-from conformance.registry import ARCHITECTURES, BALANCERS, QUICK, Case
+from conformance.registry import (
+    BALANCERS,
+    QUICK,
+    THROUGH_ALL,
+    USUAL_ARCHITECTURE,
+    USUAL_BALANCER,
+    Case,
+)
 
 CROSS = [
     pytest.param(
         architecture,
         balancer,
         id=f"{architecture}-{balancer}",
-        marks=[] if architecture == Case.architecture and balancer in QUICK else pytest.mark.slow,
+        marks=[] if architecture == USUAL_ARCHITECTURE and balancer in QUICK else pytest.mark.slow,
     )
-    for architecture in ARCHITECTURES
+    for architecture in THROUGH_ALL
     for balancer in BALANCERS
-    if balancer != Case.balancer  # which `test_models.py` has
+    if balancer != USUAL_BALANCER  # which `test_models.py` has
 ]
 
 

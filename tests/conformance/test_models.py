@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from conformance import guarantees
-from conformance.registry import ARCHITECTURES, TASKS, Case, rows
+from conformance.registry import ARCHITECTURES, TASKS, THROUGH_ALL, Case, rows
 from conformance.training import answers
 from mtlzoo import export
 
@@ -55,8 +55,21 @@ for path in sys.argv[1:]:
 """
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("guarantee", guarantees.OF_MODELS, ids=lambda g: g.__name__[6:])
+CASES = [
+    pytest.param(
+        guarantee,
+        architecture,
+        id=f"{guarantee.__name__[6:]}-{architecture}",
+        marks=[]
+        if architecture in THROUGH_ALL or guarantee in guarantees.OF_EVERY_MODEL
+        else pytest.mark.slow,
+    )
+    for guarantee in guarantees.OF_MODELS
+    for architecture in ARCHITECTURES
+]
+
+
+@pytest.mark.parametrize(("guarantee", "architecture"), CASES)
 def test_model(guarantee, architecture, tmp_path):
     guarantee(Case(architecture), tmp_path)
 
