@@ -17,6 +17,7 @@ FLOORS = {
     "tasks": 1,
     "layers": 1,
     "metrics": 1,
+    "backbones": 2,
     "balancing": 2,
     "data": 2,
     "gramian": 3,

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import keras
 
+from mtlzoo.layers.policies import policy_config as policy_config
 from mtlzoo.models.multi_task_model import MultiTaskModel
 from mtlzoo.tasks import Task
 from mtlzoo.tasks.configs import check_config
@@ -185,17 +186,6 @@ def dense_stack(
                 features
             )
     return features
-
-
-def policy_config(dtype: Any) -> Any:
-    """The dtype policy that layers built now get, so that a reloaded model has the same."""
-    try:
-        policy = keras.config.dtype_policy() if dtype is None else keras.dtype_policies.get(dtype)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"`dtype` should be a Keras dtype policy or the name of one. Received: dtype={dtype!r}"
-        ) from error
-    return policy if isinstance(policy, str) else policy.name
 
 
 def _scaled(widths: Any, scale: float) -> Any:
