@@ -10,6 +10,7 @@ _WHERE = {
     "BinaryClassification": "tasks",
     "Classification": "tasks",
     "MultiLabelClassification": "tasks",
+    "ObjectDetection": "tasks",
     "Regression": "tasks",
     "Task": "tasks",
     "DWA": "balancing",

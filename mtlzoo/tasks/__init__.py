@@ -3,17 +3,21 @@
 from mtlzoo.tasks.binary_classification import BinaryClassification
 from mtlzoo.tasks.classification import Classification
 from mtlzoo.tasks.collection import by_name
+from mtlzoo.tasks.detection_loss import DetectionLoss
 from mtlzoo.tasks.implied import from_loss
 from mtlzoo.tasks.labels import Labels
 from mtlzoo.tasks.multi_label_classification import MultiLabelClassification
+from mtlzoo.tasks.object_detection import ObjectDetection
 from mtlzoo.tasks.regression import Regression
 from mtlzoo.tasks.task import Task
 
 __all__ = [
     "BinaryClassification",
     "Classification",
+    "DetectionLoss",
     "Labels",
     "MultiLabelClassification",
+    "ObjectDetection",
     "Regression",
     "Task",
     "by_name",
