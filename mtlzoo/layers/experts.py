@@ -55,11 +55,7 @@ class Experts(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not _is_positive_integer(num_experts):
-            raise ValueError(
-                f"`num_experts` should be a positive integer. Received: num_experts={num_experts!r}"
-            )
-        self.num_experts = num_experts
+        self.num_experts = check_count("num_experts", num_experts)
         self.units = check_units("units", units)
         if not self.units:
             raise ValueError("`units` should have at least one layer. Received: units=()")
@@ -151,6 +147,17 @@ def _offset(seed: int, k: int) -> int:
 
 def _is_positive_integer(value) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def check_count(argument: str, count: int) -> int:
+    """A number of things, at least one.
+
+    Raises:
+        ValueError: naming the argument, for anything else.
+    """
+    if _is_positive_integer(count):
+        return count
+    raise ValueError(f"`{argument}` should be a positive integer. Received: {argument}={count!r}")
 
 
 def check_rate(argument: str, rate: float) -> float:

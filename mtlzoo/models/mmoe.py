@@ -8,6 +8,7 @@ import numpy as np
 
 from mtlzoo import tasks as task_kinds
 from mtlzoo.layers.experts import Experts, check_rate, check_units
+from mtlzoo.layers.gates import make_gate
 from mtlzoo.models.architecture import Architecture, dense_stack, features_of, policy_config
 from mtlzoo.tasks import Task
 
@@ -28,6 +29,8 @@ class MMoE(Architecture):
         expert_units: widths of each expert's layers. Defaults to `(16,)`, as in the paper.
         tower_units: widths of the fully connected layers of each task's tower. Defaults to `(8,)`,
             as in the paper.
+        gate: `"softmax"`, `"top_k"`, `"dselect_k"` or a gate, see `mtlzoo.layers.Gate`. Defaults
+            to `"softmax"`, as in the paper.
         activation: activation of experts and towers. Defaults to `"relu"`.
         dropout: rate of the dropout after each layer of experts and towers. Defaults to 0.
         dtype: dtype policy of the layers. Defaults to the global one.
@@ -38,7 +41,7 @@ class MMoE(Architecture):
         Inputs as given; outputs a dict by task, of the shapes of the tasks' heads.
 
     Raises:
-        ValueError: for unusable inputs, tasks, widths, rates or dtypes.
+        ValueError: for unusable inputs, tasks, widths, rates, gates or dtypes.
 
     Example:
     ```python
@@ -68,6 +71,7 @@ class MMoE(Architecture):
         num_experts: int = 8,
         expert_units: Sequence[int] = (16,),
         tower_units: Sequence[int] = (8,),
+        gate: Any = "softmax",
         activation: Any = "relu",
         dropout: float = 0.0,
         dtype: Any = None,
@@ -88,13 +92,7 @@ class MMoE(Architecture):
             dtype=dtype,
         )
         gates = {
-            task_name: keras.layers.Dense(
-                num_experts,
-                activation="softmax",
-                use_bias=False,
-                name=f"{task_name}_gate",
-                dtype=dtype,
-            )
+            task_name: make_gate(gate, num_experts, f"{task_name}_gate", dtype)
             for task_name in by_name
         }
 
@@ -116,6 +114,7 @@ class MMoE(Architecture):
             "num_experts": num_experts,
             "expert_units": list(expert_units),
             "tower_units": list(tower_units),
+            "gate": gate,
             "activation": activation,
             "dropout": dropout,
             "dtype": dtype,
@@ -132,6 +131,7 @@ class MMoE(Architecture):
             batch_size: as for `predict`.
 
         Returns:
-            dict by task of arrays `(rows, num_experts)`; each row sums to 1.
+            dict by task of arrays `(rows, num_experts)`; each row sums to 1 (but see
+            `DSelectKGate`).
         """
         return self._read("gates", x, batch_size)
