@@ -22,6 +22,9 @@ _WHERE = {
     "HardSharing": "models",
     "MMoE": "models",
     "MultiTaskModel": "models",
+    "OMoE": "models",
+    "PLE": "models",
+    "SNR": "models",
 }
 _ROOMS = ["balancing", "data", "export", "layers", "metrics", "models", "tasks"]
 

@@ -109,6 +109,7 @@ ABSTRACT = {
     ("balancing/balancer.py", "LossBalancer._objective"),
     ("balancing/gradient_balancer.py", "GradientBalancer._weights"),
     ("balancing/jacobian_balancer.py", "JacobianBalancer._combine"),
+    ("layers/gate.py", "Gate._weights"),
     ("metrics/labelwise.py", "LabelwiseMetric.score"),
     ("tasks/labels.py", "Labelled.loss"),
     ("tasks/labels.py", "Labelled.masks_cells"),

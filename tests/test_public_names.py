@@ -28,6 +28,9 @@ MODELS = [
     "HardSharing",
     "MMoE",
     "MultiTaskModel",
+    "OMoE",
+    "PLE",
+    "SNR",
 ]
 OF_ROOMS = {
     "balancing": {
@@ -35,7 +38,9 @@ OF_ROOMS = {
         *("get", "names"),
     },
     "data": {"Loaded", "load", "names"},
-    "layers": {"Experts"},
+    "layers": {
+        *("DSelectKGate", "Experts", "Gate", "SoftmaxGate", "SubNetworkRouting", "TopKGate"),
+    },
     "metrics": {
         *("AUC", "F1Score", "LabelwiseMetric", "Precision", "R2Score", "Recall", "delta_m")
     },
