@@ -8,15 +8,19 @@ import keras
 import numpy as np
 
 from mtlzoo import (
+    PLE,
+    SNR,
     BinaryClassification,
     Classification,
     HardSharing,
     MMoE,
     MultiTaskModel,
+    OMoE,
     Regression,
     balancing,
 )
 from mtlzoo.balancing import Balancer, GradientBalancer, JacobianBalancer
+from mtlzoo.layers import DSelectKGate, TopKGate
 
 TASKS = ("click", "kind", "stay")
 MISSING = {"click": -1, "kind": -1, "stay": np.nan}
@@ -44,6 +48,51 @@ def mmoe(tasks):
     inputs = {"features": keras.Input((6,), name="features")}
     return MMoE(
         inputs, tasks, num_experts=3, expert_units=(8,), tower_units=(4,), activation="tanh"
+    )
+
+
+def mmoe_by(gate):
+    """MMoE with gates like `gate`, without noise: XLA draws other noise."""
+    arguments = {"expert_units": (8,), "tower_units": (4,), "activation": "tanh"}
+
+    def make(tasks):
+        inputs = {"features": keras.Input((6,), name="features")}
+        return MMoE(inputs, tasks, num_experts=4, gate=gate, **arguments)
+
+    return make
+
+
+def omoe(tasks):
+    inputs = {"features": keras.Input((6,), name="features")}
+    return OMoE(
+        inputs, tasks, num_experts=3, expert_units=(8,), tower_units=(4,), activation="tanh"
+    )
+
+
+def ple(tasks):
+    inputs = {"features": keras.Input((6,), name="features")}
+    return PLE(
+        inputs,
+        tasks,
+        num_shared_experts=2,
+        num_task_experts=1,
+        expert_units=(5,),
+        tower_units=(4,),
+        activation="tanh",
+    )
+
+
+def snr(tasks):
+    inputs = {"features": keras.Input((6,), name="features")}
+    return SNR(
+        inputs,
+        tasks,
+        num_subnetworks=2,
+        subnetwork_units=(5, 4),
+        tower_units=(4,),
+        l0_weight=0.0,  # plain Keras would log it as a part of a task's loss
+        sample=False,  # XLA draws other connections
+        activation="tanh",
     )
 
 
@@ -85,6 +134,11 @@ def nested(tasks):
 ARCHITECTURES: dict[str, Callable] = {
     "HardSharing": hard_sharing,
     "MMoE": mmoe,
+    "MMoE, top-k gates": mmoe_by(TopKGate(noise=0.0)),
+    "MMoE, DSelect-k gates": mmoe_by(DSelectKGate()),
+    "OMoE": omoe,
+    "PLE": ple,
+    "SNR": snr,
     "MultiTaskModel": graph,
     "a model inside a model": nested,
 }
