@@ -12,6 +12,11 @@ _WHERE = {
     "MultiLabelClassification": "tasks",
     "ObjectDetection": "tasks",
     "Regression": "tasks",
+    "DepthEstimation": "tasks",
+    "SemanticSegmentation": "tasks",
+    "SequenceTagging": "tasks",
+    "SpanExtraction": "tasks",
+    "SurfaceNormalEstimation": "tasks",
     "Task": "tasks",
     "DWA": "balancing",
     "Equal": "balancing",
@@ -19,6 +24,10 @@ _WHERE = {
     "MGDA": "balancing",
     "PCGrad": "balancing",
     "Uncertainty": "balancing",
+    "AITM": "models",
+    "DBMTLNet": "models",
+    "ESMM": "models",
+    "TaskQueryAttention": "models",
     "HardSharing": "models",
     "MMoE": "models",
     "MultiTaskModel": "models",
@@ -26,7 +35,7 @@ _WHERE = {
     "PLE": "models",
     "SNR": "models",
 }
-_ROOMS = ["balancing", "data", "export", "layers", "metrics", "models", "tasks"]
+_ROOMS = ["backbones", "balancing", "data", "export", "layers", "metrics", "models", "tasks"]
 
 __all__ = ["__version__", *sorted(_WHERE), *_ROOMS]
 
@@ -58,7 +67,7 @@ def _register() -> None:
             name="tensorflow",
         ) from None
 
-    for room in ["balancing", "layers", "metrics", "tasks"]:
+    for room in ["backbones", "balancing", "layers", "metrics", "tasks"]:
         importlib.import_module(f"{__name__}.{room}")
     if keras.backend.backend() == "tensorflow":
         importlib.import_module(f"{__name__}.models")

@@ -9,7 +9,7 @@ import pytest
 from public_things import THINGS
 
 import mtlzoo
-from mtlzoo import balancing, data, export, layers, metrics, models, tasks
+from mtlzoo import backbones, balancing, data, export, layers, metrics, models, tasks
 
 PACKAGE = pathlib.Path(mtlzoo.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -86,7 +86,7 @@ def agrees(stated: str, default, home) -> bool:
 
 def offered() -> dict:
     """What the rooms offer to users."""
-    rooms = [balancing, data, layers, metrics, models, tasks]
+    rooms = [backbones, balancing, data, layers, metrics, models, tasks]
     things = [getattr(room, name) for room in rooms for name in room.__all__]
     return {f"{thing.__module__}.{thing.__name__}": thing for thing in [*things, export.save]}
 

@@ -20,6 +20,7 @@ FLOORS = {
     "backbones": 2,
     "balancing": 2,
     "data": 2,
+    "tensorflow_only": 3,
     "gramian": 3,
     "gradients": 3,
     "models": 4,

@@ -14,6 +14,11 @@ TASKS = [
     "Classification",
     "MultiLabelClassification",
     "Regression",
+    "DepthEstimation",
+    "SemanticSegmentation",
+    "SequenceTagging",
+    "SpanExtraction",
+    "SurfaceNormalEstimation",
     "Task",
 ]
 BALANCERS = [
@@ -25,6 +30,10 @@ BALANCERS = [
     "Uncertainty",
 ]
 MODELS = [
+    "AITM",
+    "DBMTLNet",
+    "ESMM",
+    "TaskQueryAttention",
     "HardSharing",
     "MMoE",
     "MultiTaskModel",
@@ -33,19 +42,40 @@ MODELS = [
     "SNR",
 ]
 OF_ROOMS = {
+    "backbones": {
+        *("MLP", "AudioEncoder", "Backbone", "ConvNet", "ResNet", "SensorEncoder"),
+        *("TabularEncoder", "TextEncoder"),
+    },
     "balancing": {
         *(*BALANCERS, "Balancer", "LossBalancer", "GradientBalancer", "JacobianBalancer"),
         *("get", "names"),
     },
     "data": {"Loaded", "load", "names"},
     "layers": {
-        *("DSelectKGate", "Experts", "Gate", "SoftmaxGate", "SubNetworkRouting", "TopKGate"),
+        *("ASPP", "IdEmbedding", "LogMelSpectrogram", "MaskedMean", "PositionEmbedding"),
+        "ZeroMasked",
+        *("DSelectKGate", "Gate", "SoftmaxGate", "SubNetworkRouting", "TopKGate"),
+        "Calibrator",
+        "InformationTransfer",
+        "ProductOfProbabilities",
+        "QueryAttention",
+        "Experts",
     },
     "metrics": {
-        *("AUC", "F1Score", "LabelwiseMetric", "Precision", "R2Score", "Recall", "delta_m")
+        *(
+            "AngleWithin",
+            "IoU",
+            "MeanAngle",
+            "MedianAngle",
+            "RelativeError",
+            "SpanExactMatch",
+            "SpanF1",
+            "ThresholdAccuracy",
+        ),
+        *("AUC", "F1Score", "LabelwiseMetric", "Precision", "R2Score", "Recall", "delta_m"),
     },
     "models": {*MODELS},
-    "tasks": {*TASKS, "Labels", "by_name", "from_loss"},
+    "tasks": {*TASKS, "CosineDistance", "ScaleInvariantLog", "Labels", "by_name", "from_loss"},
 }
 ROOMS = sorted(OF_ROOMS)
 PUBLIC = ["__version__", "export", *TASKS, *BALANCERS, *MODELS, *ROOMS]

@@ -9,7 +9,7 @@ import keras
 _MOST_GROUPS = 32
 
 
-def check_norm(norm: str | None, *allowed: str | None) -> str | None:
+def check_norm(norm: Any, *allowed: str | None) -> Any:
     """The name of a normalization, if it is one of `allowed`.
 
     Raises:
