@@ -55,6 +55,8 @@ OF_ROOMS = {
         *("ASPP", "IdEmbedding", "LogMelSpectrogram", "MaskedMean", "PositionEmbedding"),
         "ZeroMasked",
         *("DSelectKGate", "Gate", "SoftmaxGate", "SubNetworkRouting", "TopKGate"),
+        *("ConcatenationFusion", "Fusion", "GatedFusion", "LowRankFusion", "ModalityDropout"),
+        *("BottleneckFusion", "ContrastiveAlignment", "CrossAttentionFusion"),
         "Calibrator",
         "InformationTransfer",
         "ProductOfProbabilities",

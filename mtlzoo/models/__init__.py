@@ -15,12 +15,12 @@ from mtlzoo.models.task_query_attention import TaskQueryAttention
 __all__ = [
     "AITM",
     "ESMM",
+    "PLE",
+    "SNR",
     "DBMTLNet",
     "HardSharing",
     "MMoE",
     "MultiTaskModel",
     "OMoE",
-    "PLE",
-    "SNR",
     "TaskQueryAttention",
 ]

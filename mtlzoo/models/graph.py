@@ -102,7 +102,11 @@ def _walk(function, tasks_of_tensor: dict[int, Tasks], visit: Callable) -> None:
         else:
             union = frozenset().union(*of_outputs)
             visit(node, union)
-            of_inputs = [union] * len(node.input_tensors)
+            # What a layer reads for the losses that it adds has no part in its output.
+            aside = getattr(node.operation, "only_for_losses", ())
+            of_inputs = [
+                frozenset() if i in aside else union for i in range(len(node.input_tensors))
+            ]
         for tensor, tasks in zip(node.input_tensors, of_inputs, strict=True):
             tasks_of_tensor[id(tensor)] = tasks_of_tensor.get(id(tensor), frozenset()) | tasks
 

@@ -8,15 +8,19 @@ import keras
 import numpy as np
 
 from mtlzoo import (
+    AITM,
+    ESMM,
     PLE,
     SNR,
     BinaryClassification,
     Classification,
+    DBMTLNet,
     HardSharing,
     MMoE,
     MultiTaskModel,
     OMoE,
     Regression,
+    TaskQueryAttention,
     balancing,
 )
 from mtlzoo.balancing import Balancer, GradientBalancer, JacobianBalancer
@@ -96,6 +100,42 @@ def snr(tasks):
     )
 
 
+def esmm(tasks):
+    inputs = {"features": keras.Input((6,), name="features")}
+    funnel = [name for name in ("click", "kind") if name in {task.name for task in tasks}]
+    inside = {"features": keras.Input((6,), name="inside")}
+    bottom = keras.layers.Dense(8, "tanh", name="bottom")(inside["features"])
+    backbone = keras.Model(inside, bottom, name="backbone")
+    return ESMM(
+        inputs, tasks, funnel=funnel, backbone=backbone, tower_units=(4,), activation="tanh"
+    )
+
+
+def aitm(tasks):
+    inputs = {"features": keras.Input((6,), name="features")}
+    sequence = [name for name in TASKS if name in {task.name for task in tasks}]
+    return AITM(inputs, tasks, sequence=sequence, tower_units=(5, 4), activation="tanh")
+
+
+def dbmtl_net(tasks):
+    inputs = {"features": keras.Input((6,), name="features")}
+    names = {task.name for task in tasks}
+    pairs = [("kind", "click"), ("stay", "kind")]
+    relations = {child: (parent,) for child, parent in pairs if {child, parent} <= names}
+    return DBMTLNet(inputs, tasks, relations=relations, shared_units=(8,), activation="tanh")
+
+
+def task_query_attention(tasks):
+    inputs = {"features": keras.Input((6,), name="features")}
+    inside = {"features": keras.Input((6,), name="inside")}
+    tokens = keras.layers.Reshape((3, 2), name="pairs")(inside["features"])
+    tokens = keras.layers.Dense(4, "tanh", name="tokens")(tokens)
+    backbone = keras.Model(inside, tokens, name="backbone")
+    return TaskQueryAttention(
+        inputs, tasks, backbone=backbone, num_heads=2, key_dim=3, num_queries=2, tower_units=(4,)
+    )
+
+
 def graph(tasks):
     """A graph of the user's own: an embedding, a nested model, a layer called twice, moving
     averages."""
@@ -139,12 +179,21 @@ ARCHITECTURES: dict[str, Callable] = {
     "OMoE": omoe,
     "PLE": ple,
     "SNR": snr,
+    "AITM": aitm,
+    "DBMTLNet": dbmtl_net,
+    "ESMM": esmm,
+    "TaskQueryAttention": task_query_attention,
     "MultiTaskModel": graph,
     "a model inside a model": nested,
 }
 
 # Architectures that need other kinds of tasks than the usual three: those that differ.
-TASKS_OF: dict[str, Callable[[], list]] = {}
+TASKS_OF: dict[str, Callable[[], list]] = {
+    "ESMM": lambda: [BinaryClassification("kind")],
+}
+
+# Tasks that have no variable of their own: the tower of a funnel's first step serves all steps.
+OWNS_NOTHING = {"ESMM": {"click"}}
 
 # Those that no method can train that needs shared variables: the balancer of their own tests.
 BALANCER_OF: dict[str, str] = {}
