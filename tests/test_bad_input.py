@@ -481,12 +481,14 @@ TASKS = [
     Case(
         "the head of no tensor",
         lambda: Regression("d").head(None),
-        "The features of task `d` should be one tensor of shape (None, F). Received: features=None",
+        "The features of task `d` should be one tensor of shape (None, F), (None, S, F), "
+        "(None, H, W, F) or (None, D, H, W, F). Received: features=None",
     ),
     Case(
         "the head of pictures",
-        lambda: Regression("d").head(inputs(3, 4)),
-        "The features of task `d` should have shape (None, F). Received: shape=(None, 3, 4)",
+        lambda: Regression("d").head(inputs(3, 4, 5, 6, 7)),
+        "The features of task `d` should have shape (None, F), (None, S, F), (None, H, W, F) or "
+        "(None, D, H, W, F). Received: shape=(None, 3, 4, 5, 6, 7)",
     ),
     Case(
         "the head of a generic task",
@@ -644,8 +646,9 @@ ARCHITECTURES = [
     ),
     Case(
         "features that are no vectors",
-        lambda: HardSharing(inputs(4, 3), tasks(), backbone=lambda x: x),
-        "The features of task `a` should have shape (None, F). Received: shape=(None, 4, 3)",
+        lambda: HardSharing(inputs(2, 2, 2, 2, 3), tasks(), backbone=lambda x: x),
+        "The features of task `a` should have shape (None, F), (None, S, F), (None, H, W, F) or "
+        "(None, D, H, W, F). Received: shape=(None, 2, 2, 2, 2, 3)",
     ),
     *(
         Case(

@@ -3,6 +3,8 @@
 import numbers
 from typing import Any
 
+from keras import ops
+
 
 def check_count(argument: str, value: Any) -> int:
     """A positive integer.
@@ -50,3 +52,37 @@ def check_width(argument: str, values: Any, size: int) -> None:
         raise ValueError(
             f"`{argument}` should have the shape {(None, size)}. Received: {argument}.shape={shape}"
         )
+
+
+def weights_like(sample_weight: Any, labels: Any, dtype: str) -> Any:
+    """Sample weights in the shape of labels.
+
+    Args:
+        sample_weight: `None` for ones, or a tensor whose axes are the first of those of `labels`.
+        labels: A tensor.
+        dtype: Data type of the result.
+
+    Raises:
+        ValueError: If the weights have more axes than the labels.
+
+    Example:
+    ```python
+    import numpy as np
+    from mtlzoo.metrics.arguments import weights_like
+
+    weights_like([1.0, 0.0], np.ones((2, 3)), "float32")  # [[1, 1, 1], [0, 0, 0]]
+    ```
+    """
+    ones = ops.ones_like(labels, dtype=dtype)
+    if sample_weight is None:
+        return ones
+    weights = ops.cast(sample_weight, dtype)
+    missing = len(ones.shape) - len(weights.shape)
+    if missing < 0:
+        raise ValueError(
+            "`sample_weight` should have no more axes than the labels, of shape "
+            f"{tuple(ones.shape)}. Received: sample_weight.shape={tuple(weights.shape)}"
+        )
+    if missing:
+        weights = ops.reshape(weights, (*ops.shape(weights), *[1] * missing))
+    return ones * weights

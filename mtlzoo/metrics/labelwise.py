@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtlzoo.metrics.arguments import check_count, check_width
+from mtlzoo.metrics.arguments import check_count, check_width, weights_like
 
 
 class LabelwiseMetric(keras.metrics.Metric):
@@ -31,7 +31,9 @@ class LabelwiseMetric(keras.metrics.Metric):
 
     Shapes:
         `y_true` `(B,)` or `(B, num_labels)`; `y_pred` `(B, num_labels)`; `sample_weight` `(B,)` or
-        `(B, num_labels)`. The result is a scalar.
+        `(B, num_labels)`. Class ids may have further axes, of steps or pixels: `y_true` `(B, ...)`,
+        `y_pred` `(B, ..., num_labels)`, `sample_weight` `(B,)` to `(B, ...)`. The result is a
+        scalar.
 
     Raises:
         ValueError: For an unknown `average`, no labels, or outputs of another shape.
@@ -77,6 +79,11 @@ class LabelwiseMetric(keras.metrics.Metric):
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Counts one batch."""
         y_pred = ops.convert_to_tensor(y_pred)
+        if self.class_ids and len(y_pred.shape) > 2:  # every step or pixel is a row
+            if sample_weight is not None:
+                sample_weight = weights_like(sample_weight, y_pred[..., 0], self.dtype)
+                sample_weight = ops.reshape(sample_weight, (-1,))
+            y_pred = ops.reshape(y_pred, (-1, y_pred.shape[-1] or self.num_labels))
         check_width("y_pred", y_pred, self.num_labels)
         if self.class_ids:
             ids = ops.reshape(ops.cast(y_true, "int32"), (-1,))
@@ -181,3 +188,25 @@ class F1Score(LabelwiseMetric):
     def score(self, both: Any, predicted: Any, true: Any) -> Any:
         """F1 of given counts."""
         return ops.divide_no_nan(2 * both, predicted + true)
+
+
+@keras.saving.register_keras_serializable(package="mtlzoo")
+class IoU(LabelwiseMetric):
+    r"""Intersection over union of what is predicted and what is true: $TP / (TP + FP + FN)$.
+
+    Arguments, shapes and averages are those of `LabelwiseMetric`. With class ids of pixels, the
+    macro average is the "mean IoU" of semantic segmentation, over the classes that occur.
+
+    Example:
+    ```python
+    from mtlzoo.metrics import IoU
+
+    iou = IoU(num_labels=3, class_ids=True, name="mean_iou")
+    iou.update_state([[0, 1, 1]], [[[2.0, 1.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]])
+    float(iou.result())  # 0.5: classes 0 and 1 have 1/2, class 2 never occurs
+    ```
+    """
+
+    def score(self, both: Any, predicted: Any, true: Any) -> Any:
+        """Intersection over union of given counts."""
+        return ops.divide_no_nan(both, predicted + true - both)

@@ -9,7 +9,7 @@ from absl import logging
 
 from mtlzoo import gradients
 from mtlzoo.balancing import Balancer
-from mtlzoo.models import optimizers
+from mtlzoo.models import compile_checks, optimizers
 from mtlzoo.models.graph import Ownership, Split
 from mtlzoo.models.objectives import Objectives, TaskBatch
 from mtlzoo.models.optimizer_slots import OptimizerSlots
@@ -95,6 +95,8 @@ class TrainingStep:
         step.assign(_read(step) + tf.cast(ok, _read(step).dtype))
         weights = self.balancer.task_weights
         weights.assign(tf.where(sound, tf.cast(update.weights, weights.dtype), _read(weights)))
+        if update.gramians:
+            self.model.observe_gramians(update.gramians, present & ok)
         self._log(recording.unweighted, recording.losses, recording.extra, rows)
         self.objectives.update_metrics(
             batches, outputs, recording.unweighted, self._parts(counts, present)
@@ -191,6 +193,7 @@ class TrainingStep:
             self.ownership.shared(of_model),
             [self.ownership.owned_by(name, of_model) for name in self.objectives.names],
             list(self.balancer.trainable_variables),
+            compile_checks.measured_groups(model),
         )
 
     def _statistics(self):
@@ -379,10 +382,12 @@ def _read(variable: keras.Variable):
 
 
 def _illegal_value(batch: TaskBatch):
-    rows = tf.shape(batch.invalid)[0]
-    labels = tf.reshape(tf.cast(tf.convert_to_tensor(batch.labels), "float32"), [rows, -1])
-    invalid = tf.reshape(batch.invalid, [rows, -1])
-    return tf.reduce_max(tf.where(invalid, labels, -float("inf")))
+    labels = tf.cast(tf.convert_to_tensor(batch.labels), "float32")
+    rank = len(batch.invalid.shape)
+    labels = tf.reduce_max(labels, axis=list(range(rank, len(labels.shape))))
+    if len(labels.shape) < rank:  # one cell, given without its axis
+        labels = labels[:, None]
+    return tf.reduce_max(tf.where(batch.invalid, labels, -float("inf")))
 
 
 def _batch_size(x):

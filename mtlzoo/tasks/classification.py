@@ -1,19 +1,15 @@
 """One class among many."""
 
-import math
 from typing import Any
 
 import keras
-from keras import ops
 
 from mtlzoo import metrics as m
-from mtlzoo.tasks import losses
-from mtlzoo.tasks.labels import Labels, check_not_legal, dtype_of
-from mtlzoo.tasks.task import Task, as_float
+from mtlzoo.tasks.class_ids import ClassIds
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
-class Classification(Task):
+class Classification(ClassIds):
     r"""One class among `num_classes`, the label a class id.
 
     The default loss is the cross-entropy of the logits $z$,
@@ -52,10 +48,7 @@ class Classification(Task):
     ```
     """
 
-    from_logits: bool
-    loss_family = "classification"
     monitor = "macro_f1"
-    mode = "max"
     label_shape = ()
 
     def __init__(
@@ -70,13 +63,7 @@ class Classification(Task):
     ) -> None:
         self.from_logits = from_logits
         super().__init__(name, loss=loss, metrics=metrics, missing=missing)
-        self.num_classes = self._at_least("num_classes", num_classes, 2)
-        check_not_legal(name, missing, 0 <= missing < self.num_classes)
-        if missing == missing and (math.isinf(missing) or missing != int(missing)):
-            raise ValueError(
-                f"`missing` of task `{name}` should be a whole number or NaN. "
-                f"Received: missing={missing!r}"
-            )
+        self._set_classes("num_classes", num_classes)
         self.output_shape = (self.num_classes,)
 
     def head(self, features: Any) -> Any:
@@ -98,52 +85,6 @@ class Classification(Task):
             m.F1Score(n, **kind, name="macro_f1"),
             m.AUC(n, **kind, name="macro_auc"),
         ]
-
-    def check_labels(self, labels: Any) -> None:
-        """Checks shape and dtype, see `Task.check_labels`; float ids only if `missing` is NaN."""
-        super().check_labels(labels)
-        dtype = dtype_of(labels)
-        if "int" not in dtype and not ("float" in dtype and self.missing != self.missing):
-            raise ValueError(
-                f"Labels of task `{self.name}` should be class ids of an integer type (or, with "
-                f"`missing=float('nan')`, float). Received: dtype={dtype}"
-            )
-
-    def canonical(self, labels: Any) -> Any:
-        """Ids `(B,)`, in a type that holds -1 and every id."""
-        labels = ops.reshape(labels, (-1,))
-        return labels if "float" in dtype_of(labels) else ops.cast(labels, "int64")
-
-    def legal(self, labels: Any) -> Any:
-        """Whole numbers from 0 to `num_classes - 1`."""
-        legal = ops.logical_and(labels >= 0, labels < self.num_classes)
-        if "float" in dtype_of(labels):
-            legal = ops.logical_and(legal, labels == ops.floor(labels))
-        return legal
-
-    def read_labels(self, labels: Any, loss: Any = None) -> Labels:
-        """Tells ids, missing and invalid ones apart, see `Task.read_labels`; ids are int32."""
-        read = super().read_labels(labels, loss)
-        return read._replace(values=ops.cast(read.values, "int32"))
-
-    def missing_labels(self, batch_size: Any) -> Any:
-        """Labels of `batch_size` rows, all missing."""
-        dtype = "float32" if self.missing != self.missing else "int32"
-        return ops.full((batch_size,), self.missing, dtype=dtype)
-
-    def loss_values(self, loss: losses.Loss, values: Any, outputs: Any) -> Any:
-        """The loss of every label, see `Task.loss_values`."""
-        if losses.is_of_one_hot(loss):
-            values = ops.one_hot(values, self.num_classes, dtype="float32")
-        return super().loss_values(loss, values, outputs)
-
-    def serve(self, outputs: Any) -> dict[str, Any]:
-        """The probabilities, `(B, num_classes)`, and the most probable class, `(B,)`."""
-        outputs = as_float(outputs)
-        ids = ops.cast(ops.argmax(outputs, axis=-1), "int64")
-        if self.from_logits:
-            outputs = ops.softmax(outputs, axis=-1)
-        return {self.name: outputs, f"{self.name}_class": ids}
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""

@@ -57,5 +57,5 @@ def _check_keys(tasks: dict[str, Task]) -> None:
 
 
 def _keys(task: Task) -> set[str]:
-    keys = {task.name, f"{task.name}_class", f"{task.name}_loss"}
+    keys = {f"{task.name}_{text}" for text in ("loss", *task.served)} | {task.name}
     return keys | {f"{task.name}_{metric.name}" for metric in task.metrics()}

@@ -36,6 +36,7 @@ class Labelled:
     missing: float
     label_shape: tuple[int | None, ...]
     output_shape: tuple[int | None, ...]
+    loss_rank: int = 1
 
     @property
     def loss(self) -> Any:
@@ -63,8 +64,7 @@ class Labelled:
                 f"Received: labels of type {type(labels).__name__}"
             )
         shape = shape_of(labels)
-        accepted = {(), (1,)} if self._is_one_number() else {self.label_shape}
-        if not shape or not any(fits(shape[1:], each) for each in accepted):
+        if not shape or not any(fits(shape[1:], each) for each in self._label_shapes()):
             raise ValueError(
                 f"Labels of task `{self.name}` should have shape {(None, *self.label_shape)}. "
                 f"Received: shape={shape}"
@@ -93,18 +93,14 @@ class Labelled:
             labels = ops.convert_to_tensor(labels)
         self.check_labels(labels)
         labels = self.canonical(ops.convert_to_tensor(labels))
-        if self.missing == self.missing:
-            missing = labels == ops.cast(self.missing, labels.dtype)
-        elif "float" in dtype_of(labels):
-            missing = ops.isnan(labels)
-        else:
-            missing = ops.zeros_like(labels, dtype="bool")
+        missing = self.is_missing(labels)
         legal = self.legal(labels)
         present = ops.logical_and(legal, ops.logical_not(missing))
         invalid = ops.logical_not(ops.logical_or(legal, missing))
         values = ops.where(present, labels, ops.zeros_like(labels))
-        if not self.masks_cells(self.loss if loss is None else loss) and len(present.shape) > 1:
-            axes = tuple(range(1, len(present.shape)))
+        rank = self.rank_of(self.loss if loss is None else loss)
+        if len(present.shape) > rank:
+            axes = tuple(range(rank, len(present.shape)))
             present, invalid = ops.all(present, axis=axes), ops.any(invalid, axis=axes)
         return Labels(values, present, invalid)
 
@@ -118,13 +114,29 @@ class Labelled:
         """Where canonical labels are labels of this task; the answer for missing ones is unused."""
         return ops.isfinite(labels)
 
+    def is_missing(self, labels: Any) -> Any:
+        """Where canonical labels say "no label"."""
+        if self.missing == self.missing:
+            return labels == ops.cast(self.missing, labels.dtype)
+        if "float" in dtype_of(labels):
+            return ops.isnan(labels)
+        return ops.zeros_like(labels, dtype="bool")
+
     def masks_cells(self, loss: Any) -> bool:
         """Whether `loss` is taken per cell of a label instead of per row."""
         raise NotImplementedError
 
+    def rank_of(self, loss: Any) -> int:
+        """Number of axes, with the batch, over which `loss` has a value for each entry."""
+        return 2 if self.masks_cells(loss) else self.loss_rank
+
     def missing_labels(self, batch_size: Any) -> Any:
-        """Labels of `batch_size` rows, all missing."""
-        return ops.full((batch_size, *self.label_shape), self.missing, dtype="float32")
+        """Labels of `batch_size` rows, all missing; axes of no known size are empty."""
+        sizes = (size or 0 for size in self.label_shape)
+        return ops.full((batch_size, *sizes), self.missing, dtype="float32")
+
+    def _label_shapes(self) -> set[tuple[int | None, ...]]:
+        return {(), (1,)} if self._is_one_number() else {self.label_shape}
 
     def _is_one_number(self) -> bool:
         return self.label_shape in {(), (1,)}

@@ -93,11 +93,21 @@ def _check_logits(name: str, metric: keras.metrics.Metric, from_logits: bool | N
         )
 
 
-def update(metric: keras.metrics.Metric, values: Any, outputs: Any, weights: Any) -> None:
-    """Updates a metric with weights per row or per cell, whichever it was made for."""
-    if len(weights.shape) > 1:
+def update(
+    metric: keras.metrics.Metric, values: Any, outputs: Any, weights: Any, rank: int = 1
+) -> None:
+    """Updates a metric with weights per row or per cell, whichever it was made for.
+
+    Args:
+        metric: A metric.
+        values: The labels.
+        outputs: The raw outputs.
+        weights: Of the shape of the loss values.
+        rank: The number of axes of a weight per row; of one per cell there are more. Defaults to 1.
+    """
+    if len(weights.shape) > rank:
         if isinstance(metric, _OF_CELLS):
             values, outputs = ops.expand_dims(values, -1), ops.expand_dims(outputs, -1)
         elif isinstance(metric, _OF_ROWS):
-            weights = ops.min(weights, axis=tuple(range(1, len(weights.shape))))
+            weights = ops.min(weights, axis=tuple(range(rank, len(weights.shape))))
     metric.update_state(values, outputs, sample_weight=weights)

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtlzoo.tasks import losses, monitoring
+from mtlzoo.tasks import heads, losses, monitoring
 from mtlzoo.tasks.configs import check_config
 from mtlzoo.tasks.labels import Labelled, dtype_of, fits
 from mtlzoo.tasks.names import check_name
@@ -38,6 +38,8 @@ class Task(Labelled):
     Attributes:
         label_shape: Shape of a label without the batch.
         output_shape: Shape of the output without the batch.
+        loss_rank: Number of axes, with the batch, over which the loss has a value for each entry:
+            1 for one value per row, 2 per step of a sequence, 3 per pixel.
         loss_family: `"regression"` or `"classification"`: the likelihood that uncertainty weighting
             assumes.
         monitor: Name of the deciding metric, in the logs `<name>_<monitor>`; `"loss"` where the
@@ -62,6 +64,8 @@ class Task(Labelled):
     monitor: str = "loss"
     mode: str = "min"
     from_logits: bool | None = None
+    # What `serve` answers beside `<name>`, which no other task may answer too.
+    served: tuple[str, ...] = ("class",)
 
     def __init__(
         self,
@@ -117,7 +121,8 @@ class Task(Labelled):
         """The task's output: one dense layer named as the task, of raw values in float32.
 
         Args:
-            features: Symbolic tensor `(B, F)`.
+            features: Symbolic tensor, `(B, F)`, or for most kinds also `(B, S, F)`, `(B, H, W, F)`
+                or `(B, D, H, W, F)`, of which the average over all axes but the last is taken.
 
         Returns:
             Symbolic tensor `(B,) + output_shape`; float64 if the program computes in float64.
@@ -173,7 +178,8 @@ class Task(Labelled):
 
     def masks_cells(self, loss: losses.Loss) -> bool:
         """Whether `loss` is taken per cell of a label instead of per row."""
-        return len(self.label_shape) == 1 and losses.is_of_cells(loss)
+        is_of_cells = len(self.label_shape) == 1 and self.label_shape == self.output_shape
+        return is_of_cells and losses.is_of_cells(loss)
 
     def loss_values(self, loss: losses.Loss, values: Any, outputs: Any) -> Any:
         """The loss of every label, unreduced.
@@ -188,21 +194,22 @@ class Task(Labelled):
             outputs, else float32.
 
         Raises:
-            ValueError: If `loss` does not give one value per row.
+            ValueError: If `loss` does not give one value per row (per step, per pixel), or if
+                labels and outputs differ in size.
         """
-        outputs = as_float(outputs)
+        outputs = self._meeting(values, as_float(outputs))
         if "float" in dtype_of(values):
             values = ops.cast(values, outputs.dtype)
-        rank = 1
+        rank = self.rank_of(loss)
         if self.masks_cells(loss):
-            rank = len(values.shape)
             values, outputs = ops.expand_dims(values, -1), ops.expand_dims(outputs, -1)
         function = loss.call if isinstance(loss, keras.losses.Loss) else loss
         result = ops.convert_to_tensor(function(values, outputs))
         if len(result.shape) < rank:
             raise ValueError(
-                f"The loss of task `{self.name}` should give one value for each row. Received: "
-                f"values of shape {tuple(result.shape)}"
+                f"The loss of task `{self.name}` should give one value for each "
+                f"{('row', 'step', 'pixel')[rank - 1]}. Received: values of shape "
+                f"{tuple(result.shape)}"
             )
         if len(result.shape) > rank:
             result = ops.mean(result, axis=tuple(range(rank, len(result.shape))))
@@ -246,7 +253,9 @@ class Task(Labelled):
             weights: Float, of the shape of `present`; 0 where an entry does not count. A metric of
                 whole rows counts a row with the least weight of its cells.
         """
-        monitoring.update(metric, values, outputs, weights)
+        # Labels say what counts. A Keras mask, which is lost here, would change the weights too.
+        outputs = ops.stop_gradient(self._meeting(values, outputs))
+        monitoring.update(metric, values, outputs, weights, self.loss_rank)
 
     # -- serving and saving -----------------------------------------------------------------
 
@@ -293,23 +302,19 @@ class Task(Labelled):
     # -- for the kinds ----------------------------------------------------------------------
 
     def _dense(self, features, activation: str | None = None):
-        if not hasattr(features, "shape"):
+        return heads.of_rows(self.name, features, self.output_shape[0] or 1, activation)
+
+    def _meeting(self, values, outputs):
+        """The outputs that have a label: none where the data have no labels of an unknown size."""
+        labels, sizes = (tuple(t.shape)[1 : self.loss_rank] for t in (values, outputs))
+        if 0 in labels:
+            return outputs[(slice(None), *(slice(size) for size in labels))]
+        if not fits(labels, sizes):
             raise ValueError(
-                f"The features of task `{self.name}` should be one tensor of shape (None, F). "
-                f"Received: features={features!r}"
+                f"Labels of task `{self.name}` should have the size {sizes} of its outputs. "
+                f"Received: labels of size {labels}"
             )
-        if len(features.shape) != 2:
-            raise ValueError(
-                f"The features of task `{self.name}` should have shape (None, F). Received: "
-                f"shape={tuple(features.shape)}"
-            )
-        is_double = keras.config.dtype_policy().variable_dtype == "float64"
-        return keras.layers.Dense(
-            self.output_shape[0],
-            activation=activation,
-            name=self.name,
-            dtype="float64" if is_double else "float32",
-        )(features)
+        return outputs
 
     def _at_least(self, argument: str, value: int, least: int) -> int:
         is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
