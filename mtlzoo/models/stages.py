@@ -12,7 +12,7 @@ class Stage:
     """One part of a network, from one tensor to the next.
 
     Attributes:
-        name: the name of the layer at which it ends.
+        name: the name of the layer at which it ends; `units_<i>` for one of `units`.
         part: the original between its two tensors, or `None` for a layer or one of `units`.
     """
 
@@ -41,6 +41,13 @@ class Stage:
             lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name), features
         )
         return keras.Model(inputs, self.draw(inputs, prefix), name=f"{prefix}_{self.name}")
+
+    @property
+    def layer_names(self) -> list[str]:
+        """What stands after the prefix in the names of a copy's layers that have weights."""
+        if self.part is None:
+            return [self.name]
+        return [layer.name for layer in self.part.layers if layer.weights]
 
 
 def stages_of(
@@ -94,10 +101,10 @@ def stages_of(
 
 def _dense(index: int, width: int, activation: Any, dropout: float, dtype: Any) -> Stage:
     def draw(features, prefix):
-        prefix = f"{prefix}_dense"
+        prefix = f"{prefix}_units"  # backbones have layers `dense_0`, ... of their own
         return dense_stack(features, (width,), prefix, activation, dropout, dtype, index)
 
-    return Stage(f"dense_{index}", draw)
+    return Stage(f"units_{index}", draw)
 
 
 def _cut(backbone: Any, names: Sequence[str] | None) -> list[Stage]:
@@ -181,6 +188,21 @@ def _redrawer(part: keras.Model) -> Callable[[Any, str], Any]:
         return output
 
     return draw
+
+
+def draw_again(part: keras.Model, features: Any, operation: Callable[[Any], Any]) -> Any:
+    """Draw the graph of a model on other features, not as a model but as its layers.
+
+    Args:
+        part: a functional model.
+        features: symbolic tensors like its inputs.
+        operation: a function from each layer, or other operation of the graph, to what is called in
+            its place: itself, so that its variables are shared, or another.
+
+    Returns:
+        The symbolic tensor at which the graph ends.
+    """
+    return part._run_through_graph(_in_order(part, features), operation_fn=operation)
 
 
 def _in_order(part: keras.Model, features: Any) -> list:
