@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from mtlzoo.data.cache import Prepared
 from mtlzoo.data.loading import module, names
 
 
@@ -15,7 +16,7 @@ def main(argv: list[str] | None = None) -> None:
         "--download", action="store_true", help="prepare the full data, fetching its files"
     )
     parser.add_argument("--raw_files", help="prepare the full data from this folder or archive")
-    parser.add_argument("--data_dir", help="where TensorFlow Datasets keeps what it prepares")
+    parser.add_argument("--data_dir", help="the folder that prepared data is kept in")
     args = parser.parse_args(argv)
     if args.name is None:
         if args.download or args.raw_files:
@@ -23,10 +24,14 @@ def main(argv: list[str] | None = None) -> None:
         for name in names():
             print(f"{name}  {module(name).__doc__.splitlines()[0]}")
     elif args.download or args.raw_files:
-        builder = module(args.name).prepare(args.raw_files, args.data_dir, args.download)
-        for split, info in builder.info.splits.items():
-            print(f"{split}: {info.num_examples} rows")
-        print(f"in {builder.data_dir}")
+        prepared = module(args.name).prepare(args.raw_files, args.data_dir, args.download)
+        if isinstance(prepared, Prepared):
+            rows = prepared.rows
+        else:  # a builder of TensorFlow Datasets
+            rows = {split: info.num_examples for split, info in prepared.info.splits.items()}
+        for split, count in rows.items():
+            print(f"{split}: {count} rows")
+        print(f"in {prepared.data_dir}")
     else:
         print(module(args.name).__doc__)
 

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 # A data set is a module with a docstring that describes it, `load(**options) -> Loaded` and
 # `prepare(raw_files, data_dir, download)`, which makes the full data ready and says where.
-_MODULES = {"census_income": "mtlzoo.data.census_income"}
+_MODULES = {
+    "census_income": "mtlzoo.data.census_income",
+    "multi_fashion": "mtlzoo.data.multi_fashion",
+    "stamp_scenes": "mtlzoo.data.stamp_scenes",
+    "stamps": "mtlzoo.data.stamps",
+}
 
 
 @dataclasses.dataclass(frozen=True)

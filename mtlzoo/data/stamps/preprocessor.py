@@ -1,0 +1,80 @@
+"""The model from raw stamps to what a model is built on."""
+
+from __future__ import annotations
+
+import string
+from collections import Counter
+from collections.abc import Iterable
+
+import keras
+from keras import layers, ops
+
+from mtlzoo.data.stamps.pieces import SAMPLES, SIDE
+
+#: Words of a caption that are read; 97 % of the captions are not longer.
+WORDS = 16
+#: A word in fewer training captions than this is unknown, so that "unknown" is trained as well.
+LEAST_CAPTIONS = 2
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def vocabulary(captions: Iterable[str]) -> list[str]:
+    """Return the words of captions, those in most of them first.
+
+    Args:
+        captions: the training captions; neither validation nor test ones belong here.
+
+    Returns:
+        The words that are in at least two of them.
+    """
+    counts = Counter(word for caption in captions for word in set(words(caption)))
+    known = [word for word, count in counts.items() if count >= LEAST_CAPTIONS]
+    return sorted(known, key=lambda word: (-counts[word], word))
+
+
+def words(caption: str) -> list[str]:
+    """Split a caption as Keras's layer does: lower case, without punctuation.
+
+    Args:
+        caption: the caption.
+
+    Returns:
+        Its words.
+    """
+    return caption.lower().translate(_NO_PUNCTUATION).split()
+
+
+def make(captions: Iterable[str]) -> keras.Model:
+    """Make the preprocessor from the captions of the training part.
+
+    Only stock Keras layers and operations are used, so that the exported model needs nothing of
+    this package.
+
+    Args:
+        captions: the training captions; neither validation nor test ones belong here.
+
+    Returns:
+        A model from the dict of raw inputs to the dict of inputs: `image` `(batch, 64, 64, 3)` and
+        `speech` `(batch, 16000)` in `float32`, `caption` `(batch, 16)` in `int32`, and the booleans
+        as they are.
+    """
+    raw = {
+        "caption": keras.Input((), name="caption", dtype="string"),
+        "image": keras.Input((SIDE, SIDE, 3), name="image", dtype="uint8"),
+        "speech": keras.Input((SAMPLES,), name="speech", dtype="int16"),
+    }
+    present = {
+        f"{name}_present": keras.Input((), name=f"{name}_present", dtype="bool") for name in raw
+    }
+    ids = layers.TextVectorization(
+        standardize="lower_and_strip_punctuation",
+        output_sequence_length=WORDS,
+        vocabulary=vocabulary(captions),
+        name="words",
+    )(raw["caption"])
+    outputs = {
+        "caption": ops.cast(ids, "int32"),
+        "image": layers.Rescaling(1 / 255, dtype="float32", name="scaled_image")(raw["image"]),
+        "speech": layers.Rescaling(1 / 32768, dtype="float32", name="scaled_speech")(raw["speech"]),
+    }
+    return keras.Model(raw | present, outputs | present, name="preprocessor")

@@ -1,0 +1,164 @@
+"""The stamps of Tux Paint: pictures, captions, sounds, and what their authors noted.
+
+They are read from Debian's package tuxpaint-stamps-default (GPL-2; nothing of it is in mtlzoo). A
+stamp is a picture `<category>/<folders>/<name>.png` with files of the same name beside it. Left out
+are stamps that exist as drawings (SVG) only, since nothing here can draw them, and the ones whose
+name ends in `_mirror` or `_flip`, which are copies.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from mtlzoo.data.packages import Package, deb_files
+
+PACKAGE = Package(
+    name="tuxpaint-stamps-default",
+    version="2022.06.04-1",
+    file="tuxpaint-stamps-default_2022.06.04-1_all.deb",
+    sha256="6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34",
+)
+_ROOT = "usr/share/tuxpaint/stamps/"
+_COPY = re.compile(r"_(mirror|flip)$")
+
+
+@dataclasses.dataclass(frozen=True)
+class Stamp:
+    """One stamp.
+
+    Attributes:
+        path: its place below the folder of all stamps, without extension.
+        png: the content of its picture's file.
+        caption: what it shows, in English.
+        notes: what its authors noted for the drawing program, such as `noflip`.
+        has_sound: whether a sound belongs to it (an animal's voice, a letter's name).
+        speech: the content of the Ogg file in which its caption is spoken in French, or None.
+    """
+
+    path: str
+    png: bytes
+    caption: str
+    notes: frozenset[str]
+    has_sound: bool
+    speech: bytes | None
+
+    @property
+    def category(self) -> str:
+        """The uppermost folder."""
+        return self.path.split("/")[0]
+
+    @property
+    def in_cartoon_folder(self) -> bool:
+        """Whether it stands in a folder of cartoons."""
+        return "cartoon" in self.path.split("/")
+
+    @property
+    def family(self) -> str:
+        """What it shares with the stamps that show nearly the same."""
+        return family(self.path)
+
+
+def family(path: str) -> str:
+    """Return the name that near-duplicates share, and some that are not: rather one too many.
+
+    It is the first word of the base name, whatever the folder: `frog` and `frog-1`, `lion` and
+    `cartoon/lion`, `dreydl-hay` and `dreydl-nun`, `A_filled` and `a_outline`, `apple_fuji` and
+    `apple_red` are families, and so are all flags (`redflag`).
+
+    Args:
+        path: the place of a stamp.
+
+    Returns:
+        The name.
+    """
+    name = re.sub(r"^\d+_?(?=.)", "", path.split("/")[-1].lower())
+    return "flag" if name.endswith("flag") else re.split(r"(?<=.)[-_ \d]", name)[0]
+
+
+def read(package: Path, speech: bool = False) -> list[Stamp]:
+    """Read the stamps from the Debian package, which takes some ten seconds to unpack.
+
+    Args:
+        package: the package's file, checked.
+        speech: whether the spoken captions are read. Defaults to `False`.
+
+    Returns:
+        The stamps, sorted by path.
+    """
+    endings = (".png", ".txt", ".dat") + (("_desc_fr.ogg",) if speech else ())
+    contents: dict[str, bytes] = {}
+    sounds = set()
+
+    def wanted(name: str) -> bool:
+        if not name.startswith(_ROOT):
+            return False
+        if name.endswith((".ogg", ".wav")):
+            sounds.add(name.removeprefix(_ROOT)[:-4])
+        return name.endswith(endings)
+
+    for name, content in deb_files(package, wanted):
+        contents[name.removeprefix(_ROOT)] = content
+    stamps = []
+    for name in sorted(contents):
+        path = str(PurePosixPath(name).with_suffix(""))
+        if not name.endswith(".png") or _COPY.search(path):
+            continue
+        stamps.append(
+            Stamp(
+                path=path,
+                png=contents[name],
+                caption=_first_line(contents.get(f"{path}.txt", b"")),
+                notes=frozenset(contents.get(f"{path}.dat", b"").decode("latin-1").lower().split()),
+                has_sound=path in sounds,
+                speech=contents.get(f"{path}_desc_fr.ogg"),
+            )
+        )
+    return stamps
+
+
+def split(
+    families: Sequence[str],
+    strata: Sequence[str],
+    rng: np.random.Generator,
+    shares: Mapping[str, float],
+) -> np.ndarray:
+    """Divide stamps into splits, families whole, each stratum by the same shares.
+
+    The families of a stratum are dealt in random order, larger ones first, each to the split that
+    lacks most. A family that is in several strata counts to that of its first stamp.
+
+    Args:
+        families: of each stamp, its family.
+        strata: of each stamp, its stratum.
+        rng: where the order comes from.
+        shares: by split its share of the stamps.
+
+    Returns:
+        Of each stamp the name of its split.
+    """
+    members: dict[str, list[int]] = {}
+    for number, name in enumerate(families):
+        members.setdefault(name, []).append(number)
+    by_stratum: dict[str, list[list[int]]] = {}
+    for numbers in members.values():
+        by_stratum.setdefault(strata[numbers[0]], []).append(numbers)
+    assigned = np.empty(len(families), dtype=f"<U{max(map(len, shares))}")
+    for stratum in sorted(by_stratum):
+        groups = by_stratum[stratum]
+        groups = [groups[i] for i in rng.permutation(len(groups))]
+        lacking = {name: share * sum(map(len, groups)) for name, share in shares.items()}
+        for group in sorted(groups, key=len, reverse=True):
+            name = max(lacking, key=lambda n: lacking[n])
+            assigned[group] = name
+            lacking[name] -= len(group)
+    return assigned
+
+
+def _first_line(text: bytes) -> str:
+    lines = text.decode("utf-8-sig", "replace").splitlines()
+    return lines[0].strip() if lines else ""
