@@ -3,6 +3,7 @@
 from mtlzoo.layers.aspp import ASPP
 from mtlzoo.layers.attention_fusion import BottleneckFusion, CrossAttentionFusion
 from mtlzoo.layers.calibrator import Calibrator
+from mtlzoo.layers.cross_stitch import CrossStitchUnit
 from mtlzoo.layers.dselect_k import DSelectKGate
 from mtlzoo.layers.experts import Experts
 from mtlzoo.layers.fusion import ConcatenationFusion, Fusion, GatedFusion, LowRankFusion
@@ -10,12 +11,15 @@ from mtlzoo.layers.gate import Gate
 from mtlzoo.layers.gates import SoftmaxGate, TopKGate
 from mtlzoo.layers.id_embedding import IdEmbedding
 from mtlzoo.layers.information_transfer import InformationTransfer
+from mtlzoo.layers.layer_mixture import LayerMixture
 from mtlzoo.layers.log_mel import LogMelSpectrogram
 from mtlzoo.layers.modalities import ContrastiveAlignment, ModalityDropout
+from mtlzoo.layers.nddr import NDDRUnit
 from mtlzoo.layers.product_of_probabilities import ProductOfProbabilities
 from mtlzoo.layers.query_attention import QueryAttention
 from mtlzoo.layers.routing import SubNetworkRouting
 from mtlzoo.layers.sequences import MaskedMean, PositionEmbedding, ZeroMasked
+from mtlzoo.layers.task_attention import TaskAttention
 
 __all__ = [
     "ASPP",
@@ -24,6 +28,7 @@ __all__ = [
     "ConcatenationFusion",
     "ContrastiveAlignment",
     "CrossAttentionFusion",
+    "CrossStitchUnit",
     "DSelectKGate",
     "Experts",
     "Fusion",
@@ -31,15 +36,18 @@ __all__ = [
     "GatedFusion",
     "IdEmbedding",
     "InformationTransfer",
+    "LayerMixture",
     "LogMelSpectrogram",
     "LowRankFusion",
     "MaskedMean",
     "ModalityDropout",
+    "NDDRUnit",
     "PositionEmbedding",
     "ProductOfProbabilities",
     "QueryAttention",
     "SoftmaxGate",
     "SubNetworkRouting",
+    "TaskAttention",
     "TopKGate",
     "ZeroMasked",
 ]
