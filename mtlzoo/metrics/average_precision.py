@@ -28,8 +28,8 @@ class MeanAveragePrecision(keras.metrics.Metric):
     averaged over the thresholds and over the classes that have a box anywhere. The state is a count
     of detections and of hits per class and bin of scores, so that it has a fixed size, and counts
     of replicas add up. Detections whose scores share a bin count as one step of the curve: the area
-    is the exact one of scores rounded to `1 / bins`. On 200 images with 3 classes and random
-    scores it was within 0.005 of the exact area with 200 bins.
+    is the exact one of scores rounded down to multiples of `1 / bins`, within 0.005 of that of the
+    scores themselves for 200 images, 3 classes and 200 bins.
 
     Args:
         num_classes: Number of classes.

@@ -25,11 +25,16 @@ def iou(boxes: Any, others: Any) -> Any:
     iou(np.array([[0.0, 0.0, 1.0, 1.0]]), np.array([[0.0, 0.0, 0.5, 1.0]]))  # [[0.5]]
     ```
     """
-    a, b = ops.expand_dims(boxes, -2), ops.expand_dims(others, -3)
-    shared = ops.minimum(a[..., 2:], b[..., 2:]) - ops.maximum(a[..., :2], b[..., :2])
-    shared = ops.maximum(shared, 0)
-    intersection = shared[..., 0] * shared[..., 1]
-    return ops.divide_no_nan(intersection, area(a) + area(b) - intersection)
+    # Side by side, for a last axis of two is slow.
+    left, top, right, bottom = (ops.expand_dims(boxes[..., i], -1) for i in range(4))
+    other_left, other_top, other_right, other_bottom = (
+        ops.expand_dims(others[..., i], -2) for i in range(4)
+    )
+    width = ops.minimum(right, other_right) - ops.maximum(left, other_left)
+    height = ops.minimum(bottom, other_bottom) - ops.maximum(top, other_top)
+    shared = ops.maximum(width, 0) * ops.maximum(height, 0)
+    together = ops.expand_dims(area(boxes), -1) + ops.expand_dims(area(others), -2) - shared
+    return ops.divide_no_nan(shared, together)
 
 
 def area(boxes: Any) -> Any:

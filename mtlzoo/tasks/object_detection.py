@@ -45,7 +45,8 @@ class ObjectDetection(Task):
         num_candidates: Number of candidates for them, at least `max_detections`. An object is
             found by many cells, so that there should be several for each detection. Cost and
             memory of the suppression grow with its square. Defaults to 200.
-        min_score: Least score of a detection, from 0 to 1. Defaults to 0.05.
+        min_score: Least score of a detection, from 0 to 1. Defaults to 0.1: before training, scores
+            are below it.
         iou_threshold: Largest overlap of two detections of a class, from 0 to 1. Defaults to 0.6,
             the paper's.
         loss: A Keras loss, or a function of labels and outputs. Defaults to `DetectionLoss()`.
@@ -103,7 +104,7 @@ class ObjectDetection(Task):
         head_units: Sequence[int] = (64,),
         max_detections: int = 50,
         num_candidates: int = 200,
-        min_score: float = 0.05,
+        min_score: float = 0.1,
         iou_threshold: float = 0.6,
         loss: Any = None,
         metrics: list | tuple | None = None,
