@@ -108,11 +108,13 @@ class Variables:
         shared: those that several tasks depend on.
         owned: T lists, those that belong to one task.
         balancer: those of the balancer.
+        groups: lists of shared variables of which the model wants a Gramian of their own.
     """
 
     shared: list = field(default_factory=list)
     owned: list[list] = field(default_factory=list)
     balancer: list = field(default_factory=list)
+    groups: list[list] = field(default_factory=list)
 
     def all(self) -> list:
         """Every variable: shared, then owned in task order, then the balancer's."""
@@ -128,11 +130,13 @@ class Update:
         weights: `(T,)`, the weights that the balancer gave the tasks.
         finite: `(T,)` bool, whether each task's gradient is finite; `None` where the method has
             no need to look.
+        gramians: one for each of `Variables.groups`; zeros where none was made in this step.
     """
 
     gradients: Tensors
     weights: tf.Tensor
     finite: tf.Tensor | None
+    gramians: Tensors = field(default_factory=list)
 
 
 def balanced(
@@ -182,7 +186,7 @@ def balanced(
         gradients = [unique(g) if isinstance(g, tf.IndexedSlices) else g for g in gradients]
     else:
         gradients = _densify(gradients)
-    return Update(gradients, update.weights, update.finite)
+    return Update(gradients, update.weights, update.finite, update.gramians)
 
 
 def _by_losses(recording, variables: Variables, balancer: LossBalancer, scale) -> Update:
@@ -215,25 +219,26 @@ def _by_gramian(recording, variables, balancer: GradientBalancer, scale, due) ->
         refresh, reuse = _features_level, _reuse_at_features
 
     if balancer.every == 1:
-        shared, owned, weights, finite = refresh(recording, variables, balancer, scale)
+        shared, owned, weights, finite, gramians = refresh(recording, variables, balancer, scale)
     elif replica_count() == 1:
         # Collectives cannot stand inside a branch, so only a single replica skips the work.
         def densely(compute):  # branches must agree, also in the number of looked-up rows
-            shared, owned, weights, finite = compute(recording, variables, balancer, scale)
-            return _densify(shared), _densify(owned), weights, finite
+            shared, owned, *rest = compute(recording, variables, balancer, scale)
+            return _densify(shared), _densify(owned), *rest
 
-        shared, owned, weights, finite = tf.cond(
+        shared, owned, weights, finite, gramians = tf.cond(
             due, lambda: densely(refresh), lambda: densely(reuse)
         )
     else:
-        shared, owned, weights, finite = refresh(
+        shared, owned, weights, finite, gramians = refresh(
             recording,
             variables,
             balancer,
             scale,
             lambda w: tf.where(due, w, _stored(balancer, recording)),
         )
-    return Update([*shared, *owned, *(None for _ in variables.balancer)], weights, finite)
+    of_all = [*shared, *owned, *(None for _ in variables.balancer)]
+    return Update(of_all, weights, finite, gramians)
 
 
 def _stored(balancer, recording):
@@ -245,10 +250,12 @@ def _stored(balancer, recording):
 def _parameters_level(recording, variables, balancer, scale, choose=lambda weights: weights):
     rows, owned = _task_rows(recording, variables.shared, variables.owned, scale)
     found = columns(rows)
-    total = gramian(keras.tree.pack_sequence_as(found, replica_sum(keras.tree.flatten(found))))
-    weights, finite = _weights(balancer, total, recording, scale)
+    summed = keras.tree.pack_sequence_as(found, replica_sum(keras.tree.flatten(found)))
+    weights, finite = _weights(balancer, gramian(summed), recording, scale)
     weights = choose(weights)
-    return _combine(found, weights, variables.shared), owned, weights, finite
+    of = {id(variable): column for variable, column in zip(variables.shared, summed, strict=True)}
+    gramians = [gramian([of[id(variable)] for variable in group]) for group in variables.groups]
+    return _combine(found, weights, variables.shared), owned, weights, finite, gramians
 
 
 def _reuse_at_parameters(recording, variables, balancer, scale):
@@ -260,6 +267,7 @@ def _reuse_at_parameters(recording, variables, balancer, scale):
         _owned(recording, variables, ones, scale),
         weights,
         tf.ones_like(recording.present),
+        [tf.zeros([len(recording.shares)] * 2, weights.dtype) for _ in variables.groups],
     )
 
 
@@ -273,7 +281,7 @@ def _features_level(recording, variables, balancer, scale, choose=lambda weights
     weights, finite = _weights(balancer, total, recording, scale)
     weights = choose(weights)
     combined = _combine(found, weights, copies)
-    return _into_trunk(recording, variables, combined), owned, weights, finite
+    return _into_trunk(recording, variables, combined), owned, weights, finite, []
 
 
 def _reuse_at_features(recording, variables, balancer, scale):
@@ -282,7 +290,7 @@ def _reuse_at_features(recording, variables, balancer, scale):
     at_boundary = _backward(recording, copies, _seeds(recording.shares, weights, scale))
     shared = _into_trunk(recording, variables, at_boundary)
     owned = _owned(recording, variables, tf.ones_like(weights), scale)
-    return shared, owned, weights, tf.ones_like(recording.present)
+    return shared, owned, weights, tf.ones_like(recording.present), []
 
 
 def _by_jacobian(recording, variables: Variables, balancer: JacobianBalancer, scale) -> Update:

@@ -103,6 +103,11 @@ def tasks_from(model: keras.Model, loss: Mapping | None) -> dict[str, Task]:
     return task_kinds.by_name(made)
 
 
+def measured_groups(model: keras.Model) -> list[list[keras.Variable]]:
+    """The groups of shared variables of which a model wants a Gramian of each step."""
+    return model.measured_groups() if hasattr(model, "measured_groups") else []
+
+
 def check_balancer(model: keras.Model, balancer: Balancer) -> graph.Split | None:
     """Refuse what this model cannot give to the balancer; cut the model if it is asked to."""
     missing = balancer.needs - PROVIDED
@@ -110,6 +115,13 @@ def check_balancer(model: keras.Model, balancer: Balancer) -> graph.Split | None
         raise ValueError(
             f"`balancer` should need only what the training step provides, "
             f"{sorted(PROVIDED)}. Received: {balancer!r}, which needs {sorted(missing)}"
+        )
+    if measured_groups(model) and not (
+        isinstance(balancer, GradientBalancer) and balancer.wrt == "parameters"
+    ):
+        raise ValueError(
+            "`balancer` should be a gradient balancer with `wrt='parameters'`, since this model "
+            f"follows the conflicts of gradients, which no other measures. Received: {balancer!r}"
         )
     if not isinstance(balancer, GradientBalancer | JacobianBalancer):
         return None
