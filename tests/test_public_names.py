@@ -36,6 +36,9 @@ MODELS = [
     "ESMM",
     "TaskQueryAttention",
     "HardSharing",
+    "LearningToBranch",
+    "DynamicSharing",
+    "AdapterSharing",
     "SoftSharing",
     "CrossStitch",
     "Sluice",
@@ -64,6 +67,7 @@ OF_ROOMS = {
         *("ConcatenationFusion", "Fusion", "GatedFusion", "LowRankFusion", "ModalityDropout"),
         *("BottleneckFusion", "ContrastiveAlignment", "CrossAttentionFusion"),
         "Calibrator",
+        *("BlendedStage", "BottleneckAdapter", "Branching", "LowRankUpdate"),
         *("CrossStitchUnit", "LayerMixture", "NDDRUnit", "TaskAttention"),
         "InformationTransfer",
         "ProductOfProbabilities",
@@ -83,7 +87,7 @@ OF_ROOMS = {
         ),
         *("AUC", "F1Score", "LabelwiseMetric", "Precision", "R2Score", "Recall", "delta_m"),
     },
-    "models": {*MODELS},
+    "models": {*MODELS, "LogSharing"},
     "tasks": {*TASKS, "CosineDistance", "ScaleInvariantLog", "Labels", "by_name", "from_loss"},
 }
 ROOMS = sorted(OF_ROOMS)

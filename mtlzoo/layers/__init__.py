@@ -1,7 +1,10 @@
 """Building blocks of the architectures, written in `keras.ops`."""
 
+from mtlzoo.layers.adapters import BottleneckAdapter, LowRankUpdate
 from mtlzoo.layers.aspp import ASPP
 from mtlzoo.layers.attention_fusion import BottleneckFusion, CrossAttentionFusion
+from mtlzoo.layers.blended_stage import BlendedStage
+from mtlzoo.layers.branching import Branching
 from mtlzoo.layers.calibrator import Calibrator
 from mtlzoo.layers.cross_stitch import CrossStitchUnit
 from mtlzoo.layers.dselect_k import DSelectKGate
@@ -23,7 +26,10 @@ from mtlzoo.layers.task_attention import TaskAttention
 
 __all__ = [
     "ASPP",
+    "BlendedStage",
+    "BottleneckAdapter",
     "BottleneckFusion",
+    "Branching",
     "Calibrator",
     "ConcatenationFusion",
     "ContrastiveAlignment",
@@ -39,6 +45,7 @@ __all__ = [
     "LayerMixture",
     "LogMelSpectrogram",
     "LowRankFusion",
+    "LowRankUpdate",
     "MaskedMean",
     "ModalityDropout",
     "NDDRUnit",
