@@ -52,52 +52,41 @@ class Architecture(MultiTaskModel):
         return self._held.inside[key].predict(x, batch_size=batch_size, verbose=0)
 
     def student(
-        self, scale: float = 0.5, *, backbone: Any = None, name: str | None = None
+        self, scale: float = 0.5, *, name: str | None = None, **arguments: Any
     ) -> "Architecture":
         """A smaller twin: the same architecture for the same tasks, with new variables.
 
         Args:
             scale: factor of all widths, rounded, at least 1. Defaults to 0.5, which leaves about a
-                quarter of the parameters.
-            backbone: the twin's backbone. Defaults to `backbone.scaled(scale)` of this model's,
-                which those of `mtlzoo.backbones` have.
+                quarter of the parameters. A backbone is `backbone.scaled(scale)`, which those of
+                `mtlzoo.backbones` have.
             name: name of the twin. Defaults to this model's, with `_student`.
+            **arguments: arguments of the constructor that are to differ otherwise, `backbone` for
+                instance.
 
         Raises:
-            ValueError: if `scale` is not positive, or a backbone is needed.
+            ValueError: if `scale` is not positive, or a network must be given because it cannot be
+                scaled.
         """
         is_number = isinstance(scale, numbers.Real) and not isinstance(scale, bool)
         if not is_number or not 0 < scale < float("inf"):
             raise ValueError(f"`scale` should be a positive number. Received: scale={scale!r}")
+        own = {key: value for key, value in self._held.arguments.items() if key not in arguments}
+        smaller = {}
+        for key, value in own.items():
+            if key in ("backbone", "encoders"):
+                smaller[key] = _scaled_networks(key, value, scale)
+            elif key == "units" or key.endswith("_units") or key in self.scaled_arguments:
+                smaller[key] = _scaled(value, scale)
         config = self.get_config()
-        arguments = {
+        inputs = _deserialize_inputs(config.pop("inputs"))
+        rest = {
             key: keras.saving.deserialize_keras_object(value)
             for key, value in config.items()
-            if key not in ("inputs", "backbone", "name")
+            if key not in smaller and key not in arguments
         }
-        for key, value in self._held.arguments.items():
-            if key == "units" or key.endswith("_units") or key in self.scaled_arguments:
-                arguments[key] = _scaled(value, scale)
-        if "backbone" in self._held.arguments:
-            arguments["backbone"] = self._backbone_of_student(scale, backbone)
-        elif backbone is not None:
-            raise ValueError(
-                f"`backbone` should be None: `{type(self).__name__}` has none. "
-                f"Received: backbone={backbone!r}"
-            )
-        name = f"{self.name}_student" if name is None else name
-        return type(self)(_deserialize_inputs(config["inputs"]), **arguments, name=name)
-
-    def _backbone_of_student(self, scale: float, backbone: Any) -> Any:
-        own = self._held.arguments["backbone"]
-        if own is None or backbone is not None:
-            return backbone
-        if not hasattr(own, "scaled"):
-            raise ValueError(
-                "`backbone` should be given for the student: that of this model has no method "
-                f"`scaled`. Received: backbone=None, for a {type(own).__name__}"
-            )
-        return own.scaled(scale)
+        rest["name"] = f"{self.name}_student" if name is None else name
+        return type(self)(inputs, **{**rest, **smaller, **arguments})
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, the inputs as specifications."""
@@ -191,6 +180,21 @@ def dense_stack(
 def _scaled(widths: Any, scale: float) -> Any:
     """A width, or a structure of widths, times `scale`."""
     return keras.tree.map_structure(lambda width: max(1, round(width * scale)), widths)
+
+
+def _scaled_networks(argument: str, network: Any, scale: float) -> Any:
+    """A network, or a dict of them, with its widths times `scale`."""
+    if isinstance(network, Mapping):
+        return {
+            key: _scaled_networks(f"{argument}[{key!r}]", each, scale)
+            for key, each in network.items()
+        }
+    if network is not None and not hasattr(network, "scaled"):
+        raise ValueError(
+            f"`{argument.split('[')[0]}` should be given for the student: `{argument}` of this "
+            f"model has no method `scaled`. Received: a {type(network).__name__}"
+        )
+    return None if network is None else network.scaled(scale)
 
 
 def _serialize_inputs(inputs):
