@@ -15,6 +15,7 @@ TASKS = [
     "MultiLabelClassification",
     "Regression",
     "DepthEstimation",
+    "ObjectDetection",
     "SemanticSegmentation",
     "SequenceTagging",
     "SpanExtraction",
@@ -61,8 +62,8 @@ OF_ROOMS = {
     },
     "data": {"Loaded", "load", "names"},
     "layers": {
-        *("ASPP", "IdEmbedding", "LogMelSpectrogram", "MaskedMean", "PositionEmbedding"),
-        "ZeroMasked",
+        *("ASPP", "IdEmbedding", "LogMelSpectrogram", "MaskedMean", "PaddingMask"),
+        *("PositionEmbedding", "ZeroMasked"),
         *("DSelectKGate", "Gate", "SoftmaxGate", "SubNetworkRouting", "TopKGate"),
         *("ConcatenationFusion", "Fusion", "GatedFusion", "LowRankFusion", "ModalityDropout"),
         *("BottleneckFusion", "ContrastiveAlignment", "CrossAttentionFusion"),
@@ -79,6 +80,7 @@ OF_ROOMS = {
             "AngleWithin",
             "IoU",
             "MeanAngle",
+            "MeanAveragePrecision",
             "MedianAngle",
             "RelativeError",
             "SpanExactMatch",
@@ -88,7 +90,10 @@ OF_ROOMS = {
         *("AUC", "F1Score", "LabelwiseMetric", "Precision", "R2Score", "Recall", "delta_m"),
     },
     "models": {*MODELS, "LogSharing"},
-    "tasks": {*TASKS, "CosineDistance", "ScaleInvariantLog", "Labels", "by_name", "from_loss"},
+    "tasks": {
+        *(*TASKS, "CosineDistance", "DetectionLoss", "ScaleInvariantLog"),
+        *("Labels", "by_name", "from_loss"),
+    },
 }
 ROOMS = sorted(OF_ROOMS)
 PUBLIC = ["__version__", "export", *TASKS, *BALANCERS, *MODELS, *ROOMS]

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from scipy.special import expit, log_expit
 
-from mtlzoo import BinaryClassification, HardSharing, MultiTaskModel, ObjectDetection
+from mtlzoo import BinaryClassification, HardSharing, ObjectDetection
 from mtlzoo.metrics import MeanAveragePrecision
 from mtlzoo.tasks import DetectionLoss, boxes
 
@@ -375,14 +375,13 @@ def scenes(number, size=24, seed=0):
 
 
 def two_tasks(**arguments):
-    layers = keras.layers
     image = keras.Input((24, 24, 3), name="image")
-    x = layers.Conv2D(16, 3, strides=2, padding="same", activation="relu")(image)
-    x = layers.Conv2D(32, 3, strides=2, padding="same", activation="relu")(x)
+    x = image
+    for filters in (16, 32):
+        x = keras.layers.Conv2D(filters, 3, strides=2, padding="same", activation="relu")(x)
     objects = ObjectDetection("objects", 2, 2, head_units=(32,), max_detections=5, **arguments)
     red = BinaryClassification("any_red")
-    outputs = {"objects": objects.head(x), "any_red": red.head(layers.GlobalMaxPooling2D()(x))}
-    return MultiTaskModel(image, outputs, tasks=[objects, red])
+    return HardSharing(image, [objects, red], backbone=keras.Model(image, x))
 
 
 def test_a_model_learns_a_few_images_and_is_saved_and_served(tmp_path):
