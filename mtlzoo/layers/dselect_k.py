@@ -128,7 +128,9 @@ class DSelectKGate(Gate):
     def call(self, features: Any, training: bool | None = None) -> Any:
         """The weight of each expert for each row."""
         logits = self._affine(features, self.selector_kernel, self.selector_bias)
-        shares = ops.expand_dims(ops.softmax(logits, axis=-1), -1)
+        # A softmax; that of Keras warns of a single selector.
+        shares = ops.exp(logits - ops.logsumexp(logits, axis=-1, keepdims=True))
+        shares = ops.expand_dims(shares, -1)
         selectors = self._selectors(features, shares)
         weights = ops.sum(shares * selectors, axis=1)
         if training:

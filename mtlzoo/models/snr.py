@@ -1,6 +1,7 @@
 """Sub-network routing."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import keras
@@ -118,9 +119,9 @@ class SNR(Architecture):
         following = [
             (
                 connected(num_subnetworks, f"routing_{i}"),
-                _subnetworks(num_subnetworks, units, activation, f"subnetworks_{i}", dtype),
+                _subnetworks(num_subnetworks, widths, activation, f"subnetworks_{i}", dtype),
             )
-            for i, units in enumerate(subnetwork_units[1:], 1)
+            for i, widths in enumerate(pairwise(subnetwork_units), 1)
         ]
         to_tasks = {task_name: connected(1, f"{task_name}_routing") for task_name in by_name}
 
@@ -166,15 +167,18 @@ class SNR(Architecture):
         return {r.name: keras.ops.convert_to_numpy(r.probabilities()) for r in routings}
 
 
-def _subnetworks(count: int, units: int, activation: Any, name: str, dtype: Any) -> Any:
+def _subnetworks(
+    count: int, widths: tuple[int, int], activation: Any, name: str, dtype: Any
+) -> keras.layers.Layer:
     """One fully connected layer for each sub-network, on features of its own."""
+    # Glorot's initializer for each of them. Keras would count all their kernels as one.
+    limit = (6 / sum(widths)) ** 0.5
     return keras.layers.EinsumDense(
         "bnf,nfu->bnu",
-        (count, units),
+        (count, widths[1]),
         activation=activation,
         bias_axes="nu",
-        # Keras counts all kernels as one: the scale makes each what Glorot's initializer makes.
-        kernel_initializer=keras.initializers.VarianceScaling(count, "fan_avg", "uniform"),
+        kernel_initializer=keras.initializers.RandomUniform(-limit, limit),
         name=name,
         dtype=dtype,
     )
