@@ -105,9 +105,17 @@ def update(
         weights: Of the shape of the loss values.
         rank: The number of axes of a weight per row; of one per cell there are more. Defaults to 1.
     """
+    if rank > 1 and isinstance(metric, _metrics.Mean):
+        # Keras averages within rows first, so that a step of a short sequence would count for more.
+        values, outputs, weights = (_as_rows(t, rank) for t in (values, outputs, weights))
     if len(weights.shape) > rank:
         if isinstance(metric, _OF_CELLS):
             values, outputs = ops.expand_dims(values, -1), ops.expand_dims(outputs, -1)
         elif isinstance(metric, _OF_ROWS):
             weights = ops.min(weights, axis=tuple(range(rank, len(weights.shape))))
     metric.update_state(values, outputs, sample_weight=weights)
+
+
+def _as_rows(tensor, rank: int):
+    """Each entry of the first `rank` axes as a row."""
+    return ops.reshape(tensor, (-1, *ops.shape(tensor)[rank:]))

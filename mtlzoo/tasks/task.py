@@ -255,6 +255,8 @@ class Task(Labelled):
         """
         # Labels say what counts. A Keras mask, which is lost here, would change the weights too.
         outputs = ops.stop_gradient(self._meeting(values, outputs))
+        if 0 in values.shape[1:]:  # of which some metrics would take the mean
+            values, outputs, weights = (_with_an_entry(t) for t in (values, outputs, weights))
         monitoring.update(metric, values, outputs, weights, self.loss_rank)
 
     # -- serving and saving -----------------------------------------------------------------
@@ -348,6 +350,12 @@ def as_float(tensor: Any) -> Any:
     """A tensor in float32, or in float64 as it was."""
     tensor = ops.convert_to_tensor(tensor)
     return tensor if dtype_of(tensor) == "float64" else ops.cast(tensor, "float32")
+
+
+def _with_an_entry(tensor):
+    """The tensor with a 0 on each axis that is empty."""
+    tensor = ops.convert_to_tensor(tensor)
+    return ops.pad(tensor, [(0, int(size == 0)) for size in tensor.shape])
 
 
 def _serialize(thing: Any) -> Any:
