@@ -94,6 +94,7 @@ class ObjectDetection(Task):
     loss_family = "classification"
     monitor = "map_50"
     mode = "max"
+    served = ("class", "score")
 
     def __init__(
         self,
@@ -192,9 +193,7 @@ class ObjectDetection(Task):
             labels = ops.convert_to_tensor(labels)
         self.check_labels(labels)
         labels = self.canonical(ops.convert_to_tensor(labels))
-        is_nan = self.missing != self.missing
-        missing = ops.isnan(labels) if is_nan else labels == ops.cast(self.missing, labels.dtype)
-        missing = ops.all(missing, axis=(1, 2))
+        missing = ops.all(self.is_missing(labels), axis=(1, 2))
         legal = ops.all(self.legal(labels), axis=-1)
         present = legal & ~missing
         values = ops.where(ops.reshape(present, (-1, 1, 1)), labels, ops.zeros_like(labels))
