@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -104,14 +104,13 @@ def read(package: Path, speech: bool = False) -> list[Stamp]:
     for name, content in deb_files(package, wanted):
         contents[name.removeprefix(_ROOT)] = content
     stamps = []
-    for name in sorted(contents):
-        path = str(PurePosixPath(name).with_suffix(""))
-        if not name.endswith(".png") or _COPY.search(path):
+    for path in sorted(name[:-4] for name in contents if name.endswith(".png")):
+        if _COPY.search(path):
             continue
         stamps.append(
             Stamp(
                 path=path,
-                png=contents[name],
+                png=contents[f"{path}.png"],
                 caption=_first_line(contents.get(f"{path}.txt", b"")),
                 notes=frozenset(contents.get(f"{path}.dat", b"").decode("latin-1").lower().split()),
                 has_sound=path in sounds,
