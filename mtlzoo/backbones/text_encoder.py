@@ -8,7 +8,7 @@ from mtlzoo.backbones.backbone import Backbone, check_positive
 from mtlzoo.layers.experts import check_rate
 from mtlzoo.layers.id_embedding import IdEmbedding
 from mtlzoo.layers.policies import policy_config
-from mtlzoo.layers.sequences import MaskedMean, PositionEmbedding, ZeroMasked
+from mtlzoo.layers.sequences import MaskedMean, PaddingMask, PositionEmbedding, ZeroMasked
 
 # Devlin et al.'s; a truncated normal distribution.
 _INITIALIZER_STDDEV = 0.02
@@ -24,10 +24,10 @@ class TextEncoder(Backbone):
     $n$ is layer normalization, also after the last block. With `norm_first=False` the original:
     $y = n(x_l + \mathrm{attention}(x_l))$ and $x_{l+1} = n(y + \ldots)$, and normalized embeddings.
 
-    Id 0 is padding: nothing attends to it, and its features are zero, from which every block, and
-    whoever reads the features, finds the mask again (`keras.layers.Masking`, and Keras's own mask
-    comes along too). An id outside of the vocabulary is read as padding. A row of padding alone
-    gives zeros.
+    Id 0 is padding: nothing attends to it, and its features are zero, from which each block finds
+    the mask again, as may whoever reads the features (`mtlzoo.layers.PaddingMask`, or
+    `keras.layers.Masking` for Keras's own masks, of which the encoder has none). An id outside of
+    the vocabulary is read as padding. A row of padding alone gives zeros.
 
     Stages are `embedding`, `block_0`, `block_1`, ..., and `pool` where asked for.
 
@@ -115,27 +115,27 @@ class TextEncoder(Backbone):
         def drop(x, name):
             return layers.Dropout(dropout, name=name, dtype=dtype)(x) if dropout else x
 
-        def attention(x, name):
+        def attention(x, name, mask):
             layer = layers.MultiHeadAttention(
                 num_heads, width // num_heads, dropout=dropout, name=name, dtype=dtype
             )
-            return drop(layer(x, x), f"{name}_dropout")
+            return drop(layer(x, x, value_mask=mask), f"{name}_dropout")
 
-        def ffn(x, name):
+        def ffn(x, name, mask):
             x = layers.Dense(hidden, activation=activation, name=f"{name}_1", dtype=dtype)(x)
             x = layers.Dense(width, name=f"{name}_2", dtype=dtype)(x)
             return drop(x, f"{name}_dropout")
 
-        def residual(function, x, name):
+        def residual(function, x, name, mask):
             before = norm(x, f"{name}_norm") if norm_first else x
-            total = layers.Add(name=f"{name}_add", dtype=dtype)([x, function(before, name)])
+            total = layers.Add(name=f"{name}_add", dtype=dtype)([x, function(before, name, mask)])
             return total if norm_first else norm(total, f"{name}_norm")
 
-        def end(x, name):
-            return ZeroMasked(name=name, dtype=dtype)(x)
+        def mask_of(x, name, num_ids=None):
+            return PaddingMask(num_ids, name=f"{name}_mask", dtype=dtype)(x)
 
-        def begin(x, name):
-            return layers.Masking(name=f"{name}_mask", dtype=dtype)(x)
+        def end(x, name, mask):
+            return ZeroMasked(name=name, dtype=dtype)(x, mask=mask)
 
         # --- Graph ---
         inputs = keras.Input((sequence_length,), dtype="int32", name="tokens")
@@ -143,26 +143,27 @@ class TextEncoder(Backbone):
             vocabulary_size,
             width,
             embeddings_initializer=initializer(),
-            mask_zero=True,
             name="token_embedding",
             dtype=dtype,
         )(inputs)
         x = PositionEmbedding(initializer(), name="position_embedding", dtype=dtype)(x)
         if not norm_first:
             x = norm(x, "embedding_norm")
-        x = end(drop(x, "embedding_dropout"), "embedding")
+        x = end(
+            drop(x, "embedding_dropout"), "embedding", mask_of(inputs, "embedding", vocabulary_size)
+        )
         stage_names = ["embedding"]
         for i in range(num_layers):
             stage = f"block_{i}"
             stage_names.append(stage)
-            x = begin(x, stage)
-            x = residual(attention, x, f"{stage}_attention")
-            x = residual(ffn, x, f"{stage}_ffn")
+            mask = mask_of(x, stage)
+            x = residual(attention, x, f"{stage}_attention", mask)
+            x = residual(ffn, x, f"{stage}_ffn", mask)
             if norm_first and i == num_layers - 1:
                 x = norm(x, f"{stage}_norm")
-            x = end(x, stage)
+            x = end(x, stage, mask)
         if pooled:
-            x = MaskedMean(name="pool", dtype=dtype)(begin(x, "pool"))
+            x = MaskedMean(name="pool", dtype=dtype)(x, mask=mask_of(x, "pool"))
             stage_names.append("pool")
 
         # --- Config ---

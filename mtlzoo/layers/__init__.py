@@ -21,7 +21,7 @@ from mtlzoo.layers.nddr import NDDRUnit
 from mtlzoo.layers.product_of_probabilities import ProductOfProbabilities
 from mtlzoo.layers.query_attention import QueryAttention
 from mtlzoo.layers.routing import SubNetworkRouting
-from mtlzoo.layers.sequences import MaskedMean, PositionEmbedding, ZeroMasked
+from mtlzoo.layers.sequences import MaskedMean, PaddingMask, PositionEmbedding, ZeroMasked
 from mtlzoo.layers.task_attention import TaskAttention
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "MaskedMean",
     "ModalityDropout",
     "NDDRUnit",
+    "PaddingMask",
     "PositionEmbedding",
     "ProductOfProbabilities",
     "QueryAttention",

@@ -64,11 +64,56 @@ class PositionEmbedding(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
+class PaddingMask(keras.layers.Layer):
+    """Where a sequence has something: ids that are not 0, or vectors that are not all zero.
+
+    Keras's own masks are attached to tensors, and lost where a model is cut or goes on on another
+    device; this one is read from the values (see `ZeroMasked`).
+
+    Args:
+        num_ids: number of ids, for sequences of ids; an id outside is padding too. Defaults to
+            None, for any number.
+        **kwargs: those of `keras.layers.Layer`.
+
+    Shapes:
+        Ids `(batch, length)` or features `(batch, length, width)` in; bool `(batch, length)` out.
+
+    Example:
+    ```python
+    import numpy as np
+    from mtlzoo.layers import PaddingMask
+
+    PaddingMask()(np.array([[5, 7, 0]]))  # [[True, True, False]]
+    ```
+    """
+
+    def __init__(self, num_ids: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_ids = num_ids
+
+    def call(self, sequence: Any) -> Any:
+        """The mask."""
+        if len(sequence.shape) == 3:
+            return ops.any(ops.not_equal(sequence, 0), axis=-1)
+        mask = ops.greater(sequence, 0)
+        if self.num_ids is None:
+            return mask
+        return ops.logical_and(mask, ops.less(sequence, self.num_ids))
+
+    def compute_output_spec(self, sequence: Any) -> keras.KerasTensor:
+        """Bool `(batch, length)`."""
+        return keras.KerasTensor(sequence.shape[:2], dtype="bool")
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "num_ids": self.num_ids}
+
+
+@keras.saving.register_keras_serializable(package="mtlzoo")
 class ZeroMasked(keras.layers.Layer):
     """Puts zeros where the mask says padding, so that the mask can be read from the features.
 
-    `keras.layers.Masking` reads it, also in a model that was cut off after this layer, or on
-    another device, where Keras's mask does not come along. Without a mask features pass as they
+    `PaddingMask` reads it, as does `keras.layers.Masking`. Without a mask features pass as they
     are.
 
     Arguments are those of `keras.layers.Layer`.
