@@ -66,7 +66,7 @@ class Calibrator(keras.layers.Layer):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The output."""
         output, probability, previous = inputs
-        if training:
+        if training and self.weight:
             excess = ops.relu(_in_full(probability) - _in_full(previous))
             self.add_loss(self.weight * ops.mean(excess))
         return output

@@ -127,7 +127,7 @@ class AITM(Architecture):
             if isinstance(task, BinaryClassification)
         }
         for previous, task_name in pairwise(sequence):
-            if calibration_weight and {previous, task_name} <= set(probabilities):
+            if {previous, task_name} <= set(probabilities):
                 calibrator = Calibrator(
                     calibration_weight,
                     name=f"{task_name}_calibrator",
