@@ -36,8 +36,8 @@ class MeanAveragePrecision(keras.metrics.Metric):
         thresholds: Least overlaps that count as a hit; the result is the mean over them. Defaults
             to `(0.5,)`.
         bins: Number of bins of the score, which are even from 0 to 1. Defaults to 200.
-        name: Name of the metric. Defaults to `"map_50"` for the threshold 0.5, the like for another
-            one, and `"map"` for several.
+        name: Name of the metric. Defaults to one by the thresholds: `"map_50"` for 0.5, `"map"` for
+            several.
         dtype: Data type of the state. Defaults to `keras.config.floatx()`.
 
     Shapes:
