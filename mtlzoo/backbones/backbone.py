@@ -71,19 +71,16 @@ class Backbone(keras.Model):
         is_number = isinstance(scale, numbers.Real) and not isinstance(scale, bool)
         if not (is_number and 0 < scale < math.inf):
             raise ValueError(f"`scale` should be a positive number. Received: scale={scale!r}")
-        unit = self._width_unit()
-
-        def scaled(width):
-            # Halves are rounded up.
-            return width and unit * max(1, math.floor(width * scale / unit + 0.5))
-
         arguments = dict(self._drawn.arguments)
         for name in self.width_arguments:
-            arguments[name] = keras.tree.map_structure(scaled, arguments[name])
+            unit = self._width_unit(name)
+            arguments[name] = keras.tree.map_structure(
+                lambda width, unit=unit: _scaled(width, scale, unit), arguments[name]
+            )
         return type(self)(**arguments)
 
-    def _width_unit(self) -> int:
-        """What every width must be a multiple of."""
+    def _width_unit(self, argument: str) -> int:
+        """What the widths of this argument must be multiples of."""
         return 1
 
     def get_config(self) -> dict[str, Any]:
@@ -97,6 +94,11 @@ class Backbone(keras.Model):
         """The backbone of a config, with new variables."""
         deserialize = keras.saving.deserialize_keras_object
         return cls(**{key: deserialize(value, custom_objects) for key, value in config.items()})
+
+
+def _scaled(width: int | None, scale: float, unit: int) -> int | None:
+    # Halves are rounded up.
+    return None if width is None else unit * max(1, math.floor(width * scale / unit + 0.5))
 
 
 class _Drawn:

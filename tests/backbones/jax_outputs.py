@@ -1,0 +1,50 @@
+"""Run on another backend: backbones from their configurations and weights, and layers' examples.
+
+`python jax_outputs.py FOLDER` reads `<case>.json` and `<case>.npz` and writes `<case>.npy`.
+"""
+
+import inspect
+import json
+import pathlib
+import re
+import sys
+import textwrap
+
+import keras
+import numpy as np
+
+import mtlzoo
+from mtlzoo import backbones, layers
+
+
+def main(folder):
+    for path in sorted(folder.glob("*.json")):
+        description = json.loads(path.read_text())
+        kind = getattr(backbones, description["kind"])
+        backbone = kind.from_config(description["config"])
+        arrays = np.load(path.with_suffix(".npz"))
+        count = len(backbone.weights)
+        backbone.set_weights([arrays[f"weight_{i}"] for i in range(count)])
+        names = [tensor.name for tensor in backbone.inputs]
+        x = {name: arrays[f"input_{name}"] for name in names}
+        x = x if isinstance(backbone.input, dict) else x[names[0]]
+        np.save(path.with_suffix(".npy"), backbone.predict(x, verbose=0))
+
+    for name in layers.__all__:
+        text = inspect.getdoc(getattr(layers, name))
+        for block in re.findall(r"```python\n(.*?)```", text, re.S):
+            # What trains is TensorFlow's.
+            if not re.search(r"from mtlzoo import|import mtlzoo$", block, re.M):
+                exec(textwrap.dedent(block), {"__name__": name})
+                print("example of", name)
+
+    for attempt in ("HardSharing", "models", "export"):
+        try:
+            getattr(mtlzoo, attempt)
+        except ImportError as error:
+            print("refused:", attempt, error)
+    assert keras.backend.backend() == "jax"
+
+
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1]))
