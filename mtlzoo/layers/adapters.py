@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from mtlzoo.layers.blended_stage import Uncast
 from mtlzoo.layers.experts import _is_positive_integer
 
 
@@ -130,7 +131,7 @@ class LowRankUpdate(keras.layers.Layer):
     def __init__(
         self, layer: keras.layers.Layer, rank: int = 4, scale: float = 1.0, **kwargs: Any
     ) -> None:
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         if getattr(layer, "kernel", None) is None:
             raise ValueError(
                 f"`layer` should be a built layer with a kernel. Received: layer={layer!r}"
@@ -140,6 +141,7 @@ class LowRankUpdate(keras.layers.Layer):
         self.layer = layer
         self.rank = rank
         self.scale = scale
+        self._uncast = Uncast(name="uncast", dtype=self.variable_dtype)
 
     def build(self, input_shape: Any) -> None:
         """Make A, random, and B, zero: the layer starts as it is."""
@@ -152,13 +154,16 @@ class LowRankUpdate(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """The output of the layer with the updated kernel."""
-        kernel = ops.convert_to_tensor(self.layer.kernel)
-        update = ops.matmul(ops.convert_to_tensor(self.a), ops.convert_to_tensor(self.b))
-        update = ops.reshape(update, kernel.shape) * (self.scale / self.rank)
-        state = [(v, ops.convert_to_tensor(v)) for v in self.layer.variables]
-        mapping = [(v, value + update if v is self.layer.kernel else value) for v, value in state]
-        with keras.StatelessScope(mapping):
+        # In mixed precision the sum is cast, not its terms.
+        values = self._uncast(read=self._values)
+        with keras.StatelessScope(zip(self.layer.variables, values, strict=True)):
             return self.layer(inputs)
+
+    def _values(self) -> list:
+        update = ops.matmul(ops.convert_to_tensor(self.a), ops.convert_to_tensor(self.b))
+        update = ops.reshape(update, self.layer.kernel.shape) * (self.scale / self.rank)
+        values = [(v, ops.convert_to_tensor(v)) for v in self.layer.variables]
+        return [value + update if v is self.layer.kernel else value for v, value in values]
 
     def compute_output_spec(self, inputs: Any) -> Any:
         """That of the layer."""
@@ -166,10 +171,8 @@ class LowRankUpdate(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        config = super().get_config()
-        config.pop("autocast", None)
         return {
-            **config,
+            **super().get_config(),
             "layer": keras.saving.serialize_keras_object(self.layer),
             "rank": self.rank,
             "scale": self.scale,

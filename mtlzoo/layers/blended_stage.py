@@ -57,8 +57,7 @@ class BlendedStage(keras.layers.Layer):
     def __init__(
         self, own: keras.Model, shared: keras.Model, sharing: Any = _HALF, **kwargs: Any
     ) -> None:
-        # The weights are blended before any of them is cast.
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         self.own = own
         self.shared = shared
         self.sharing: Any = check_sharing(sharing)
@@ -70,6 +69,8 @@ class BlendedStage(keras.layers.Layer):
             )
         # Of now: weights that are frozen later are still blended.
         self._is_blended = tuple(v.trainable for v in own.variables)
+
+        self._uncast = Uncast(name="uncast", dtype=self.variable_dtype)
 
     def build(self, input_shape: Any) -> None:
         """Make what the strength is kept in, if it changes."""
@@ -98,24 +99,27 @@ class BlendedStage(keras.layers.Layer):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The output of `own` with the blended weights."""
-        strength = self._strength()
-        values, others = [], []
-        for own, shared, blended in zip(
-            self.own.variables, self.shared.variables, self._is_blended, strict=True
-        ):
-            if blended:
-                values.append((own, _blend(strength, own, shared)))
-            else:
-                values.append((own, ops.convert_to_tensor(own)))
-                others.append(own)
-        with keras.StatelessScope(values) as scope:
+        # In mixed precision the sum is cast, not its terms.
+        values = self._uncast(read=self._values)
+        with keras.StatelessScope(zip(self.own.variables, values, strict=True)) as scope:
             outputs = self.own(inputs, training=training)
         if training:
+            blended = zip(self.own.variables, self._is_blended, strict=True)
+            others = [variable for variable, is_blended in blended if not is_blended]
             for variable in others:
                 variable.assign(scope.get_current_value(variable))
             if self.steps is not None:
                 self.steps.assign(self.steps + 1)
         return outputs
+
+    def _values(self) -> list:
+        strength = self._strength()
+        return [
+            _blend(strength, own, shared) if is_blended else ops.convert_to_tensor(own)
+            for own, shared, is_blended in zip(
+                self.own.variables, self.shared.variables, self._is_blended, strict=True
+            )
+        ]
 
     def _strength(self) -> Any:
         if self.logit is not None:
@@ -151,11 +155,9 @@ class BlendedStage(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        config = super().get_config()
-        config.pop("autocast", None)
         serialize = keras.saving.serialize_keras_object
         return {
-            **config,
+            **super().get_config(),
             "own": serialize(self.own),
             "shared": serialize(self.shared),
             "sharing": serialize(self.sharing),
@@ -168,6 +170,17 @@ class BlendedStage(keras.layers.Layer):
         for key in ("own", "shared", "sharing"):
             config[key] = keras.saving.deserialize_keras_object(config[key])
         return cls(**config)
+
+
+class Uncast(keras.layers.Layer):
+    """Reads variables as they are stored, also inside a layer that casts them."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+
+    def call(self, read: Callable[[], Any]) -> Any:
+        """What the function reads."""
+        return read()
 
 
 def _blend(strength: Any, own: Any, shared: Any) -> Any:
