@@ -116,7 +116,8 @@ class ZeroMasked(keras.layers.Layer):
     `PaddingMask` reads it, as does `keras.layers.Masking`. Without a mask features pass as they
     are.
 
-    Arguments are those of `keras.layers.Layer`.
+    Args:
+        **kwargs: those of `keras.layers.Layer`.
 
     Shapes:
         `(batch, length, width)` in and out, with a mask `(batch, length)`.
@@ -154,7 +155,8 @@ class MaskedMean(keras.layers.Layer):
     Keras's `GlobalAveragePooling1D` divides by zero where all positions are masked. Sums are
     float32 at least.
 
-    Arguments are those of `keras.layers.Layer`.
+    Args:
+        **kwargs: those of `keras.layers.Layer`.
 
     Shapes:
         `(batch, length, width)` in, with or without a mask `(batch, length)`; `(batch, width)` out.
