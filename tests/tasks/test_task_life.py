@@ -189,6 +189,7 @@ print("replicas agree")
 """
 
 
+@slow
 def test_two_replicas_train_as_one():
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
