@@ -5,7 +5,7 @@ The stamps of Tux Paint that are pictures of pixels: 785 photographs, drawings a
 Tasks:
   category   nine classes: the eight largest folders (animals, food, household, plants, seasonal,
              symbols, town, vehicles) and the other ones together
-  has_sound  binary, a sound belongs to the stamp: an animal's voice, a tune, a letter's name (16 %)
+  has_sound  binary, a sound belongs to the stamp: an animal's voice, a tune, a letter's name (17 %)
   upright    binary, its authors noted that it should not be turned upside down (54 %)
 
 Inputs: `image` (64, 64, 3) on white; `caption`, English, at most 16 words; `speech`, the caption

@@ -11,7 +11,7 @@ from keras import layers, ops
 
 from mtlzoo.data.stamps.pieces import SAMPLES, SIDE
 
-#: Words of a caption that are read; 97 % of the captions are not longer.
+#: Words of a caption that are read; 98 % of the captions are not longer.
 WORDS = 16
 #: A word in fewer training captions than this is unknown, so that "unknown" is trained as well.
 LEAST_CAPTIONS = 2
