@@ -52,7 +52,7 @@ def draw_columns(
     drawn = []
     features = dict.fromkeys(names, start)
     for stage in stages:
-        ends = {name: stage.draw(features[name], name) for name in names}
+        ends = {name: stage.draw(features[name], f"{name}_column") for name in names}
         joined = ends
         if join is not None:
             joined = {name: join(stage, i, list(ends.values())) for i, name in enumerate(names)}

@@ -178,7 +178,9 @@ def _firsts_and_ends(backbone: Any, stages: Any) -> tuple[set[str], list[str] | 
     if stages is None:
         return set(), None
     if not isinstance(stages, list | tuple):
-        raise ValueError(f"`stages` should be a list of names and pairs. Received: {stages!r}")
+        raise ValueError(
+            f"`stages` should be a list of names and pairs. Received: stages={stages!r}"
+        )
     pairs = [entry for entry in stages if isinstance(entry, list | tuple)]
     if any(len(pair) != 2 for pair in pairs):
         raise ValueError(

@@ -66,7 +66,8 @@ def stages_of(
         backbone: a functional Keras model, a `Sequential` or a layer, which is copied; or `None`.
             Copies begin with its weights, so that a pretrained one is put to use.
         stages: names of the layers of the backbone at which its stages end, in the order of the
-            graph. The rest, if there is any, is a stage too. `None`: `backbone.stage_names`, or
+            graph, where nothing else leads past, a Keras mask included. The rest, if there is any,
+            is a stage too. `None`: `backbone.stage_names`, or
             for a backbone without it the whole as one stage.
         units: widths of fully connected layers after it, each a stage.
         activation: theirs.
@@ -142,20 +143,24 @@ def _ends(backbone: keras.Model, names: Sequence[str] | None) -> dict[str, Any]:
             f"`stages` should be a list of names of layers. Received: stages={names!r}"
         )
     ends: dict[str, Any] = {}
+    inside = {id(node) for nodes in backbone._nodes_by_depth.values() for node in nodes}
     for name in names:
         try:
-            end = backbone.get_layer(name).output
+            layer = backbone.get_layer(name)
         except ValueError as error:
             known = [layer.name for layer in backbone.layers]
             raise ValueError(
                 f"`stages` should be names of layers of the backbone, {known}. Received: {name!r}"
             ) from error
-        if not isinstance(end, keras.KerasTensor) or name in ends:
+        # Not `layer.output`, which of a model inside is that of its own graph.
+        nodes = [node for node in layer._inbound_nodes if id(node) in inside]
+        tensors = [tensor for node in nodes for tensor in node.output_tensors]
+        if len(tensors) != 1 or name in ends:
             raise ValueError(
                 "`stages` should be different layers with one output each. "
                 f"Received: stages={list(names)!r}"
             )
-        ends[name] = end
+        ends[name] = tensors[0]
     (last,) = backbone.outputs
     if not ends or list(ends.values())[-1] is not last:
         ends[last._keras_history.operation.name] = last
