@@ -106,7 +106,7 @@ class Branching(keras.layers.Layer):
 
     def call(self, parents: Any, training: bool | None = None) -> Any:
         """The mixture of the parents, or the chosen one."""
-        probabilities = ops.softmax(self.logits)
+        probabilities = _softmax(self.logits)
         if training:
             weights = self._draw(ops.log_softmax(self.logits))
             self.steps.assign(self.steps + 1)
@@ -121,7 +121,7 @@ class Branching(keras.layers.Layer):
         uniform = _uniform(self.seed, step, tuple(log_probabilities.shape))
         gumbel = -ops.log(-ops.log(ops.cast(uniform, log_probabilities.dtype)))
         temperature = ops.cast(self._temperature(step), log_probabilities.dtype)
-        drawn = ops.softmax((log_probabilities + gumbel) / temperature)
+        drawn = _softmax((log_probabilities + gumbel) / temperature)
         equal = ops.ones_like(drawn) / drawn.shape[0]
         return ops.where(step < self.warm_up_steps, equal, drawn)
 
@@ -135,7 +135,7 @@ class Branching(keras.layers.Layer):
 
     def probabilities(self) -> np.ndarray:
         """How probable each parent is, an array `(P,)`."""
-        return ops.convert_to_numpy(ops.softmax(self.logits))
+        return ops.convert_to_numpy(_softmax(self.logits))
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """The shape of a parent."""
@@ -150,6 +150,11 @@ class Branching(keras.layers.Layer):
             "warm_up_steps": self.warm_up_steps,
             "seed": self.seed,
         }
+
+
+def _softmax(logits: Any) -> Any:
+    # That of Keras warns where there is a single parent.
+    return ops.exp(ops.log_softmax(logits))
 
 
 def _uniform(seed: int, step: Any, shape: tuple[int, ...]) -> Any:
