@@ -141,6 +141,36 @@ class Experts(keras.layers.Layer):
         }
 
 
+@keras.saving.register_keras_serializable(package="mtlzoo")
+class Mix(keras.Operation):
+    """One node of a graph, where the three operations of `mix` would be three."""
+
+    def call(self, weights: Any, experts: Any) -> Any:
+        """The mixture."""
+        return ops.squeeze(ops.matmul(ops.expand_dims(weights, 1), experts), 1)
+
+    def compute_output_spec(self, weights: Any, experts: Any) -> keras.KerasTensor:
+        """Of shape `(batch, units)`."""
+        return keras.KerasTensor((experts.shape[0], experts.shape[2]), dtype=experts.dtype)
+
+
+def mix(weights: Any, experts: Any) -> Any:
+    """The mixture of experts for each row.
+
+    It is one product of a row with a matrix for each: an einsum took 1.6 to 2 times as long,
+    forward and backward on a CPU. As one node it leaves the order of a model's layers, and with it
+    that of an optimizer's variables in files, as it was with an einsum.
+
+    Args:
+        weights: `(batch, experts)`.
+        experts: `(batch, experts, units)`.
+
+    Returns:
+        `(batch, units)`.
+    """
+    return Mix()(weights, experts)
+
+
 def _offset(seed: int, k: int) -> int:
     return (seed + k) % 2**31
 

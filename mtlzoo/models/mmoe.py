@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from mtlzoo import tasks as task_kinds
-from mtlzoo.layers.experts import Experts, check_rate, check_units
+from mtlzoo.layers.experts import Experts, check_rate, check_units, mix
 from mtlzoo.layers.gates import make_gate
 from mtlzoo.models.architecture import Architecture, dense_stack, features_of, policy_config
 from mtlzoo.tasks import Task
@@ -102,7 +102,7 @@ class MMoE(Architecture):
         gate_outputs, outputs = {}, {}
         for task_name, task in by_name.items():
             gate_outputs[task_name] = gates[task_name](features)
-            mixed = keras.ops.einsum("be,beu->bu", gate_outputs[task_name], expert_outputs)
+            mixed = mix(gate_outputs[task_name], expert_outputs)
             tower = dense_stack(
                 mixed, tower_units, f"{task_name}_tower", activation, dropout, dtype
             )

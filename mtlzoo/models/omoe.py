@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from mtlzoo import tasks as task_kinds
-from mtlzoo.layers.experts import Experts, check_rate, check_units
+from mtlzoo.layers.experts import Experts, check_rate, check_units, mix
 from mtlzoo.layers.gates import make_gate
 from mtlzoo.models.architecture import Architecture, dense_stack, features_of, policy_config
 from mtlzoo.tasks import Task
@@ -94,7 +94,7 @@ class OMoE(Architecture):
         # --- Graph ---
         features = features_of(inputs, backbone)
         weights = shared_gate(features)
-        mixed = keras.ops.einsum("be,beu->bu", weights, experts(features))
+        mixed = mix(weights, experts(features))
         outputs = {}
         for task_name, task in by_name.items():
             tower = dense_stack(

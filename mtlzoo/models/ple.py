@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from mtlzoo import tasks as task_kinds
-from mtlzoo.layers.experts import Experts, check_count, check_rate, check_units
+from mtlzoo.layers.experts import Experts, check_count, check_rate, check_units, mix
 from mtlzoo.layers.gates import make_gate
 from mtlzoo.models.architecture import Architecture, dense_stack, features_of, policy_config
 from mtlzoo.tasks import Task
@@ -194,7 +194,6 @@ def _mixed(weights: Any, experts: Mapping[str, Any]) -> Any:
     mixed, start = 0, 0
     for bank in experts.values():
         count = bank.shape[1]
-        part = weights[:, start : start + count]
-        mixed += keras.ops.einsum("be,beu->bu", part, bank)
+        mixed += mix(weights[:, start : start + count], bank)
         start += count
     return mixed
