@@ -10,16 +10,24 @@ import numpy as np
 from mtlzoo import (
     AITM,
     ESMM,
+    MTAN,
+    NDDR,
     PLE,
     SNR,
+    AdapterSharing,
     BinaryClassification,
     Classification,
+    CrossStitch,
     DBMTLNet,
+    DynamicSharing,
     HardSharing,
+    LearningToBranch,
     MMoE,
     MultiTaskModel,
     OMoE,
     Regression,
+    Sluice,
+    SoftSharing,
     TaskQueryAttention,
     balancing,
 )
@@ -46,6 +54,14 @@ def make_tasks(architecture: str | None = None) -> list:
 def hard_sharing(tasks):
     inputs = {"features": keras.Input((6,), name="features")}
     return HardSharing(inputs, tasks, shared_units=(8,), activation="tanh")
+
+
+def hard_sharing_tree(tasks):
+    """All tasks share the first layer, and all but the last in sorted order the second."""
+    inputs = {"features": keras.Input((6,), name="features")}
+    names = sorted(task.name for task in tasks)
+    tree = [[names], [group for group in (names[:-1], names[-1:]) if group]]
+    return HardSharing(inputs, tasks, shared_units=(8, 8), tree=tree, activation="tanh")
 
 
 def mmoe(tasks):
@@ -136,6 +152,16 @@ def task_query_attention(tasks):
     )
 
 
+def staged(architecture, **arguments):
+    """Columns, or a shared network, of two fully connected layers."""
+
+    def make(tasks):
+        inputs = {"features": keras.Input((6,), name="features")}
+        return architecture(inputs, tasks, units=(8, 8), activation="tanh", **arguments)
+
+    return make
+
+
 def graph(tasks):
     """A graph of the user's own: an embedding, a nested model, a layer called twice, moving
     averages."""
@@ -183,6 +209,16 @@ ARCHITECTURES: dict[str, Callable] = {
     "DBMTLNet": dbmtl_net,
     "ESMM": esmm,
     "TaskQueryAttention": task_query_attention,
+    "SoftSharing": staged(SoftSharing),
+    "CrossStitch": staged(CrossStitch),
+    "Sluice": staged(Sluice),
+    "NDDR": staged(NDDR, fusion_activation="tanh"),
+    "MTAN": staged(MTAN),
+    "HardSharing, tree": hard_sharing_tree,
+    "LearningToBranch": staged(LearningToBranch, temperature=1.0),
+    "DynamicSharing": staged(DynamicSharing),
+    "DynamicSharing, conflict": staged(DynamicSharing, sharing="conflict"),
+    "AdapterSharing": staged(AdapterSharing, adapter_units=4),
     "MultiTaskModel": graph,
     "a model inside a model": nested,
 }
@@ -196,7 +232,7 @@ TASKS_OF: dict[str, Callable[[], list]] = {
 OWNS_NOTHING = {"ESMM": {"click"}}
 
 # Those that no method can train that needs shared variables: the balancer of their own tests.
-BALANCER_OF: dict[str, str] = {}
+BALANCER_OF: dict[str, str] = {"SoftSharing": "equal"}
 
 # The architectures that the default run takes through every guarantee. The others are taken there
 # by `-m slow`; the default run has for them what an architecture alone can break.
@@ -231,6 +267,12 @@ QUICK = [*PLAIN, "pcgrad, features, every 2"]
 
 # Methods that rescale even a single task, so that one task alone is not plain training.
 RESCALES_ONE_TASK = {"uncertainty"}
+
+# Architectures that follow the Gramian of each step, which only balancers that make one give them.
+NEEDS_GRAMIAN = {"DynamicSharing, conflict"}
+
+# Architectures that add to the loss what no task's own network has.
+PENALIZES = {"SoftSharing", "Sluice"}
 
 # Methods that promise that the scale of a loss does not decide.
 CORRECTS_SCALE = ["uncertainty"]
