@@ -10,11 +10,10 @@ the end. Prints a table, draws the learning curves and the gates, and serves raw
 
 import dataclasses
 import json
-import math
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
@@ -25,7 +24,8 @@ from mtlzoo.data.census_income import raw_rows
 from mtlzoo.data.census_income.columns import EDUCATION_GROUPS
 from mtlzoo.metrics import delta_m
 from recipes import plots
-from recipes.training import BestEpoch, Progress
+from recipes.comparison import labels_of, parameters
+from recipes.training import BestEpoch, Progress, print_aligned
 
 _OUT = flags.DEFINE_string("out", "runs/quickstart", "Folder to write to.")
 _EPOCHS = flags.DEFINE_integer("epochs", 10, "Epochs of each model.", lower_bound=1)
@@ -159,15 +159,6 @@ def train(
     return Trained(model, best.epoch, curves, seconds)
 
 
-def labels_of(model: MultiTaskModel, part: tf.data.Dataset) -> tf.data.Dataset:
-    """The same rows with the labels and weights of the model's tasks alone."""
-
-    def choose(x, y, weight):
-        return x, {t: y[t] for t in model.task_names}, {t: weight[t] for t in model.task_names}
-
-    return part.map(choose)
-
-
 # --- Compare -----------------------------------------------------------------------------------
 
 
@@ -199,14 +190,6 @@ def compare(models: dict[str, list[Trained]], census: data.Loaded) -> dict[str, 
             "curves": curves,
         }
     return report
-
-
-def parameters(model: MultiTaskModel) -> int:
-    """What the model learns, without the balancer's own state."""
-    variables = [*model.shared_variables]
-    for task in model.task_names:
-        variables += model.task_variables(task)
-    return sum(math.prod(variable.shape) for variable in variables)
 
 
 def print_table(report: dict[str, dict]) -> None:
@@ -246,16 +229,6 @@ def kept(epochs: dict[str, int]) -> str:
     """The epochs of the tasks, or the one that they share."""
     values = list(epochs.values())
     return str(values[0]) if len(set(values)) == 1 else " / ".join(map(str, values))
-
-
-def print_aligned(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows of text in columns, the first to the left."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for i, (first, *others) in enumerate(rows):
-        cells = [text.rjust(width) for text, width in zip(others, widths[1:], strict=True)]
-        print("  ".join([first.ljust(widths[0]), *cells]).rstrip())
-        if i == 0:
-            print("-" * (sum(widths) + 2 * (len(widths) - 1)))
 
 
 # --- Draw, save, serve -------------------------------------------------------------------------

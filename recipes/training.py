@@ -1,7 +1,8 @@
-"""What a recipe gives to `fit`: the best epoch's weights, and one bar for a whole job."""
+"""What recipes share: the best epoch's weights, one bar for a whole job, a table."""
 
 import sys
 import time
+from collections.abc import Sequence
 
 import keras
 
@@ -85,3 +86,13 @@ class Progress(keras.callbacks.Callback):
     def _clear(self) -> None:
         if self._stream.isatty():
             self._stream.write("\r\x1b[K")  # back to the first column, and erase the line
+
+
+def print_aligned(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of text in columns, the first to the left."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for i, (first, *others) in enumerate(rows):
+        cells = [text.rjust(width) for text, width in zip(others, widths[1:], strict=True)]
+        print("  ".join([first.ljust(widths[0]), *cells]).rstrip())
+        if i == 0:
+            print("-" * (sum(widths) + 2 * (len(widths) - 1)))

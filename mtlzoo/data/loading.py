@@ -19,6 +19,7 @@ _MODULES = {
     "multi_fashion": "mtlzoo.data.multi_fashion",
     "stamp_scenes": "mtlzoo.data.stamp_scenes",
     "stamps": "mtlzoo.data.stamps",
+    "synthetic_relatedness": "mtlzoo.data.synthetic_relatedness",
 }
 
 

@@ -1,0 +1,173 @@
+"""Several models on one data set, over several seeds: what most recipes do."""
+
+import dataclasses
+import json
+import math
+import pathlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mtlzoo import MultiTaskModel, data
+from mtlzoo.metrics import delta_m
+from mtlzoo.tasks import Task
+from recipes.training import BestEpoch, Progress, print_aligned
+
+SINGLE = "single tasks"
+
+
+@dataclasses.dataclass
+class Result:
+    """One model of one seed at its best epoch.
+
+    Attributes:
+        test: by task the deciding metric on the test data.
+        epoch: the epoch that was best on the validation data, from 1; by task for single tasks.
+        parameters: what it learns, balancers left out.
+        seconds: how long `fit` took.
+    """
+
+    test: dict[str, float]
+    epoch: int | dict[str, int]
+    parameters: int
+    seconds: float
+
+
+def train(
+    build: Callable[[], MultiTaskModel],
+    loaded: data.Loaded,
+    *,
+    epochs: int,
+    learning_rate: float,
+    seed: int,
+    balancer: str = "equal",
+    progress: Progress | None = None,
+) -> tuple[MultiTaskModel, Result]:
+    """Build a model, train it with Adam, and go back to the epoch that was best on the validation
+    data. The test data is read once, at the end.
+
+    Args:
+        build: makes the model, of some or all tasks of `loaded`.
+        loaded: the data set.
+        epochs: how many.
+        learning_rate: that of Adam.
+        seed: of initial weights and dropout.
+        balancer: name of the balancer.
+        progress: a bar for the whole job.
+    """
+    keras.utils.set_random_seed(seed)
+    model = build()
+    model.compile(keras.optimizers.Adam(learning_rate), balancer=balancer)
+    best = BestEpoch()
+    started = time.perf_counter()
+    model.fit(
+        labels_of(model, loaded.train),
+        validation_data=labels_of(model, loaded.valid),
+        epochs=epochs,
+        shuffle=False,  # the data set reshuffles itself
+        callbacks=[best] if progress is None else [best, progress],
+        verbose=0,
+    )
+    seconds = time.perf_counter() - started
+    scores = model.evaluate(labels_of(model, loaded.test), return_dict=True, verbose=0)
+    test = {name: scores[f"{name}_{task.monitor}"] for name, task in model.tasks.items()}
+    if progress is not None:
+        found = ", ".join(f"{name} {value:.4f}" for name, value in test.items())
+        progress.finish(f"{model.name}, seed {seed}: {seconds:.0f} s, epoch {best.epoch}, {found}")
+    return model, Result(test, best.epoch, parameters(model), seconds)
+
+
+def train_single_tasks(
+    build: Callable[[Task], MultiTaskModel], loaded: data.Loaded, **arguments
+) -> tuple[dict[str, MultiTaskModel], Result]:
+    """One network for each task, as one result: parameters and seconds are summed.
+
+    Args:
+        build: makes the model of one task.
+        loaded: the data set.
+        **arguments: those of `train`.
+    """
+    models, results = {}, {}
+    for task in loaded.tasks:
+        models[task.name], results[task.name] = train(
+            lambda task=task: build(task), loaded, **arguments
+        )
+    return models, Result(
+        {name: result.test[name] for name, result in results.items()},
+        {name: result.epoch for name, result in results.items()},
+        sum(result.parameters for result in results.values()),
+        sum(result.seconds for result in results.values()),
+    )
+
+
+def labels_of(model: MultiTaskModel, part: tf.data.Dataset) -> tf.data.Dataset:
+    """The same rows with the labels and weights of the model's tasks alone."""
+
+    def choose(x, y, weight):
+        return x, {t: y[t] for t in model.task_names}, {t: weight[t] for t in model.task_names}
+
+    return part.map(choose)
+
+
+def parameters(model: MultiTaskModel) -> int:
+    """What the model learns, without the balancer's own state."""
+    variables = [*model.shared_variables]
+    for task in model.task_names:
+        variables += model.task_variables(task)
+    return sum(math.prod(variable.shape) for variable in variables)
+
+
+# --- Report ------------------------------------------------------------------------------------
+
+
+def summarize(results: Mapping[str, Sequence[Result]], tasks: Sequence[Task]) -> dict[str, dict]:
+    """By model the mean and the standard deviation over seeds of every deciding metric, and of
+    `delta_m` against the single tasks of the same seed, if those are among the models.
+    """
+    report = {}
+    for name, runs in results.items():
+        metrics = {
+            f"{task.name}, {task.monitor}": _spread([run.test[task.name] for run in runs])
+            for task in tasks
+        }
+        if SINGLE in results and name != SINGLE:
+            pairs = zip(runs, results[SINGLE], strict=True)
+            metrics["delta_m, %"] = _spread([delta_m(r.test, s.test, tasks) for r, s in pairs])
+        report[name] = {
+            "metrics": metrics,
+            "parameters": runs[0].parameters,
+            "seconds": float(np.mean([run.seconds for run in runs])),
+            "epochs": [run.epoch for run in runs],
+        }
+    return report
+
+
+def _spread(values: Sequence[float]) -> dict:
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)), "std": std, "values": [float(v) for v in values]}
+
+
+def print_table(report: Mapping[str, dict]) -> None:
+    """Print a line for each model: mean ± standard deviation over seeds, parameters, time."""
+    columns = list(dict.fromkeys(c for found in report.values() for c in found["metrics"]))
+    rows = [["", *columns, "parameters", "training, s"]]
+    for name, found in report.items():
+        cells = [_cell(found["metrics"].get(column)) for column in columns]
+        rows.append([name, *cells, f"{found['parameters']:,}", f"{found['seconds']:.0f}"])
+    print()
+    print_aligned(rows)
+
+
+def _cell(metric: dict | None) -> str:
+    if metric is None:
+        return "-"
+    return f"{metric['mean']:.4f}" + ("" if metric["std"] is None else f" ± {metric['std']:.4f}")
+
+
+def write(out: pathlib.Path, report: Mapping[str, dict]) -> None:
+    """Write the report to `results.json` in the folder `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "results.json").write_text(json.dumps(report, indent=2) + "\n")
