@@ -110,6 +110,7 @@ ABSTRACT = {
     ("balancing/balancer.py", "LossBalancer._objective"),
     ("balancing/gradient_balancer.py", "GradientBalancer._weights"),
     ("balancing/jacobian_balancer.py", "JacobianBalancer._combine"),
+    ("layers/fusion.py", "Fusion.build_for"),
     ("layers/gate.py", "Gate._weights"),
     ("metrics/labelwise.py", "LabelwiseMetric.score"),
     ("tasks/labels.py", "Labelled.loss"),
