@@ -143,7 +143,7 @@ class BlendedStage(keras.layers.Layer):
 
         Args:
             cosine: scalar, the cosine between this task's gradient and those of others.
-            known: scalar bool, whether there is one in this step.
+            known: scalar bool, whether there is one in this step. Defaults to True.
         """
         old = ops.convert_to_tensor(self.measured)
         new = _KEEP * old + (1.0 - _KEEP) * (1.0 + ops.cast(cosine, old.dtype)) / 2.0
