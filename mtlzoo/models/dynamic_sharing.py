@@ -202,7 +202,7 @@ class LogSharing(keras.callbacks.Callback):
 
     Example:
     ```python
-    from mtlzoo.models import LogSharing
+    from mtlzoo.models.dynamic_sharing import LogSharing
 
     callbacks = [LogSharing()]  # model.fit(..., callbacks=callbacks)
     ```

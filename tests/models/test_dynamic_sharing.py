@@ -8,7 +8,7 @@ from model_cases import compiled, copies
 from test_sharing_tree import data, three
 
 from mtlzoo import DynamicSharing, GradDrop, PCGrad
-from mtlzoo.models import LogSharing
+from mtlzoo.models.dynamic_sharing import LogSharing
 
 NONE = {name: [] for name in "abc"}
 
