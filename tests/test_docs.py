@@ -128,9 +128,35 @@ def test_the_table_of_labels_has_every_kind_of_task():
     assert sorted(rows) == sorted(public("tasks") - {"Task"})
 
 
+def architectures():
+    return public("models") - {"MultiTaskModel"}
+
+
 def test_every_architecture_says_whether_features_level_is_allowed():
     text = section("docs/balancing.md", "Where features level is allowed")
-    assert public("models") - {"MultiTaskModel"} <= set(first_cells(text))
+    assert architectures() <= set(first_cells(text))
+
+
+def test_the_page_of_the_zoo_has_every_architecture_and_what_it_lets_one_read():
+    text = (ROOT / "docs/zoo.md").read_text()
+    table, parameters = (part for part in text.split("\n| model |")[1:])
+    rows = [re.split(r"(?<!\\)\|", row)[1:-1] for row in table.splitlines() if row[:3] == "| `"]
+    readers = {row[0].strip(" `"): re.findall(r"`(\w+)\(", row[3]) for row in rows}
+    assert set(readers) == architectures()
+    for name, methods in readers.items():
+        cls = getattr(mtlzoo, name)
+        assert all(callable(getattr(cls, method)) for method in methods)
+    assert architectures() <= set(re.findall(r"^\| `(\w+)", parameters, re.M))
+
+
+def test_the_parameters_on_the_page_of_the_zoo_are_those_of_the_models():
+    from benchmarks import parameters
+
+    text = (ROOT / "docs/zoo.md").read_text()
+    for name in ("PLE", "MTAN", "AITM"):
+        (row,) = re.findall(rf"^\| `{name}` \|([\d, |]+)\|$", text, re.M)
+        shown = [int(cell.replace(",", "")) for cell in row.split("|")]
+        assert shown == [parameters.count(name, tasks) for tasks in parameters.TASKS]
 
 
 @pytest.mark.parametrize("room", ["tasks", "models", "balancing"])
