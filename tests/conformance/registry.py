@@ -71,13 +71,15 @@ def mmoe(tasks):
     )
 
 
-def mmoe_by(gate):
-    """MMoE with gates like `gate`, without noise: XLA draws other noise."""
+def mmoe_by(make_gate):
+    """MMoE with gates without noise: XLA draws other noise. They are made anew each time, since a
+    layer made at import would settle Keras's dtype policy.
+    """
     arguments = {"expert_units": (8,), "tower_units": (4,), "activation": "tanh"}
 
     def make(tasks):
         inputs = {"features": keras.Input((6,), name="features")}
-        return MMoE(inputs, tasks, num_experts=4, gate=gate, **arguments)
+        return MMoE(inputs, tasks, num_experts=4, gate=make_gate(), **arguments)
 
     return make
 
@@ -200,8 +202,8 @@ def nested(tasks):
 ARCHITECTURES: dict[str, Callable] = {
     "HardSharing": hard_sharing,
     "MMoE": mmoe,
-    "MMoE, top-k gates": mmoe_by(TopKGate(noise=0.0)),
-    "MMoE, DSelect-k gates": mmoe_by(DSelectKGate()),
+    "MMoE, top-k gates": mmoe_by(partial(TopKGate, noise=0.0)),
+    "MMoE, DSelect-k gates": mmoe_by(DSelectKGate),
     "OMoE": omoe,
     "PLE": ple,
     "SNR": snr,
