@@ -1,0 +1,117 @@
+"""Pictures of what dense tasks say about images, drawn with matplotlib."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recipes.plots import COLOURS, Figure
+
+_MISSING = np.array([1.0, 1.0, 1.0])
+_BACKGROUND = np.array([0.85, 0.85, 0.85])
+# Of the detections in a picture, which would be hidden by more of them.
+LEAST_SCORE, MOST_BOXES = 0.3, 4
+
+
+def scenes(
+    path: Path,
+    model: str,
+    images: np.ndarray,
+    labels: Mapping[str, np.ndarray],
+    served: Mapping[str, np.ndarray],
+    categories: Sequence[str],
+) -> None:
+    """Draw scenes in columns: boxes and masks as they are, and below as a model says.
+
+    Args:
+        path: the PNG file to write.
+        model: the name of the model.
+        images: `(n, height, width, 3)` between 0 and 1.
+        labels: `boxes`, `category`, `count` and `mask` as the data set has them.
+        served: what `task.serve` made of the outputs, all tasks in one dict.
+        categories: the names of the classes.
+    """
+    count = len(images)
+    figure = Figure(figsize=(1.75 * count + 0.4, 8.4), dpi=100, layout="constrained")
+    figure.get_layout_engine().set(wspace=0.02, hspace=0.02)
+    panels = figure.subplots(4, count, squeeze=False)
+    rows = ("true boxes", "true mask", "predicted boxes", "predicted mask")
+    for row, text in enumerate(rows):
+        panels[row, 0].set_ylabel(text, fontsize=11)
+    for i, image in enumerate(images):
+        size = image.shape[0]
+        true = [(row[:4], int(row[4]), "") for row in labels["boxes"][i] if row[4] >= 0]
+        found = [
+            (box, int(c), f" {score:.1f}")
+            for box, score, c in zip(
+                served["boxes"][i], served["boxes_score"][i], served["boxes_class"][i], strict=True
+            )
+            if score >= LEAST_SCORE
+        ]
+        _boxes(panels[0, i], image, true, categories)
+        _boxes(panels[2, i], image, found[:MOST_BOXES], categories)
+        panels[1, i].imshow(of_classes(labels["mask"][i], background=True))
+        panels[3, i].imshow(of_classes(served["mask_class"][i], background=True))
+        category = int(labels["category"][i])
+        number = int(labels["count"][i])
+        objects = f"{number} object" + ("s" if number != 1 else "")
+        panels[0, i].set_title(f"truth: {categories[category]}\n{objects}", fontsize=9)
+        said = categories[int(served["category_class"][i])]
+        number = float(served["count"][i, 0])
+        panels[2, i].set_title(f"answer: {said}\n{number:.1f} objects", fontsize=9)
+        for panel in panels[:, i]:
+            panel.set(xticks=[], yticks=[], xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5))
+    names = ["background", *categories, "missing"]
+    colours = [_BACKGROUND, *COLOURS[: len(categories)], _MISSING]
+    legend(figure, names, colours)
+    figure.suptitle(f"Test scenes: what is there, and the answers of: {model}")
+    figure.savefig(path)
+
+
+def _boxes(panel: Any, image: np.ndarray, boxes: Sequence, categories: Sequence[str]) -> None:
+    size = image.shape[0]
+    panel.imshow(image)
+    for box, category, text in boxes:
+        left, top, right, bottom = np.asarray(box) * size - 0.5
+        colour = COLOURS[category]
+        x, y = [left, right, right, left, left], [top, top, bottom, bottom, top]
+        panel.plot(x, y, color="white", linewidth=2.6)
+        panel.plot(x, y, color=colour, linewidth=1.6)
+        panel.text(
+            max(left, 0),
+            max(top, 5),
+            categories[category] + text,
+            fontsize=6.5,
+            color="white",
+            va="bottom",
+            clip_on=True,
+            bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.8},
+        )
+
+
+def of_classes(mask: np.ndarray, background: bool = False) -> np.ndarray:
+    """A mask of class ids as colours `(height, width, 3)`.
+
+    Args:
+        mask: `(height, width)`; 255 is missing, and becomes white.
+        background: whether class 0 is the background, and grey.
+    """
+    from matplotlib.colors import to_rgb
+
+    palette = np.array([*([_BACKGROUND] if background else []), *map(to_rgb, COLOURS)])
+    shown = palette[np.where(mask == 255, 0, mask).astype(int) % len(palette)]
+    return np.where(mask[..., None] == 255, _MISSING, shown)
+
+
+def legend(figure: Any, names: Sequence[str], colours: Sequence) -> None:
+    """What the colours of masks mean, below all panels."""
+    from matplotlib.patches import Patch
+
+    handles = [
+        Patch(facecolor=colour, edgecolor="grey", linewidth=0.5, label=name)
+        for name, colour in zip(names, colours, strict=True)
+    ]
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(len(handles), 8), frameon=False
+    )
