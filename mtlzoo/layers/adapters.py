@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from mtlzoo.layers.blended_stage import Uncast
-from mtlzoo.layers.experts import _is_positive_integer
+from mtlzoo.layers.experts import check_count
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -50,9 +50,7 @@ class BottleneckAdapter(keras.layers.Layer):
         self, units: int, activation: Any = "relu", stddev: float = 0.01, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        if not _is_positive_integer(units):
-            raise ValueError(f"`units` should be a positive integer. Received: units={units!r}")
-        self.units = units
+        self.units = check_count("units", units)
         self.activation = keras.activations.get(activation)
         self.stddev = stddev
 
@@ -136,10 +134,8 @@ class LowRankUpdate(keras.layers.Layer):
             raise ValueError(
                 f"`layer` should be a built layer with a kernel. Received: layer={layer!r}"
             )
-        if not _is_positive_integer(rank):
-            raise ValueError(f"`rank` should be a positive integer. Received: rank={rank!r}")
         self.layer = layer
-        self.rank = rank
+        self.rank = check_count("rank", rank)
         self.scale = scale
         self._uncast = Uncast(name="uncast", dtype=self.variable_dtype)
 
