@@ -5,10 +5,14 @@ from typing import Any
 
 import keras
 
-from mtlzoo.backbones.backbone import Backbone, check_input_shape, check_widths
+from mtlzoo.backbones.backbone import (
+    Backbone,
+    check_input_shape,
+    check_positive,
+    check_widths,
+)
 from mtlzoo.backbones.residual import Style, check_stages, pool
 from mtlzoo.layers.aspp import ASPP
-from mtlzoo.layers.experts import check_units
 from mtlzoo.layers.normalization import check_norm
 from mtlzoo.layers.policies import policy_config
 
@@ -104,7 +108,7 @@ class ResNet(Backbone):
         most_strides = _strides_after_stem(stem, output_stride, len(blocks))
         norm = check_norm(norm, "batch", "group")
         if aspp_filters is not None:
-            check_units("aspp_filters", (aspp_filters,))
+            check_positive("aspp_filters", aspp_filters)
             if pooled:
                 raise ValueError(
                     "`pooled` should be False with `aspp_filters`, which are for dense tasks. "

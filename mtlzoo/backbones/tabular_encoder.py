@@ -70,8 +70,13 @@ class TabularEncoder(Backbone):
         # --- Layers ---
         sizes = _by_column("id_columns", {} if id_columns is None else id_columns)
         numbers = dense_columns
-        if not isinstance(numbers, Mapping):
-            numbers = dict.fromkeys(numbers, 1) if isinstance(numbers, list | tuple) else numbers
+        if isinstance(numbers, list | tuple):
+            if any(numbers.count(column) > 1 for column in numbers):
+                raise ValueError(
+                    "`dense_columns` should have each name once. "
+                    f"Received: dense_columns={numbers!r}"
+                )
+            numbers = dict.fromkeys(numbers, 1)
         dense = _by_column("dense_columns", numbers)
         if (not sizes and not dense) or set(sizes) & set(dense):
             raise ValueError(

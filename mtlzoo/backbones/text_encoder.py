@@ -25,9 +25,9 @@ class TextEncoder(Backbone):
     $y = n(x_l + \mathrm{attention}(x_l))$ and $x_{l+1} = n(y + \ldots)$, and normalized embeddings.
 
     Id 0 is padding: nothing attends to it, and its features are zero, from which each block finds
-    the mask again, as may whoever reads the features (`mtlzoo.layers.PaddingMask`, or
-    `keras.layers.Masking` for Keras's own masks, of which the encoder has none). An id outside of
-    the vocabulary is read as padding. A row of padding alone gives zeros.
+    the mask again, as may whoever reads the features (`mtlzoo.layers.PaddingMask`). They have it as
+    a Keras mask too, by which tasks' heads leave padding out. An id outside of the vocabulary is
+    read as padding. A row of padding alone gives zeros.
 
     Stages are `embedding`, `block_0`, `block_1`, ..., and `pool` where asked for.
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtlzoo.layers.experts import check_units
+from mtlzoo.layers.experts import check_count, check_units
 from mtlzoo.layers.normalization import check_norm, normalization
 
 
@@ -56,7 +56,7 @@ class ASPP(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        (self.filters,) = check_units("filters", (filters,))
+        self.filters = check_count("filters", filters)
         self.rates = check_units("rates", rates)
         self.norm = check_norm(norm, "batch", "group")
         self.input_spec = keras.layers.InputSpec(ndim=4)

@@ -1,5 +1,7 @@
 """Spectrograms of sound."""
 
+import math
+import numbers
 from typing import Any
 
 import keras
@@ -23,7 +25,8 @@ class LogMelSpectrogram(keras.layers.MelSpectrogram):
         **kwargs: those of `keras.layers.MelSpectrogram`.
 
     Shapes:
-        `(batch, samples)` in, `(batch, 1 + samples // sequence_stride, num_mel_bins)` out.
+        `(batch, samples)` in, `(batch, 1 + samples // sequence_stride, num_mel_bins)` out (with an
+        odd `fft_length` `samples - 1` instead of `samples`).
 
     Raises:
         ValueError: if `floor` is not positive.
@@ -42,7 +45,8 @@ class LogMelSpectrogram(keras.layers.MelSpectrogram):
         # In the config of the base class, from which this one is made again.
         kwargs.pop("power_to_db", None)
         super().__init__(power_to_db=False, **kwargs)
-        if not floor > 0:
+        is_number = isinstance(floor, numbers.Real) and not isinstance(floor, bool)
+        if not (is_number and 0 < floor < math.inf):
             raise ValueError(f"`floor` should be a positive number. Received: floor={floor!r}")
         self.floor = float(floor)
 
@@ -54,8 +58,11 @@ class LogMelSpectrogram(keras.layers.MelSpectrogram):
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """`(batch, frames, num_mel_bins)`."""
         samples = input_shape[-1]
+        if samples is None:
+            return (*input_shape[:-1], None, self.num_mel_bins)
+        # Half a frame is added at both ends, which of an odd one are a sample less than a frame.
         # Keras's own is one too high where `samples` is one below a multiple of the stride.
-        frames = None if samples is None else 1 + samples // self.sequence_stride
+        frames = 1 + (samples - self.fft_length % 2) // self.sequence_stride
         return (*input_shape[:-1], frames, self.num_mel_bins)
 
     def get_config(self) -> dict[str, Any]:

@@ -90,6 +90,7 @@ class PaddingMask(keras.layers.Layer):
     def __init__(self, num_ids: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_ids = num_ids
+        self.supports_masking = True  # a Keras mask ends here, without a warning
 
     def call(self, sequence: Any) -> Any:
         """The mask."""
@@ -99,6 +100,9 @@ class PaddingMask(keras.layers.Layer):
         if self.num_ids is None:
             return mask
         return ops.logical_and(mask, ops.less(sequence, self.num_ids))
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> None:
+        """None: what comes out is itself a mask."""
 
     def compute_output_spec(self, sequence: Any) -> keras.KerasTensor:
         """Bool `(batch, length)`."""
@@ -152,8 +156,8 @@ class MaskedMean(keras.layers.Layer):
 
     $$y = \frac{\sum_s m_s x_s}{\max(1, \sum_s m_s)}.$$
 
-    Keras's `GlobalAveragePooling1D` divides by zero where all positions are masked. Sums are
-    float32 at least.
+    Keras's `GlobalAveragePooling1D` divides by zero where all positions are masked, and one such
+    row, even if it has no label, makes the gradients of all rows NaN. Sums are float32 at least.
 
     Args:
         **kwargs: those of `keras.layers.Layer`.
@@ -182,7 +186,7 @@ class MaskedMean(keras.layers.Layer):
         features = ops.cast(features, wide)
         if mask is None:
             return ops.cast(ops.mean(features, axis=1), dtype)
-        mask = ops.expand_dims(mask, -1)
+        mask = ops.expand_dims(ops.cast(mask, "bool"), -1)
         total = ops.sum(ops.where(mask, features, ops.zeros_like(features)), axis=1)
         count = ops.sum(ops.cast(mask, wide), axis=1)
         return ops.cast(total / ops.maximum(count, 1), dtype)

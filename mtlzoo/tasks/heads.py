@@ -5,8 +5,16 @@ from typing import Any
 import keras
 from keras import ops
 
+from mtlzoo.layers.sequences import MaskedMean
+
 # Axes of features by rank: rows, sequences, images, volumes.
 SHAPES = {2: "(None, F)", 3: "(None, S, F)", 4: "(None, H, W, F)", 5: "(None, D, H, W, F)"}
+
+_POOLS: dict[int, Any] = {
+    3: MaskedMean,
+    4: keras.layers.GlobalAveragePooling2D,
+    5: keras.layers.GlobalAveragePooling3D,
+}
 
 
 def of_rows(name: str, features: Any, units: int, activation: str | None = None) -> Any:
@@ -37,12 +45,10 @@ def of_rows(name: str, features: Any, units: int, activation: str | None = None)
     check_features(name, features, tuple(SHAPES))
     rank, dtype = len(features.shape), float_dtype()
     if rank > 2:
-        pool = {
-            3: MaskedAveragePooling,
-            4: keras.layers.GlobalAveragePooling2D,
-            5: keras.layers.GlobalAveragePooling3D,
-        }[rank]
-        features = pool(data_format="channels_last", name=f"{name}_pool", dtype=dtype)(features)
+        arguments: dict[str, Any] = {"name": f"{name}_pool", "dtype": dtype}
+        if rank > 3:
+            arguments["data_format"] = "channels_last"
+        features = _POOLS[rank](**arguments)(features)
     return keras.layers.Dense(units, activation=activation, name=name, dtype=dtype)(features)
 
 
@@ -139,31 +145,6 @@ def float_dtype() -> str:
     """The dtype of heads: float64 if the program computes in float64, else float32."""
     is_double = keras.config.dtype_policy().variable_dtype == "float64"
     return "float64" if is_double else "float32"
-
-
-@keras.saving.register_keras_serializable(package="mtlzoo")
-class MaskedAveragePooling(keras.layers.GlobalAveragePooling1D):
-    """The mean over the steps of a sequence that are not masked; 0 where all are.
-
-    Keras's own divides by 0 there, and one such row, even if it has no label, makes the gradients
-    of all rows NaN.
-
-    Example:
-    ```python
-    from keras import ops
-    from mtlzoo.tasks.heads import MaskedAveragePooling
-
-    MaskedAveragePooling()(ops.ones((1, 2, 1)), mask=ops.zeros((1, 2), "bool"))  # [[0.0]]
-    ```
-    """
-
-    def call(self, inputs: Any, mask: Any = None) -> Any:
-        """The mean, `(B, F)`."""
-        if mask is None:
-            return super().call(inputs)
-        mask = ops.expand_dims(ops.cast(mask, "bool"), -1)
-        total = ops.sum(ops.where(mask, inputs, ops.zeros_like(inputs)), axis=1)
-        return total / ops.maximum(ops.sum(ops.cast(mask, inputs.dtype), axis=1), 1)
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
