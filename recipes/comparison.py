@@ -28,12 +28,14 @@ class Result:
         epoch: the epoch that was best on the validation data, from 1; by task for single tasks.
         parameters: what it learns, balancers left out.
         seconds: how long `fit` took.
+        scores: all that `evaluate` says of the test data, by log key.
     """
 
     test: dict[str, float]
     epoch: int | dict[str, int]
     parameters: int
     seconds: float
+    scores: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 def train(
@@ -77,7 +79,7 @@ def train(
     if progress is not None:
         found = ", ".join(f"{name} {value:.4f}" for name, value in test.items())
         progress.finish(f"{model.name}, seed {seed}: {seconds:.0f} s, epoch {best.epoch}, {found}")
-    return model, Result(test, best.epoch, parameters(model), seconds)
+    return model, Result(test, best.epoch, parameters(model), seconds, scores)
 
 
 def train_single_tasks(

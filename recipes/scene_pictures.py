@@ -8,6 +8,8 @@ import numpy as np
 
 from recipes.plots import COLOURS, Figure
 
+# For classes beyond the first six, by Tol's muted scheme, and the default yellow of Okabe and Ito.
+_MORE = ("#F0E442", "#000000", "#882255", "#44AA99", "#AA4499", "#332288", "#DDCC77")
 _MISSING = np.array([1.0, 1.0, 1.0])
 _BACKGROUND = np.array([0.85, 0.85, 0.85])
 # Of the detections in a picture, which would be hidden by more of them.
@@ -90,6 +92,67 @@ def _boxes(panel: Any, image: np.ndarray, boxes: Sequence, categories: Sequence[
         )
 
 
+def dense(
+    path: Path,
+    model: str,
+    images: np.ndarray,
+    labels: Mapping[str, np.ndarray],
+    served: Mapping[str, np.ndarray],
+    classes: Sequence[str],
+) -> None:
+    """Draw pictures in rows, each with the labels of dense tasks and a model's answers.
+
+    Args:
+        path: the PNG file to write.
+        model: the name of the model.
+        images: `(n, height, width, 3)` between 0 and 1.
+        labels: those that there are of `segmentation`, `depth` and `normals`.
+        served: what `task.serve` made of the outputs, all tasks in one dict.
+        classes: the names of the classes of `segmentation`.
+    """
+    tasks = [task for task in ("segmentation", "depth", "normals") if task in labels]
+    columns = 1 + 2 * len(tasks)
+    shape = images.shape[1] / images.shape[2]
+    size = (1.6 * columns + 0.8, (1.6 * shape + 0.05) * len(images) + 1.3)
+    figure = Figure(figsize=size, dpi=100, layout="constrained")
+    panels = figure.subplots(len(images), columns, squeeze=False)
+    for panel in panels.flat:
+        panel.set(xticks=[], yticks=[])
+    panels[0, 0].set_title("picture", fontsize=10)
+    for i, image in enumerate(images):
+        panels[i, 0].imshow(np.clip(image, 0, 1))
+    for k, task in enumerate(tasks):
+        both = panels[:, 1 + 2 * k : 3 + 2 * k]
+        both[0, 0].set_title(f"{task},\ntruth", fontsize=10)
+        both[0, 1].set_title(f"{task},\nanswer", fontsize=10)
+        answers = served["segmentation_class" if task == "segmentation" else task]
+        if task == "depth":
+            answers = answers.reshape(labels[task].shape)
+            least, most = np.nanquantile(labels[task], [0.01, 0.99])
+            scale = {"vmin": least, "vmax": most, "cmap": "viridis"}
+        for pair, *maps in zip(both, labels[task], answers, strict=True):
+            for panel, values in zip(pair, maps, strict=True):
+                if task == "depth":
+                    drawn = panel.imshow(values, **scale)
+                elif task == "normals":
+                    panel.imshow(_of_normals(values))
+                else:
+                    panel.imshow(of_classes(values))
+        if task == "depth":
+            figure.colorbar(drawn, ax=both, shrink=0.6, pad=0.02, label="depth")
+    if "segmentation" in tasks:
+        colours = [*COLOURS, *_MORE][: len(classes)]
+        legend(figure, [*classes[: len(colours)], "missing"], [*colours, _MISSING])
+    figure.suptitle(f"Labels (white: missing) and the answers of: {model}")
+    figure.savefig(path)
+
+
+def _of_normals(vectors: np.ndarray) -> np.ndarray:
+    """Directions as colours: red to the right, green upwards, blue towards the camera."""
+    colours = (vectors * [1, -1, -1] + 1) / 2
+    return np.where(np.isfinite(vectors), np.clip(colours, 0, 1), _MISSING)
+
+
 def of_classes(mask: np.ndarray, background: bool = False) -> np.ndarray:
     """A mask of class ids as colours `(height, width, 3)`.
 
@@ -99,7 +162,7 @@ def of_classes(mask: np.ndarray, background: bool = False) -> np.ndarray:
     """
     from matplotlib.colors import to_rgb
 
-    palette = np.array([*([_BACKGROUND] if background else []), *map(to_rgb, COLOURS)])
+    palette = np.array([*([_BACKGROUND] if background else []), *map(to_rgb, (*COLOURS, *_MORE))])
     shown = palette[np.where(mask == 255, 0, mask).astype(int) % len(palette)]
     return np.where(mask[..., None] == 255, _MISSING, shown)
 

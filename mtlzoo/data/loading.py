@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "census_income": "mtlzoo.data.census_income",
     "multi_fashion": "mtlzoo.data.multi_fashion",
+    "scene_frames": "mtlzoo.data.scene_frames",
     "stamp_scenes": "mtlzoo.data.stamp_scenes",
     "stamps": "mtlzoo.data.stamps",
     "synthetic_relatedness": "mtlzoo.data.synthetic_relatedness",
