@@ -51,6 +51,8 @@ class _AttentionFusion(Fusion):
 
 def _token_masks(features: list, present: Any, mask: Any) -> list:
     """Which tokens are there: those of a modality that is, without its padding."""
+    # Layers take it as `features_mask`: of a call with two tensors, Keras hands over the masks of
+    # `features` under that name only, and nothing under `mask`.
     masks = []
     for i, each in enumerate(features):
         there = ops.broadcast_to(present[:, i : i + 1] > 0, ops.shape(each)[:2])
@@ -110,9 +112,11 @@ class CrossAttentionFusion(_AttentionFusion):
         self.projection = self._dense("projection")
         self.projection.build((None, modalities * width))
 
-    def call(self, features: list, present: Any, mask: Any = None, training: Any = None) -> Any:
+    def call(
+        self, features: list, present: Any, features_mask: Any = None, training: Any = None
+    ) -> Any:
         """The fused vector."""
-        masks = _token_masks(features, present, mask)
+        masks = _token_masks(features, present, features_mask)
         features = masked(features, present)
         normed = [norm(each) for norm, each in zip(self.norms, features, strict=True)]
         pooled = []
@@ -207,10 +211,12 @@ class BottleneckFusion(_AttentionFusion):
         self.projection = self._dense("projection")
         self.projection.build((None, width))
 
-    def call(self, features: list, present: Any, mask: Any = None, training: Any = None) -> Any:
+    def call(
+        self, features: list, present: Any, features_mask: Any = None, training: Any = None
+    ) -> Any:
         """The fused vector."""
         count = len(features)
-        masks = _token_masks(features, present, mask)
+        masks = _token_masks(features, present, features_mask)
         tokens = masked(features, present)
         rows = ops.shape(tokens[0])[0]
         shared = ops.cast(self.bottleneck, tokens[0].dtype)[None]

@@ -32,15 +32,16 @@ class CrossModalFusion(Architecture):
     $$y_t = h_t(s(\mathrm{fuse}(P_1 e_1(x_1), \ldots, P_M e_M(x_M); p))),$$
 
     with encoders $e_m$, projections $P_m$ to one width, shared layers $s$, and $p_m$ 1 where
-    modality $m$ is there. What is at the place of a missing modality, zeros by convention, never
-    shows in the answers.
+    modality $m$ is there. What is at the place of a missing modality, zeros by convention, is
+    replaced by zeros before its encoder, and never shows in the answers.
 
     Args:
         inputs: a dict of `keras.Input`s, one for each modality; and for a modality that may be
             missing one more, of shape `()` and dtype `"bool"`, named `<modality>_present`.
         tasks: list of tasks.
         encoders: a dict by modality of Keras models or layers from its input to features: vectors,
-            sequences or maps. A modality without one is a vector of floats.
+            sequences or maps. A modality without one is a vector of floats. Padding is what a
+            Keras mask of the features says, or without one the all-zero vectors of a sequence.
         fusion: `"concatenation"`, `"gated"`, `"low_rank"`, `"cross_attention"`, `"bottleneck"`, or
             a configured `mtlzoo.layers.Fusion`. The first three read one vector for each
             modality, the mean over its sequence or map; the others read its tokens. Defaults to
@@ -135,7 +136,7 @@ class CrossModalFusion(Architecture):
         # --- Graph ---
         features, vectors = {}, {}
         for modality in modalities:
-            encoded = _encoded(modality, inputs[modality], encoders.get(modality), dtype)
+            encoded = _encoded(modality, inputs, encoders.get(modality), dtype)
             encoded = (_tokens if fuse.reads_tokens else _pooled)(modality, encoded, dtype)
             project = keras.layers.Dense(
                 projection_units, name=f"{modality}_projection", dtype=dtype
@@ -229,10 +230,14 @@ def _modalities(inputs: Any, encoders: Any) -> list[str]:
         raise ValueError(
             f"`encoders` should be a dict by modality. Received: encoders={encoders!r}"
         )
-    for name in encoders:
+    for name, encoder in encoders.items():
         if name not in names:
             raise ValueError(
                 f"`encoders` should have only the modalities {names} as keys. Received: {name!r}"
+            )
+        if not callable(encoder):
+            raise ValueError(
+                f"`encoders[{name!r}]` should be a Keras model or layer. Received: {encoder!r}"
             )
     return names
 
@@ -249,9 +254,21 @@ def _fusion(fusion: Any, units: int, dtype: Any) -> Fusion:
     return _FUSIONS[fusion](units, name="fusion", dtype=dtype)
 
 
-def _encoded(modality: str, tensor: Any, encoder: Any, dtype: Any) -> Any:
-    """Vectors `(batch, width)` or tokens `(batch, tokens, width)`."""
-    features = features_of(tensor, encoder)
+def _encoded(modality: str, inputs: Mapping[str, Any], encoder: Any, dtype: Any) -> Any:
+    """Vectors `(batch, width)` or tokens `(batch, tokens, width)`, these with their mask."""
+    flag = inputs.get(f"{modality}_present")
+
+    def encode(tensor: Any) -> Any:
+        if flag is not None:
+            # Already here: a NaN would spoil gradients, an id that is none a lookup, any number
+            # the statistics of a normalization.
+            there = ops.reshape(flag, (-1,) + (1,) * (len(tensor.shape) - 1))
+            tensor = ops.where(there, tensor, ops.zeros_like(tensor))
+        return tensor if encoder is None else encoder(tensor)
+
+    if encoder is None:
+        features_of(inputs[modality])  # refuses what is no vector of floats
+    features = features_of(inputs[modality], encode)
     rank = len(features.shape)
     if rank not in (2, 3, 4) or None in features.shape[2:]:
         raise ValueError(
@@ -262,6 +279,8 @@ def _encoded(modality: str, tensor: Any, encoder: Any, dtype: Any) -> Any:
         width = features.shape[-1]
         shape = (features.shape[1] * features.shape[2], width)
         features = keras.layers.Reshape(shape, name=f"{modality}_flat", dtype=dtype)(features)
+    elif rank == 3 and getattr(features, "_keras_mask", None) is None:
+        features = keras.layers.Masking(name=f"{modality}_mask", dtype=dtype)(features)
     return features
 
 

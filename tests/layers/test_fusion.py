@@ -170,7 +170,7 @@ def test_cross_attention():
         z = z + network(w, f"network_{m}", norm(w, f"later_norm_{m}", z))
         pooled.append(mean_of(z, masks[m]))
     expected = np.concatenate(pooled, 1) @ w["projection/kernel"] + w["projection/bias"]
-    found = fused(layer, features(layer), mask=given)
+    found = fused(layer, features(layer), features_mask=given)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
@@ -194,7 +194,7 @@ def test_bottleneck():
         shared = sum(new) / count[:, None, None]
     pooled = sum(mean_of(x[m], masks[m]) * PRESENT[:, m, None] for m in range(3))
     expected = pooled / count[:, None] @ w["projection/kernel"] + w["projection/bias"]
-    found = fused(layer, features(layer), mask=given)
+    found = fused(layer, features(layer), features_mask=given)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 

@@ -3,8 +3,10 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mtlzoo import BinaryClassification, CrossModalFusion, Regression
+from mtlzoo.backbones import TextEncoder
 from mtlzoo.layers import BottleneckFusion
 
 FUSIONS = ["bottleneck", "concatenation", "cross_attention", "gated", "low_rank"]
@@ -100,6 +102,83 @@ def test_training_with_missing_modalities(fusion, tmp_path):
     )
 
 
+def test_a_trained_model_is_served_without_a_modality(tmp_path):
+    model = small("gated", modality_dropout=0.3)
+    x, y = rows()
+    model.compile("adam", balancer="pcgrad")
+    model.fit(x, y, batch_size=4, epochs=2, verbose=0)
+    model.export(tmp_path / "served", verbose=False)
+    signatures = tf.saved_model.load(tmp_path / "served").signatures
+
+    present = rows(seed=1)[0] | {"caption_present": np.ones(ROWS, bool)}
+    absent = present | {"caption_present": np.zeros(ROWS, bool)}
+    found = {}
+    for name, asked in {"present": present, "absent": absent}.items():
+        expected = model.predict(asked, verbose=0)
+        served = signatures["serve"](**{key: tf.constant(value) for key, value in asked.items()})
+        np.testing.assert_allclose(served["stay"], expected["stay"], rtol=1e-4, atol=1e-6)
+        chances = 1 / (1 + np.exp(-expected["click"]))
+        np.testing.assert_allclose(served["click"], chances, rtol=1e-4, atol=1e-6)
+        found[name] = served["stay"].numpy()
+    assert np.abs(found["present"] - found["absent"]).max() > 1e-3
+    # Ids that are none, as a client may send that has no caption.
+    absent["caption"] = np.full((ROWS, 5), -1, "int32")
+    served = signatures["stay"](**{key: tf.constant(value) for key, value in absent.items()})
+    np.testing.assert_array_equal(served["stay"], found["absent"])
+
+
+def test_what_is_missing_is_not_trained_on():
+    """Not a number in vectors, ids that are none, and the statistics of a normalization."""
+
+    def trained(x):
+        keras.utils.set_random_seed(0)
+        norm = keras.layers.BatchNormalization(synchronized=True)
+        model = small(encoders=make_encoders() | {"sensor": norm})
+        model.compile("adam", balancer="pcgrad", jit_compile=False)
+        model.fit(x, y, batch_size=4, epochs=1, shuffle=False, verbose=0)
+        return model.get_weights()
+
+    x, y = rows()
+    zeros = {key: value.copy() for key, value in x.items()}
+    garbage = {key: value.copy() for key, value in x.items()}
+    for held, word, number in ((zeros, 0, 0.0), (garbage, -7, np.nan)):
+        held["caption"][~x["caption_present"]] = word
+        held["sensor"][~x["sensor_present"][:, 0]] = number
+    for found, expected in zip(trained(garbage), trained(zeros), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("fusion", ["concatenation", "bottleneck"])
+def test_padding_of_an_encoder_without_keras_masks(fusion):
+    """The features of `TextEncoder` are zero where padding is: it is no token."""
+
+    def model(length):
+        keras.utils.set_random_seed(0)
+        inputs = {"caption": keras.Input((length,), dtype="int32", name="caption")}
+        encoder = TextEncoder(20, length, width=8, num_layers=1, name="text")
+        return CrossModalFusion(
+            inputs, [Regression("stay")], encoders={"caption": encoder}, fusion=fusion
+        )
+
+    short, long = model(3), model(7)
+    for found, given in zip(long.weights, short.weights, strict=True):
+        value = np.array(given)
+        if found.shape != given.shape:  # the embeddings of positions
+            value = np.concatenate([value, np.ones((4, 8))])
+        found.assign(value)
+    for bias in ("caption_projection", "fusion"):
+        weights = [v for v in short.get_layer(bias).weights if v.name == "bias"]
+        others = [v for v in long.get_layer(bias).weights if v.name == "bias"]
+        for i, (one, other) in enumerate(zip(weights, others, strict=True)):
+            for variable in (one, other):
+                variable.assign(np.full(one.shape, 0.1 * (i + 1)))
+    words = np.array([[3, 4, 5], [6, 0, 0]], "int32")
+    padded = np.concatenate([words, np.zeros((2, 4), "int32")], axis=1)
+    expected = short.predict({"caption": words}, verbose=0)["stay"]
+    found = long.predict({"caption": padded}, verbose=0)["stay"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_everything_before_the_towers_is_shared():
     for fusion in FUSIONS:
         model = small(fusion, tower_units=(4,))
@@ -180,6 +259,8 @@ def test_bad_arguments():
         CrossModalFusion(keras.Input((3,)), tasks)
     with pytest.raises(ValueError, match=r"`encoders` should have only the modalities .*'video'"):
         CrossModalFusion(inputs, tasks, encoders={"video": keras.layers.Dense(2)})
+    with pytest.raises(ValueError, match=r"`encoders\['image'\]` should be a Keras model or layer"):
+        CrossModalFusion(inputs, tasks, encoders={"image": "resnet"})
     with pytest.raises(ValueError, match=r"`fusion` should be one of .* Received: fusion='sum'"):
         small("sum")
     with pytest.raises(
