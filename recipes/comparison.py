@@ -137,7 +137,7 @@ def summarize(results: Mapping[str, Sequence[Result]], tasks: Sequence[Task]) ->
         }
         if SINGLE in results and name != SINGLE:
             pairs = zip(runs, results[SINGLE], strict=True)
-            metrics["delta_m, %"] = _spread([delta_m(r.test, s.test, tasks) for r, s in pairs])
+            metrics["delta_m, %"] = _spread([_gain(r.test, s.test, tasks) for r, s in pairs])
         report[name] = {
             "metrics": metrics,
             "parameters": runs[0].parameters,
@@ -145,6 +145,11 @@ def summarize(results: Mapping[str, Sequence[Result]], tasks: Sequence[Task]) ->
             "epochs": [run.epoch for run in runs],
         }
     return report
+
+
+def _gain(results: dict, baselines: dict, tasks: Sequence[Task]) -> float:
+    # After a training too short to find anything a baseline is 0, and no relative gain exists.
+    return delta_m(results, baselines, tasks) if all(baselines.values()) else math.nan
 
 
 def _spread(values: Sequence[float]) -> dict:

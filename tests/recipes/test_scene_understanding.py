@@ -1,0 +1,102 @@
+"""The recipe on segmentation, depth and normals, from end to end on generated pictures."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl.testing import flagsaver
+
+pytest.importorskip("matplotlib")
+
+from mtlzoo import MTAN, data
+from mtlzoo.data.from_arrays import from_arrays
+from mtlzoo.data.pictures import scaling
+from mtlzoo.data.scene_frames.loading import tasks_of
+from recipes import scene_pictures, scene_understanding
+
+SIZE, ROWS = 32, 8
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(autouse=True)
+def eagerly():
+    """Nothing is traced: a few steps of each model are faster so."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def loaded(tasks, labels):
+    """Random pictures, the same in all splits."""
+    image = np.random.default_rng(0).integers(0, 256, (ROWS, SIZE, SIZE, 3), np.uint8)
+    splits = {split: ({"image": image}, labels) for split in ("train", "valid", "test")}
+    return from_arrays(splits, tasks, scaling((SIZE, SIZE, 3)), ROWS, 0, True)
+
+
+def some_frames(normals=True):
+    rng = np.random.default_rng(2)
+    depth = rng.uniform(1, 3, (ROWS, SIZE, SIZE)).astype(np.float32)
+    depth[:, :4] = np.nan
+    labels = {"depth": depth, "segmentation": rng.integers(0, 9, depth.shape).astype(np.uint8)}
+    if normals:
+        labels["normals"] = rng.normal(size=(*depth.shape, 3)).astype(np.float32)
+        labels["normals"][:, :6] = np.nan
+    return loaded(tasks_of((SIZE, SIZE), 9, labels), labels)
+
+
+def lines(printed, start):
+    return [line.split() for line in printed.splitlines() if line.startswith(start)]
+
+
+def test_scene_understanding(tmp_path, monkeypatch, capsys):
+    asked = {}
+    monkeypatch.setattr(data, "load", lambda name, **o: asked.update(o) or some_frames())
+    monkeypatch.setattr(scene_understanding, "ARCHITECTURES", {"MTAN": MTAN})
+    with flagsaver.flagsaver(
+        out=str(tmp_path), epochs=1, widths=["4", "4", "8"], aspp_filters=4, frame="motorcycle"
+    ):
+        scene_understanding.main([])
+    assert asked["frame"] == "motorcycle"
+    report = json.loads((tmp_path / "results.json").read_text())
+    assert set(report["MTAN"]["metrics"]) == {
+        "depth_abs_error",
+        "depth_delta_1",
+        "depth_rel_error",
+        "normals_mean_angle",
+        "normals_median_angle",
+        "normals_within_11_25",
+        "normals_within_22_5",
+        "normals_within_30",
+        "segmentation_mean_iou",
+        "segmentation_pixel_accuracy",
+    }
+    assert all(np.isfinite(v) for v in report["MTAN"]["metrics"].values())
+    printed = capsys.readouterr().out
+    assert lines(printed, "normals_mean_angle")[0][1] == (
+        f"{report['MTAN']['metrics']['normals_mean_angle']:.4f}"
+    )
+    assert "not that they generalise" in printed
+    assert (tmp_path / "MTAN.png").read_bytes()[:8] == PNG
+
+
+def test_folders_are_read_without_normals(monkeypatch):
+    asked = {}
+
+    def load(folder, **options):
+        asked.update(options, folder=folder)
+        return some_frames(normals=False)
+
+    monkeypatch.setattr(scene_understanding.scene_folders, "load", load)
+    with flagsaver.flagsaver(data_dir="cityscapes", num_classes=7):
+        scenes = scene_understanding.load()
+    assert asked["folder"] == "cityscapes" and asked["num_classes"] == 7
+    assert [task.name for task in scenes.tasks] == ["depth", "segmentation"]
+
+
+def test_missing_pixels_are_white_and_classes_have_colours_of_their_own():
+    drawn = scene_pictures.of_classes(np.arange(13)[None])
+    assert len(np.unique(drawn[0], axis=0)) == 13
+    drawn = scene_pictures.of_classes(np.array([[0, 1, 255]]), background=True)
+    assert drawn[0, 2].tolist() == [1, 1, 1]
+    assert len(set(drawn[0, 0])) == 1 and len(set(drawn[0, 1])) > 1  # grey, and a colour
