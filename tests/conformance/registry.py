@@ -17,6 +17,7 @@ from mtlzoo import (
     AdapterSharing,
     BinaryClassification,
     Classification,
+    CrossModalFusion,
     CrossStitch,
     DBMTLNet,
     DynamicSharing,
@@ -154,6 +155,28 @@ def task_query_attention(tasks):
     )
 
 
+def cross_modal_fusion(tasks):
+    inputs = {
+        "features": keras.Input((6,), name="features"),
+        "word": keras.Input((), dtype="int32", name="word"),
+    }
+    encoders = {
+        "features": keras.layers.Dense(5, "tanh", name="of_features"),
+        "word": keras.layers.Embedding(7, 4, name="of_word"),
+    }
+    return CrossModalFusion(
+        inputs,
+        tasks,
+        encoders=encoders,
+        fusion="gated",
+        projection_units=5,
+        fusion_units=6,
+        shared_units=(8,),
+        tower_units=(4,),
+        activation="tanh",
+    )
+
+
 def staged(architecture, **arguments):
     """Columns, or a shared network, of two fully connected layers."""
 
@@ -211,6 +234,7 @@ ARCHITECTURES: dict[str, Callable] = {
     "DBMTLNet": dbmtl_net,
     "ESMM": esmm,
     "TaskQueryAttention": task_query_attention,
+    "CrossModalFusion": cross_modal_fusion,
     "SoftSharing": staged(SoftSharing),
     "CrossStitch": staged(CrossStitch),
     "Sluice": staged(Sluice),
