@@ -15,6 +15,8 @@ from mtlzoo.data.pictures import scaling
 from mtlzoo.data.scene_frames.loading import tasks_of
 from recipes import scene_pictures, scene_understanding
 
+# Of tf.data, which is not meant to be eager here.
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
 SIZE, ROWS = 32, 8
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -21,6 +21,8 @@ from mtlzoo.data.from_arrays import from_arrays
 from mtlzoo.data.pictures import scaling
 from recipes import stamp_scenes
 
+# Of tf.data, which is not meant to be eager here.
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
 SIZE, ROWS = 32, 8
 PNG = b"\x89PNG\r\n\x1a\n"
 
