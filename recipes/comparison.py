@@ -63,6 +63,26 @@ def train(
     keras.utils.set_random_seed(seed)
     model = build()
     model.compile(keras.optimizers.Adam(learning_rate), balancer=balancer)
+    return model, fit(model, loaded, epochs=epochs, seed=seed, progress=progress)
+
+
+def fit(
+    model: MultiTaskModel,
+    loaded: data.Loaded,
+    *,
+    epochs: int,
+    seed: int,
+    progress: Progress | None = None,
+) -> Result:
+    """What `train` does with a model that is compiled already.
+
+    Args:
+        model: the model.
+        loaded: the data set.
+        epochs: how many.
+        seed: that of the model, for the line that says how it went.
+        progress: a bar for the whole job.
+    """
     best = BestEpoch()
     started = time.perf_counter()
     model.fit(
@@ -79,7 +99,7 @@ def train(
     if progress is not None:
         found = ", ".join(f"{name} {value:.4f}" for name, value in test.items())
         progress.finish(f"{model.name}, seed {seed}: {seconds:.0f} s, epoch {best.epoch}, {found}")
-    return model, Result(test, best.epoch, parameters(model), seconds, scores)
+    return Result(test, best.epoch, parameters(model), seconds, scores)
 
 
 def train_single_tasks(
