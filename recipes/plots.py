@@ -1,5 +1,6 @@
 """The pictures of the recipes, drawn with matplotlib."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +8,11 @@ from pathlib import Path
 import numpy as np
 
 try:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
+    from matplotlib.ticker import LogLocator
+    from matplotlib.transforms import Bbox
 except ImportError as error:
     raise ImportError(
         "The recipes draw pictures and should have matplotlib. "
@@ -19,6 +24,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 # Behind numbers, so that a line does not strike them out.
 _PLAIN = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+# How far above its point a name may stand, the nearest first.
+_OFFSETS = sorted(range(-60, 61, 6), key=abs)
 
 
 def learning_curves(
@@ -125,4 +132,82 @@ def losses_over_steps(
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     seeds = len(next(iter(curves.values())))
     figure.suptitle(f"Mean over {seeds} seeds; the band holds the middle half of them")
+    figure.savefig(path)
+
+
+def metrics_over_parameters(path: Path, report: Mapping[str, Mapping]) -> None:
+    """Draw every deciding metric of models over their parameters, a panel for each.
+
+    Args:
+        path: the PNG file to write.
+        report: by model, as of `recipes.comparison.summarize`.
+    """
+    metrics = [m for m in next(iter(report.values()))["metrics"] if m != "delta_m, %"]
+    figure = Figure(figsize=(7.5, 4.0 * len(metrics)), dpi=110)
+    panels = figure.subplots(len(metrics), 1, squeeze=False)[:, 0]
+    for panel, metric in zip(panels, metrics, strict=True):
+        points = {}
+        for i, (name, found) in enumerate(report.items()):
+            spread = found["metrics"][metric]
+            points[name] = (found["parameters"], spread["mean"])
+            panel.errorbar(
+                *points[name],
+                yerr=spread["std"],
+                fmt=MARKERS[i % len(MARKERS)],
+                color=COLOURS[i % len(COLOURS)],
+            )
+        panel.set_xscale("log")
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter("{x:,.0f}")
+        panel.minorticks_off()
+        panel.margins(x=0.15, y=0.15)
+        panel.set_ylabel(f"test {metric}")
+        panel.set_xlabel("parameters")
+        panel.grid(alpha=0.3)
+        _name_points(panel, points)
+    figure.savefig(path, bbox_inches="tight")
+
+
+def _name_points(panel, points: Mapping[str, tuple[float, float]]) -> None:
+    """Write names beside points, each in the first place where nothing stands yet."""
+    renderer = FigureCanvasAgg(panel.figure).get_renderer()
+    places = panel.transData.transform(list(points.values()))
+    taken = [Bbox.from_extents(x - 5, y - 5, x + 5, y + 5) for x, y in places]
+    for name, point in points.items():
+        text = panel.annotate(
+            name,
+            point,
+            xytext=(0, 0),
+            textcoords="offset points",
+            verticalalignment="center",
+            fontsize=7.5,
+            arrowprops={"arrowstyle": "-", "color": "grey", "linewidth": 0.5, "shrinkB": 3},
+        )
+        for dy, dx in itertools.product(_OFFSETS, (7, -7)):
+            text.set_position((dx, dy))
+            text.set_horizontalalignment("left" if dx > 0 else "right")
+            text.update_positions(renderer)
+            extent = Text.get_window_extent(text, renderer)
+            if not extent.count_overlaps(taken):
+                break
+        taken.append(extent)
+
+
+def captioned(path: Path, images: np.ndarray, captions: Sequence[str], title: str) -> None:
+    """Draw grey images in a row, each with lines of text below.
+
+    Args:
+        path: the PNG file to write.
+        images: shape `(number, height, width)`.
+        captions: what stands below each.
+        title: what stands above all.
+    """
+    figure = Figure(figsize=(1.9 * len(images), 2.8), dpi=90, layout="constrained")
+    panels = figure.subplots(1, len(images), squeeze=False)[0]
+    for panel, image, caption in zip(panels, images, captions, strict=True):
+        panel.imshow(image, cmap="gray")
+        panel.set_xticks([])
+        panel.set_yticks([])
+        panel.set_xlabel(caption, fontsize=8, loc="left")
+    figure.suptitle(title)
     figure.savefig(path)

@@ -1,0 +1,252 @@
+"""Every architecture that fits, on two pieces of clothing in one picture.
+
+    python -m mtlzoo.data prepare multi_fashion --download
+    python -m recipes.multi_fashion --out=runs/multi_fashion
+
+Trains one network for each task and all architectures of the zoo on Multi-Fashion, with the same
+convolutions, optimizer and number of steps, and tasks weighted equally. Where an architecture has
+experts, they take the place of the trunk's fully connected layer; where it has columns, the trunk
+is there once for each task. The validation data chooses each model's epoch. Prints the accuracies
+on the test data, parameters, training time, `delta_m` against the single tasks, and what the models
+let one read; draws accuracy over parameters, and a few pictures with the answers of one model.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from absl import app, flags, logging
+
+import mtlzoo as zoo
+from mtlzoo import data
+from mtlzoo.backbones import ConvNet
+from mtlzoo.data.multi_fashion.original import CLASSES
+from mtlzoo.layers import PositionEmbedding
+from recipes import comparison, plots
+from recipes.training import Progress, print_aligned
+
+_OUT = flags.DEFINE_string("out", "runs/multi_fashion", "Folder to write to.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where prepared data is, if not in the cache.")
+_EPOCHS = flags.DEFINE_integer("epochs", 3, "Epochs of each model.", lower_bound=1)
+_ROWS = flags.DEFINE_integer(
+    "rows", 16_000, "Training pairs in an epoch, drawn anew for each from all 54,000."
+)
+_SEEDS = flags.DEFINE_integer("seeds", 1, "Trainings of each model.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Rows in a batch.", lower_bound=1)
+_LEARNING_RATE = flags.DEFINE_float("learning_rate", 2e-3, "Adam's learning rate.")
+_MODELS = flags.DEFINE_list("models", None, "Names of architectures. Defaults to all that fit.")
+
+SHAPE, UNITS = (36, 36, 1), (50,)
+VALID_ROWS = 2000  # enough to choose an epoch
+
+
+def trunk() -> ConvNet:
+    """Convolutions of 10 and 20 channels, and a fully connected layer of 50 units."""
+    return ConvNet(SHAPE, dense_units=UNITS)
+
+
+def convolutions() -> ConvNet:
+    """The same without the fully connected layer, for models whose experts take its place."""
+    return ConvNet(SHAPE, dense_units=())
+
+
+def tokens() -> keras.Model:
+    """The 6 x 6 places of the last convolution as tokens that know where they are.
+
+    A convolution does not tell left from right: without positions neither would the queries.
+    """
+    network = convolutions()
+    maps = network.get_layer("conv_1").output
+    places = keras.layers.Reshape((-1, maps.shape[-1]), name="places")(maps)
+    return keras.Model(network.input, PositionEmbedding(name="positions")(places))
+
+
+# What each is drawn on, and with which arguments, where the defaults are not used.
+_EXPERTS = {"expert_units": UNITS, "tower_units": ()}
+ARCHITECTURES: dict[type, tuple[Callable[[], Any], dict[str, Any]]] = {
+    zoo.HardSharing: (trunk, {}),
+    zoo.SoftSharing: (trunk, {}),
+    zoo.CrossStitch: (trunk, {}),
+    zoo.Sluice: (trunk, {}),
+    zoo.NDDR: (trunk, {}),
+    zoo.MMoE: (convolutions, {"num_experts": 4, **_EXPERTS}),
+    zoo.OMoE: (convolutions, {"num_experts": 4, **_EXPERTS}),
+    zoo.PLE: (convolutions, {"num_shared_experts": 2, "num_task_experts": 1, **_EXPERTS}),
+    zoo.SNR: (convolutions, {"subnetwork_units": UNITS * 2, "tower_units": ()}),
+    zoo.MTAN: (trunk, {}),
+    zoo.TaskQueryAttention: (tokens, {"tower_units": UNITS}),
+    zoo.LearningToBranch: (trunk, {}),
+    zoo.DynamicSharing: (trunk, {}),
+    zoo.AdapterSharing: (trunk, {}),
+}
+NOT_HERE = {
+    zoo.AITM: "neither item comes before the other, so that there is no sequence to hand on along",
+    zoo.DBMTLNet: "the items are drawn independently, and without relations it is HardSharing",
+    zoo.ESMM: "needs the yes/no steps of a funnel",
+    zoo.CrossModalFusion: "needs several modalities, and there is one picture",
+}
+
+
+class Item(zoo.Classification):
+    """One of ten classes that are equally frequent, so that accuracy decides."""
+
+    monitor = "accuracy"
+
+
+def main(_) -> None:
+    logging.set_verbosity(logging.WARNING)
+    out = pathlib.Path(_OUT.value)
+    chosen = {a.__name__: a for a in ARCHITECTURES}
+    if _MODELS.value:
+        chosen = {name: chosen[name] for name in _MODELS.value}
+    results: dict[str, list] = {comparison.SINGLE: [], **{name: [] for name in chosen}}
+    progress = Progress(_SEEDS.value * (len(chosen) + 2), _EPOCHS.value)
+    first: dict[str, zoo.MultiTaskModel] = {}
+    for seed in range(_SEEDS.value):
+        fashion = load(seed)
+        settings: dict[str, Any] = {
+            "epochs": _EPOCHS.value,
+            "learning_rate": _LEARNING_RATE.value,
+            "seed": seed,
+            "progress": progress,
+        }
+        _, result = comparison.train_single_tasks(
+            lambda task, inputs=fashion.inputs: zoo.HardSharing(
+                inputs, [task], backbone=trunk(), name=f"single_task_{task.name}"
+            ),
+            fashion,
+            **settings,
+        )
+        results[comparison.SINGLE].append(result)
+        for name, architecture in chosen.items():
+            model, result = comparison.train(
+                lambda a=architecture, f=fashion: build(a, f.inputs, f.tasks), fashion, **settings
+            )
+            results[name].append(result)
+            first.setdefault(name, model)
+    report = comparison.summarize(results, fashion.tasks)
+    comparison.print_table(report)
+    print("\nNot here:")
+    for architecture, reason in NOT_HERE.items():
+        print(f"  {architecture.__name__}: {reason}")
+    pictures, labels, _ = next(iter(fashion.test.unbatch().batch(1000)))
+    print_readings(first, pictures)
+    comparison.write(out, report)
+    plots.metrics_over_parameters(out / "accuracy.png", report)
+    name, model = next(iter(first.items()))
+    draw_answers(out / "answers.png", name, model, pictures[:6], labels)
+    print(f"\nWritten to {out}: accuracy.png, answers.png, results.json")
+
+
+def load(seed: int) -> data.Loaded:
+    """The data, with epochs of `--rows` pairs."""
+    batch_size = _BATCH_SIZE.value
+    fashion = data.load("multi_fashion", batch_size=batch_size, seed=seed, data_dir=_DATA_DIR.value)
+    return dataclasses.replace(
+        fashion,
+        train=fashion.train.take(-(-_ROWS.value // batch_size)),
+        valid=fashion.valid.take(-(-VALID_ROWS // batch_size)),
+        tasks=[Item(task.name, len(CLASSES), metrics=["accuracy"]) for task in fashion.tasks],
+    )
+
+
+def build(architecture: type, inputs: Any, tasks: list) -> zoo.MultiTaskModel:
+    """A new model, with new variables."""
+    backbone, arguments = ARCHITECTURES[architecture]
+    return architecture(inputs, tasks, backbone=backbone(), name=architecture.__name__, **arguments)
+
+
+# --- What can be read --------------------------------------------------------------------------
+
+
+def print_readings(models: Mapping[str, zoo.MultiTaskModel], pictures: Any) -> None:
+    """Print what the first seed's models have learned about sharing.
+
+    Args:
+        models: trained models by name.
+        pictures: a batch, for what depends on the input; it is averaged.
+    """
+    order = ("left", "right")
+    rows = [["first seed", *order]]
+    for name, model in models.items():
+        for what, of_task in readings(model, pictures):
+            cells = [" ".join(f"{v:.2f}" for v in np.ravel(of_task[task])) for task in order]
+            rows.append([f"{name}: {what}", *cells])
+    print()
+    print_aligned(rows)
+
+
+def readings(model: Any, pictures: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """What a model lets one read: a text and by task one or several numbers."""
+    tasks = model.task_names
+    match model:
+        case zoo.SoftSharing():
+            for stage, distances in model.distances().items():
+                yield f"distance to the other, {stage}", dict.fromkeys(tasks, distances[0, 1])
+        case zoo.CrossStitch():
+            for stage, matrix in model.stitch_matrices().items():
+                yield f"received of left, right, {stage}", dict(zip(tasks, matrix, strict=True))
+        case zoo.Sluice():
+            mixtures = model.layer_mixtures()
+            yield (
+                "parts of " + ", ".join(mixtures["left"]),
+                {task: list(mixture.values()) for task, mixture in mixtures.items()},
+            )
+        case zoo.NDDR():
+            for stage, matrix in model.fusion_matrices().items():
+                lengths = np.sqrt(np.square(matrix).sum((2, 3)))
+                yield (
+                    f"length of weights of left, right, {stage}",
+                    dict(zip(tasks, lengths, strict=True)),
+                )
+        case zoo.MMoE() | zoo.OMoE():
+            gates = model.gate_weights(pictures)
+            yield "mean use of experts", {task: gates[task].mean(0) for task in tasks}
+        case zoo.PLE():
+            for level, gates in model.gate_weights(pictures).items():
+                yield f"use of own and 2 shared, {level}", {t: gates[t].mean(0) for t in tasks}
+        case zoo.SNR():
+            found = model.routing_probabilities()
+            yield "connections to the task", {task: found[f"{task}_routing"] for task in tasks}
+        case zoo.MTAN():
+            masks = model.attention_masks(pictures)
+            for stage in masks["left"]:
+                yield f"mean of the mask, {stage}", {t: masks[t][stage].mean() for t in tasks}
+        case zoo.TaskQueryAttention():
+            weights = model.attention_weights(pictures)
+            yield "mean row and column of 0 to 5", {t: center(weights[t]) for t in tasks}
+        case zoo.LearningToBranch():
+            for i, path in enumerate(zip(*model.paths().values(), strict=True)):
+                yield f"node of stage {i}", dict(zip(tasks, path, strict=True))
+        case zoo.DynamicSharing():
+            for stage, strengths in model.sharing_strengths().items():
+                yield f"strength, {stage}", strengths
+
+
+def center(weights: np.ndarray) -> list[float]:
+    """The mean row and column of places with weights `(rows, heads, queries, places)`."""
+    side = round(weights.shape[-1] ** 0.5)
+    at = weights.mean((0, 1, 2)).reshape(side, side)
+    return [float(at.sum(axis) @ np.arange(side)) for axis in (1, 0)]
+
+
+def draw_answers(
+    path: pathlib.Path, name: str, model: zoo.MultiTaskModel, pictures: Any, labels: Mapping
+) -> None:
+    """Draw pictures with the true classes and the model's."""
+    outputs = model.predict_on_batch(pictures)
+    captions = []
+    for i in range(len(pictures)):
+        lines = []
+        for task in model.task_names:
+            true, found = CLASSES[int(labels[task][i])], CLASSES[int(outputs[task][i].argmax())]
+            lines.append(f"{task}: {true}" + ("" if found == true else f"\n    not {found}"))
+        captions.append("\n".join(lines))
+    plots.captioned(path, np.asarray(pictures)[..., 0], captions, f"Answers of {name}")
+
+
+if __name__ == "__main__":
+    app.run(main)

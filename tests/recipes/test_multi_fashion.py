@@ -1,0 +1,91 @@
+import contextlib
+import io
+import json
+
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from mtlzoo import models
+from mtlzoo.data import multi_fashion as fashion
+from mtlzoo.metrics import delta_m
+
+pytest.importorskip("matplotlib")
+
+from recipes import multi_fashion
+from tests.data.fake_packages import write_fashion
+
+CHOSEN = ["CrossStitch", "OMoE", "TaskQueryAttention"]
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """The recipe on a handful of pairs, with three architectures."""
+    out = tmp_path_factory.mktemp("multi_fashion")
+    printed = io.StringIO()
+    flags.FLAGS.mark_as_parsed()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        flagsaver.flagsaver(
+            out=str(out), data_dir=str(out), models=CHOSEN, rows=16, epochs=1, batch_size=8
+        ),
+        contextlib.redirect_stdout(printed),
+    ):
+        fashion.prepare(write_fashion(patch, out), data_dir=out)
+        multi_fashion.main([])
+    return out, printed.getvalue(), json.loads((out / "results.json").read_text())
+
+
+def test_every_architecture_is_compared_or_left_out_with_a_reason():
+    named = {a.__name__ for a in (*multi_fashion.ARCHITECTURES, *multi_fashion.NOT_HERE)}
+    assert named == set(models.__all__) - {"MultiTaskModel"}
+    assert not set(multi_fashion.ARCHITECTURES) & set(multi_fashion.NOT_HERE)
+
+
+def test_accuracy_decides_and_is_compared_with_the_single_tasks(job):
+    _, printed, report = job
+    assert list(report) == ["single tasks", *CHOSEN]
+    columns = ["left, accuracy", "right, accuracy"]
+    tasks = [multi_fashion.Item(name, 10, metrics=["accuracy"]) for name in ("left", "right")]
+    assert [(task.monitor, task.mode) for task in tasks] == [("accuracy", "max")] * 2
+    test = {
+        name: {c.split(",")[0]: found["metrics"][c]["mean"] for c in columns}
+        for name, found in report.items()
+    }
+    for name in CHOSEN:
+        (line,) = [line for line in printed.splitlines() if line.startswith(f"{name}  ")]
+        assert line.split()[1:3] == [f"{test[name][task]:.4f}" for task in ("left", "right")]
+        expected = delta_m(test[name], test["single tasks"], tasks)
+        np.testing.assert_allclose(report[name]["metrics"]["delta_m, %"]["mean"], expected)
+
+
+def test_parameters_are_those_of_the_networks(job):
+    *_, report = job
+    convolutions = 26 * 10 + 251 * 20
+    column, head = convolutions + 721 * 50, 51 * 10
+    assert report["single tasks"]["parameters"] == 2 * (column + head)
+    assert report["CrossStitch"]["parameters"] == 2 * (column + head) + 3 * 4
+    mixture = convolutions + 4 * 721 * 50 + 721 * 4
+    assert abs(report["OMoE"]["parameters"] - mixture - 2 * head) <= 4  # a gate may have a bias
+
+
+def test_what_is_read_and_left_out_is_printed(job):
+    _, printed, _ = job
+    assert "CrossStitch: received of left, right, dense_0" in printed
+    assert "OMoE: mean use of experts" in printed
+    assert "TaskQueryAttention: mean row and column of 0 to 5" in printed
+    assert "  ESMM: needs the yes/no steps of a funnel" in printed
+
+
+def test_the_pictures_are_there(job):
+    out, *_ = job
+    for name in ("accuracy.png", "answers.png"):
+        assert (out / name).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_the_center_of_attention_is_the_mean_place():
+    weights = np.zeros((1, 1, 1, 36))
+    weights[..., 1 * 6 + 4] = 0.5  # row 1, column 4
+    weights[..., 3 * 6 + 4] = 0.5
+    assert multi_fashion.center(weights) == [2.0, 4.0]
