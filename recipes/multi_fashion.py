@@ -1,6 +1,6 @@
 """Every architecture that fits, on two pieces of clothing in one picture.
 
-    python -m mtlzoo.data prepare multi_fashion --download
+    python -m mtlzoo.data multi_fashion --download
     python -m recipes.multi_fashion --out=runs/multi_fashion
 
 Trains one network for each task and all architectures of the zoo on Multi-Fashion, with the same

@@ -210,4 +210,4 @@ def captioned(path: Path, images: np.ndarray, captions: Sequence[str], title: st
         panel.set_yticks([])
         panel.set_xlabel(caption, fontsize=8, loc="left")
     figure.suptitle(title)
-    figure.savefig(path)
+    figure.savefig(path, bbox_inches="tight")
