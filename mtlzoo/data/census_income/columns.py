@@ -81,6 +81,9 @@ INPUTS = tuple(c for c in COLUMNS if c not in (*LABELS, *LEAKS, WEIGHT))
 NUMBER_INPUTS = tuple(c for c in INPUTS if c in NUMBERS)
 CATEGORY_INPUTS = tuple(c for c in INPUTS if c not in NUMBERS)
 
+#: Columns left out of `INPUTS` that `load(extra_columns=...)` can add; all are categories.
+EXTRA_COLUMNS = ("education", *LEAKS)
+
 #: The five classes of the `education` task, lowest first, and the levels that each holds.
 EDUCATION_GROUPS = {
     "children": ("Children",),

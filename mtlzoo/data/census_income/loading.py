@@ -5,13 +5,20 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import lzma
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mtlzoo.data.census_income.columns import INPUTS, WEIGHT, labels, to_arrays
+from mtlzoo.data.census_income.columns import (
+    COLUMNS,
+    EXTRA_COLUMNS,
+    INPUTS,
+    WEIGHT,
+    labels,
+    to_arrays,
+)
 from mtlzoo.data.loading import Loaded
 from mtlzoo.data.pipeline import batches, check_batching, preprocess
 
@@ -25,6 +32,7 @@ def load(
     seed: int = 0,
     preprocessed: bool = True,
     weighted: bool = False,
+    extra_columns: Sequence[str] = (),
     source: str = "sample",
     raw_files: str | Path | None = None,
     data_dir: str | Path | None = None,
@@ -39,6 +47,10 @@ def load(
             dict of raw columns, each `(batch,)`, strings or `float32`. Defaults to `True`.
         weighted: True makes the survey's instance weight, divided by its mean over the training
             part, the sample weight of every task; False gives ones. Defaults to `False`.
+        extra_columns: inputs besides, of those that are left out because they tell a label:
+            `"education"`, with which there is no such task, `"tax_filer_stat"`,
+            `"detailed_household_and_family_stat"`, `"detailed_household_summary_in_household"`.
+            For comparison with results that had them. Defaults to none.
         source: `"sample"`, the embedded rows, or `"full"`, all of them (extra `datasets`).
             Defaults to `"sample"`.
         raw_files: for `"full"` and only until it is prepared: a folder with the original files,
@@ -49,7 +61,8 @@ def load(
             Defaults to `False`.
 
     Returns:
-        The data set with the tasks `income`, `never_married` and `education`.
+        The data set with the tasks `income`, `never_married` and, unless it is an input,
+        `education`.
 
     Raises:
         ValueError: an option has an unusable value, or the full data is not there and may not be
@@ -75,6 +88,18 @@ def load(
     for option, value in (("preprocessed", preprocessed), ("weighted", weighted)):
         if not isinstance(value, bool):
             raise ValueError(f"`{option}` should be a bool. Received: {option}={value!r}")
+    if not isinstance(extra_columns, list | tuple) or set(extra_columns) - set(EXTRA_COLUMNS):
+        raise ValueError(
+            f"`extra_columns` should be a list of some of {list(EXTRA_COLUMNS)}. "
+            f"Received: extra_columns={extra_columns!r}"
+        )
+    names = [name for name in COLUMNS if name in INPUTS or name in extra_columns]
+    tasks = [
+        BinaryClassification("income"),
+        BinaryClassification("never_married"),
+        Classification("education", num_classes=5),
+    ]
+    tasks = [task for task in tasks if task.name not in extra_columns]
     if source == "sample":
         unused = {"raw_files": raw_files, "data_dir": data_dir, "download": download}
         for option, given in unused.items():
@@ -94,13 +119,14 @@ def load(
     train = {name: values[~held_out] for name, values in official.items()}
     valid = {name: values[held_out] for name, values in official.items()}
 
-    preprocessor = preprocessors.make(train)
+    preprocessor = preprocessors.make(train, names)
     apply = tf.function(preprocessor)  # traced once for the three splits
     mean_weight = train[WEIGHT].mean()
 
     def split(columns: Mapping[str, np.ndarray], seed: int | None = None):
-        x = {name: columns[name] for name in INPUTS}
-        y = labels(columns)
+        x = {name: columns[name] for name in names}
+        all_labels = labels(columns)
+        y = {task.name: all_labels[task.name] for task in tasks}
         weight = columns[WEIGHT] / mean_weight if weighted else np.ones_like(columns[WEIGHT])
         if preprocessed:
             x = preprocess(apply, x)
@@ -109,16 +135,12 @@ def load(
     if preprocessed:
         inputs = keras.Input(preprocessor.output.shape[1:], name="features")
     else:
-        inputs = preprocessors.raw_inputs()
+        inputs = preprocessors.raw_inputs(names)
     return Loaded(
         train=split(train, seed),
         valid=split(valid),
         test=split(test),
-        tasks=[
-            BinaryClassification("income"),
-            BinaryClassification("never_married"),
-            Classification("education", num_classes=5),
-        ],
+        tasks=tasks,
         inputs=inputs,
         preprocessor=preprocessor,
     )

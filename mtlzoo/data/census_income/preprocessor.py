@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
 from keras import layers, ops
 
 from mtlzoo.data.census_income.columns import (
-    CATEGORY_INPUTS,
     INPUTS,
     MONEY,
-    NUMBER_INPUTS,
     NUMBERS,
 )
 
 
-def raw_inputs() -> dict[str, keras.KerasTensor]:
-    """Return one input per raw column: strings for categories, `float32` for quantities."""
+def raw_inputs(names: Sequence[str] = INPUTS) -> dict[str, keras.KerasTensor]:
+    """Return one input per raw column: strings for categories, `float32` for quantities.
+
+    Args:
+        names: the columns. Defaults to `INPUTS`.
+    """
     return {
         name: keras.Input((), name=name, dtype="float32" if name in NUMBERS else "string")
-        for name in INPUTS
+        for name in names
     }
 
 
-def make(columns: Mapping[str, np.ndarray]) -> keras.Model:
+def make(columns: Mapping[str, np.ndarray], names: Sequence[str] = INPUTS) -> keras.Model:
     """Make the preprocessor from the training part.
 
     Categories become one-hot blocks whose first slot is for values that the training part does
@@ -35,6 +37,7 @@ def make(columns: Mapping[str, np.ndarray]) -> keras.Model:
     Args:
         columns: the raw columns of the training part, each `(n,)`; neither validation nor test
             rows belong here.
+        names: the columns that are inputs. Defaults to `INPUTS`.
 
     Returns:
         A model from a dict of raw columns, each `(batch,)`, to `(batch, features)` in `float32`.
@@ -48,7 +51,8 @@ def make(columns: Mapping[str, np.ndarray]) -> keras.Model:
         print(make(rows).output.shape)
         ```
     """
-    inputs = raw_inputs()
+    inputs = raw_inputs(names)
+    quantity_names = [name for name in names if name in NUMBERS]
     blocks = [
         layers.StringLookup(
             vocabulary=sorted(set(columns[name])),
@@ -57,19 +61,20 @@ def make(columns: Mapping[str, np.ndarray]) -> keras.Model:
             output_mode="one_hot",
             name=f"{name}_one_hot",
         )(inputs[name])
-        for name in CATEGORY_INPUTS
+        for name in names
+        if name not in NUMBERS
     ]
     quantities = ops.stack(
         [
             ops.log1p(ops.maximum(inputs[name], 0.0)) if name in MONEY else inputs[name]
-            for name in NUMBER_INPUTS
+            for name in quantity_names
         ],
         axis=-1,
     )
     seen = np.stack(
         [
             np.log1p(np.maximum(columns[name], 0.0)) if name in MONEY else columns[name]
-            for name in NUMBER_INPUTS
+            for name in quantity_names
         ],
         axis=-1,
     ).astype("float64")
