@@ -57,7 +57,7 @@ def load(
         ValueError: an option has an unusable value, or the folder has another form.
 
     Example:
-        ```python
+        ```text
         from mtlzoo.data import scene_folders
 
         nyu = scene_folders.load("~/nyuv2")

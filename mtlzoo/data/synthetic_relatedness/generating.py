@@ -74,8 +74,8 @@ def load(
 
     Args:
         correlation: the cosine of the tasks' weight vectors, from -1 to 1. Defaults to 0.5.
-        rows: training rows. Defaults to 51 200.
-        held_out_rows: rows to validate, and as many to test. Defaults to 10 240.
+        rows: training rows. Defaults to 51200.
+        held_out_rows: rows to validate, and as many to test. Defaults to 10240.
         batch_size: rows in a batch; the last one of an epoch may be smaller. Defaults to 256.
         seed: of the order of the training rows, which differs from epoch to epoch. Defaults to 0.
         data_seed: of the weight vectors and the rows. Defaults to 0.
