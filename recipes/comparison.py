@@ -6,6 +6,7 @@ import math
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -43,7 +44,7 @@ def train(
     loaded: data.Loaded,
     *,
     epochs: int,
-    learning_rate: float,
+    learning_rate: Any,
     seed: int,
     balancer: str = "equal",
     progress: Progress | None = None,
@@ -55,7 +56,7 @@ def train(
         build: makes the model, of some or all tasks of `loaded`.
         loaded: the data set.
         epochs: how many.
-        learning_rate: that of Adam.
+        learning_rate: that of Adam, a number or a schedule.
         seed: of initial weights and dropout.
         balancer: name of the balancer.
         progress: a bar for the whole job.

@@ -135,6 +135,38 @@ def losses_over_steps(
     figure.savefig(path)
 
 
+def metrics_of_seeds(
+    path: Path, report: Mapping[str, Mapping], reference: Mapping[str, float], label: str
+) -> None:
+    """Draw every deciding metric of every model, a point for each seed and a line for the mean.
+
+    Args:
+        path: the PNG file to write.
+        report: by model, as of `recipes.comparison.summarize`.
+        reference: by metric a number to compare with, a broken line; may be empty.
+        label: what the reference is called.
+    """
+    metrics = [m for m in next(iter(report.values()))["metrics"] if m != "delta_m, %"]
+    figure = Figure(figsize=(4.6 * len(metrics), 3.8), dpi=110, layout="constrained")
+    panels = figure.subplots(1, len(metrics), squeeze=False)[0]
+    for panel, metric in zip(panels, metrics, strict=True):
+        for i, found in enumerate(report.values()):
+            spread, colour = found["metrics"][metric], COLOURS[i % len(COLOURS)]
+            values = spread["values"]
+            places = i + np.linspace(-0.15, 0.15, len(values)) if len(values) > 1 else [i]
+            panel.plot(places, values, "o", color=colour, markersize=5, alpha=0.8)
+            panel.hlines(spread["mean"], i - 0.3, i + 0.3, color=colour, linewidth=1.6)
+        if metric in reference:
+            panel.axhline(reference[metric], color="grey", linestyle="--", linewidth=1, label=label)
+            panel.legend(frameon=False, fontsize=8)
+        panel.set_xticks(range(len(report)), list(report), rotation=20, fontsize=8)
+        panel.set_ylabel(f"test {metric}")
+        panel.grid(alpha=0.3, axis="y")
+    seeds = len(next(iter(next(iter(report.values()))["metrics"].values()))["values"])
+    figure.suptitle(f"Each of {seeds} seeds, and their mean")
+    figure.savefig(path)
+
+
 def metrics_over_parameters(path: Path, report: Mapping[str, Mapping]) -> None:
     """Draw every deciding metric of models over their parameters, a panel for each.
 

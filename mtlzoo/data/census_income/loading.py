@@ -33,6 +33,7 @@ def load(
     preprocessed: bool = True,
     weighted: bool = False,
     extra_columns: Sequence[str] = (),
+    num_bins: int = 0,
     source: str = "sample",
     raw_files: str | Path | None = None,
     data_dir: str | Path | None = None,
@@ -51,6 +52,8 @@ def load(
             `"education"`, with which there is no such task, `"tax_filer_stat"`,
             `"detailed_household_and_family_stat"`, `"detailed_household_summary_in_household"`.
             For comparison with results that had them. Defaults to none.
+        num_bins: at least 2, and quantities are given as one-hot blocks of up to so many bins as
+            well, or 0. Networks need them to come near boosted trees. Defaults to 0.
         source: `"sample"`, the embedded rows, or `"full"`, all of them (extra `datasets`).
             Defaults to `"sample"`.
         raw_files: for `"full"` and only until it is prepared: a folder with the original files,
@@ -93,6 +96,10 @@ def load(
             f"`extra_columns` should be a list of some of {list(EXTRA_COLUMNS)}. "
             f"Received: extra_columns={extra_columns!r}"
         )
+    if isinstance(num_bins, bool) or not isinstance(num_bins, int) or num_bins < 0 or num_bins == 1:
+        raise ValueError(
+            f"`num_bins` should be 0 or an integer of at least 2. Received: num_bins={num_bins!r}"
+        )
     names = [name for name in COLUMNS if name in INPUTS or name in extra_columns]
     tasks = [
         BinaryClassification("income"),
@@ -119,7 +126,7 @@ def load(
     train = {name: values[~held_out] for name, values in official.items()}
     valid = {name: values[held_out] for name, values in official.items()}
 
-    preprocessor = preprocessors.make(train, names)
+    preprocessor = preprocessors.make(train, names, num_bins)
     apply = tf.function(preprocessor)  # traced once for the three splits
     mean_weight = train[WEIGHT].mean()
 
