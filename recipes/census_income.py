@@ -37,6 +37,9 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the full data is prepar
 _TASKS = flags.DEFINE_list("tasks", ["income", "never_married"], "Tasks; `education` is a third.")
 _ALL_COLUMNS = flags.DEFINE_bool("all_columns", False, "Also read columns that tell a label.")
 _NUM_BINS = flags.DEFINE_integer("num_bins", 64, "Bins of each quantity, beside its value; or 0.")
+_MODELS = flags.DEFINE_list(
+    "models", ["hard sharing", "MMoE", "PLE", "cross-stitch"], "What is compared to single tasks."
+)
 _EPOCHS = flags.DEFINE_integer("epochs", 6, "Epochs of each model.", lower_bound=1)
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Trainings of each model.", lower_bound=1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 1024, "Rows in a batch.", lower_bound=1)
@@ -66,6 +69,7 @@ def networks(inputs: Any, tasks: list) -> dict[str, Callable[[], MultiTaskModel]
             architecture, inputs, tasks, dropout=DROPOUT, name=architecture.__name__, **arguments
         )
         for name, (architecture, arguments) in make.items()
+        if name in _MODELS.value
     }
 
 
@@ -108,7 +112,7 @@ def train_all(census: data.Loaded, steps: int) -> dict[str, list[comparison.Resu
     """All models of all seeds. A seed is that of weights and dropout; the order of rows goes on
     from one training to the next, and is another in each.
     """
-    progress = Progress(_SEEDS.value * (4 + len(census.tasks)), _EPOCHS.value)
+    progress = Progress(_SEEDS.value * (len(_MODELS.value) + len(census.tasks)), _EPOCHS.value)
     results: dict[str, list[comparison.Result]] = {}
     for seed in range(_SEEDS.value):
         arguments: dict[str, Any] = {

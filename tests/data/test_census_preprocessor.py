@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from mtlzoo.data.census_income import raw_rows
 from mtlzoo.data.census_income.columns import CATEGORY_INPUTS, INPUTS, MONEY, NUMBER_INPUTS
-from mtlzoo.data.census_income.preprocessor import make
+from mtlzoo.data.census_income.preprocessor import edges, make
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +118,34 @@ assert "mtlzoo" not in sys.modules
     assert set(rows) == set(INPUTS)
     for n in (1, 7):
         np.testing.assert_array_equal(np.load(tmp_path / f"out{n}.npy"), features[:n])
+
+
+def test_bins_are_those_of_an_independent_reference(train, rows, tmp_path):
+    binned = make(train, num_bins=5)
+    features, plain = binned(tensors(rows)).numpy(), reference(train, rows)
+    blocks = []
+    for name in NUMBER_INPUTS:
+        bounds = edges(train[name], 5)
+        block = np.zeros((len(rows[name]), len(bounds) + 1))
+        for i, value in enumerate(rows[name]):
+            block[i, sum(value >= bound for bound in bounds)] = 1
+        blocks.append(block)
+    np.testing.assert_array_equal(features[:, plain.shape[1] :], np.concatenate(blocks, axis=1))
+    one = tensors({name: values[2:3] for name, values in rows.items()})
+    np.testing.assert_array_equal(tf.function(binned)(one), features[2:3])
+    binned.save(tmp_path / "p.keras")
+    loaded = keras.saving.load_model(tmp_path / "p.keras")
+    np.testing.assert_array_equal(loaded(tensors(rows)), features)
+
+
+def test_edges_put_the_lowest_value_apart_and_share_the_rest():
+    ages = np.arange(100, dtype="float32")
+    assert edges(ages, 4) == [1, 34, 67]  # 0, then three times 33
+    assert edges(np.repeat([0.0, 5.0, 9.0], [98, 1, 1]), 64) == [5, 9]
+    assert edges(np.array([7.0, 7.0]), 4) == []
+
+
+def test_a_quantity_without_a_second_value_has_no_bins(train):
+    constant = {**train, "wage_per_hour": np.zeros(500, "float32")}
+    names = [layer.name for layer in make(constant, num_bins=4).layers]
+    assert "age_bins" in names and "wage_per_hour_bins" not in names

@@ -117,11 +117,35 @@ def test_the_instance_weight_is_a_weight_and_never_an_input():
     assert weights.std() > 0.1
 
 
+def test_extra_columns_are_inputs_and_never_labels_as_well():
+    census = data.load(
+        "census_income", preprocessed=False, extra_columns=["tax_filer_stat", "education"]
+    )
+    assert set(census.inputs) == {*INPUTS, "tax_filer_stat", "education"}
+    assert [task.name for task in census.tasks] == ["income", "never_married"]
+    x, y, w = next(iter(census.test))
+    assert set(x) == set(census.inputs) and set(y) == set(w) == {"income", "never_married"}
+    assert census.preprocessor(x).shape[1] == census.preprocessor.output.shape[1]
+
+
+def test_bins_come_after_the_features_that_are_there_without(census):
+    binned = data.load("census_income", batch_size=1000, num_bins=4)
+    x, without = next(iter(binned.test))[0].numpy(), next(iter(census.test))[0].numpy()
+    np.testing.assert_array_equal(x[:, : without.shape[1]], without)
+    np.testing.assert_array_equal(x[:, without.shape[1] :].sum(1), 7)  # one for each quantity
+
+
 def test_bad_options_are_named():
     with pytest.raises(ValueError, match=r"`name` should be one of \['census_income', .*\]. Rec"):
         data.load("census")
     with pytest.raises(ValueError, match=r"`source` should be 'sample' or 'full'. Received"):
         data.load("census_income", source="ful")
+    for columns in ("education", ["education", "marital_stat"]):
+        with pytest.raises(ValueError, match=r"`extra_columns` should be a list of some of \['ed"):
+            data.load("census_income", extra_columns=columns)
+    for bins in (1, -2, 2.0, True):
+        with pytest.raises(ValueError, match="`num_bins` should be 0 or an integer of at least 2"):
+            data.load("census_income", num_bins=bins)
     with pytest.raises(ValueError, match=r"`batch_size` should be a positive integer. Received"):
         data.load("census_income", batch_size=0)
     with pytest.raises(TypeError, match="batchsize"):

@@ -12,8 +12,8 @@ Tasks:
 Inputs: 35 raw columns (28 categories, 7 quantities), or one preprocessed float tensor `features`.
 Columns that state a label in words are left out. The instance weight is never an input.
 
-Options of `load`: batch_size=256, seed=0, preprocessed=True, weighted=False, source="sample" or
-"full", and for the full data raw_files, data_dir, download=False.
+Options of `load`: batch_size=256, seed=0, preprocessed=True, weighted=False, extra_columns=(),
+num_bins=0, source="sample" or "full", and for the full data raw_files, data_dir, download=False.
 
 Columns, leaks, licence and citation: README.md beside this file.
 """
