@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import keras
 
-from mtlzoo.layers.experts import check_units
+from mtlzoo.layers.arguments import check_units
 
 
 class Backbone(keras.Model):

@@ -13,7 +13,7 @@ from mtlzoo.backbones.backbone import (
     check_positive,
     check_widths,
 )
-from mtlzoo.layers.experts import check_rate, check_units
+from mtlzoo.layers.arguments import check_rate, check_units
 from mtlzoo.layers.policies import policy_config
 
 

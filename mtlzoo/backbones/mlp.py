@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from mtlzoo.backbones.backbone import Backbone, chain, check_input_shape, check_widths
-from mtlzoo.layers.experts import check_rate
+from mtlzoo.layers.arguments import check_rate
 from mtlzoo.layers.normalization import check_norm, normalization
 from mtlzoo.layers.policies import policy_config
 

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from mtlzoo.backbones.backbone import Backbone, check_positive
-from mtlzoo.layers.experts import check_rate
+from mtlzoo.layers.arguments import check_rate
 from mtlzoo.layers.id_embedding import IdEmbedding
 from mtlzoo.layers.policies import policy_config
 from mtlzoo.layers.sequences import MaskedMean, PaddingMask, PositionEmbedding, ZeroMasked

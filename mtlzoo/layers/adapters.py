@@ -5,8 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from mtlzoo.layers.arguments import check_count
 from mtlzoo.layers.blended_stage import Uncast
-from mtlzoo.layers.experts import check_count
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")

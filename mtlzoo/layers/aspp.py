@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtlzoo.layers.experts import check_count, check_units
+from mtlzoo.layers.arguments import check_count, check_units
 from mtlzoo.layers.normalization import check_norm, normalization
 
 

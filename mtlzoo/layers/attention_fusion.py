@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtlzoo.layers.experts import check_count, check_rate
+from mtlzoo.layers.arguments import check_count, check_rate
 from mtlzoo.layers.fusion import Fusion, masked
 from mtlzoo.layers.sequences import MaskedMean
 

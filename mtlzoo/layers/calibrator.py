@@ -1,10 +1,11 @@
 """A loss for probabilities that rise along a sequence in which they can only fall."""
 
-import numbers
 from typing import Any
 
 import keras
 from keras import ops
+
+from mtlzoo.layers.arguments import check_number
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -53,7 +54,7 @@ class Calibrator(keras.layers.Layer):
     def __init__(self, weight: float = 0.6, **kwargs: Any) -> None:
         # An output that comes in full precision is handed on in full precision.
         super().__init__(autocast=False, **kwargs)
-        self.weight = check_weight("weight", weight)
+        self.weight = check_number("weight", weight, "a non-negative number", 0)
 
     def build(self, input_shape: Any) -> None:
         """Check that there are three inputs."""
@@ -78,20 +79,6 @@ class Calibrator(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "weight": self.weight}
-
-
-def check_weight(argument: str, weight: float) -> float:
-    """A finite weight of at least 0.
-
-    Raises:
-        ValueError: naming the argument, for anything else.
-    """
-    is_number = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
-    if is_number and 0 <= weight < float("inf"):
-        return float(weight)
-    raise ValueError(
-        f"`{argument}` should be a non-negative number. Received: {argument}={weight!r}"
-    )
 
 
 def _in_full(tensor: Any) -> Any:

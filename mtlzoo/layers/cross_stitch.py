@@ -1,11 +1,12 @@
 """What a task receives from the features of all tasks' columns."""
 
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
+
+from mtlzoo.layers.arguments import check_bool, check_number
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -167,30 +168,6 @@ def check_receiver(receiver: int) -> int:
     raise ValueError(
         f"`receiver` should be an integer of at least 0. Received: receiver={receiver!r}"
     )
-
-
-def check_number(argument: str, value: float, positive: bool = False) -> float:
-    """A finite number, of at least 0 if it should be `positive`.
-
-    Raises:
-        ValueError: naming the argument, for anything else.
-    """
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if is_number and abs(value) < float("inf") and (value >= 0 or not positive):
-        return float(value)
-    kind = "a number of at least 0" if positive else "a number"
-    raise ValueError(f"`{argument}` should be {kind}. Received: {argument}={value!r}")
-
-
-def check_bool(argument: str, value: bool) -> bool:
-    """True or False.
-
-    Raises:
-        ValueError: naming the argument, for anything else.
-    """
-    if isinstance(value, bool):
-        return value
-    raise ValueError(f"`{argument}` should be a bool. Received: {argument}={value!r}")
 
 
 def _is_integer(value) -> bool:

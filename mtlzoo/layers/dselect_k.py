@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mtlzoo.layers.experts import check_count
+from mtlzoo.layers.arguments import check_bool, check_count
 from mtlzoo.layers.gate import TINY, Gate, check_weight, mean_over_rows
 
 
@@ -90,11 +90,7 @@ class DSelectKGate(Gate):
         self.gamma = check_weight("gamma", gamma)
         if not self.gamma:
             raise ValueError(f"`gamma` should be positive. Received: gamma={gamma!r}")
-        if not isinstance(per_example, bool):
-            raise ValueError(
-                f"`per_example` should be a bool. Received: per_example={per_example!r}"
-            )
-        self.per_example = per_example
+        self.per_example = check_bool("per_example", per_example)
         self.code_weight = check_weight("code_weight", code_weight)
 
     def build(self, input_shape: Any) -> None:

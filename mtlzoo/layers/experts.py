@@ -1,11 +1,12 @@
 """A bank of expert networks, computed together."""
 
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
+
+from mtlzoo.layers.arguments import check_count, check_rate, check_units
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -173,44 +174,3 @@ def mix(weights: Any, experts: Any) -> Any:
 
 def _offset(seed: int, k: int) -> int:
     return (seed + k) % 2**31
-
-
-def _is_positive_integer(value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def check_count(argument: str, count: int) -> int:
-    """A number of things, at least one.
-
-    Raises:
-        ValueError: naming the argument, for anything else.
-    """
-    if _is_positive_integer(count):
-        return count
-    raise ValueError(f"`{argument}` should be a positive integer. Received: {argument}={count!r}")
-
-
-def check_rate(argument: str, rate: float) -> float:
-    """A rate of dropout, from 0 to below 1.
-
-    Raises:
-        ValueError: naming the argument, for anything else.
-    """
-    if isinstance(rate, numbers.Real) and not isinstance(rate, bool) and 0 <= rate < 1:
-        return float(rate)
-    raise ValueError(
-        f"`{argument}` should be a number from 0 to below 1. Received: {argument}={rate!r}"
-    )
-
-
-def check_units(argument: str, units: Sequence[int]) -> tuple[int, ...]:
-    """A tuple of positive widths.
-
-    Raises:
-        ValueError: naming the argument, for anything else.
-    """
-    if isinstance(units, list | tuple) and all(map(_is_positive_integer, units)):
-        return tuple(units)
-    raise ValueError(
-        f"`{argument}` should be a tuple of positive integers. Received: {argument}={units!r}"
-    )

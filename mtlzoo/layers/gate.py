@@ -1,12 +1,11 @@
 """What all gates of a mixture of experts have in common."""
 
-import numbers
 from typing import Any
 
 import keras
 from keras import ops
 
-from mtlzoo.layers.experts import check_count
+from mtlzoo.layers.arguments import check_count, check_number
 
 # Below this, probabilities count as 0 and sums as empty.
 TINY = 1e-6
@@ -171,10 +170,4 @@ def check_weight(argument: str, weight: float) -> float:
     Raises:
         ValueError: naming the argument, for anything else.
     """
-    is_number = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
-    if is_number and 0 <= weight < float("inf"):
-        return float(weight)
-    raise ValueError(
-        f"`{argument}` should be a finite number that is not negative. "
-        f"Received: {argument}={weight!r}"
-    )
+    return check_number(argument, weight, "a finite number that is not negative", 0)

@@ -5,8 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from mtlzoo.layers.arguments import check_count
 from mtlzoo.layers.dselect_k import DSelectKGate
-from mtlzoo.layers.experts import check_count
 from mtlzoo.layers.gate import Gate, check_weight
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtlzoo.layers.experts import check_count
+from mtlzoo.layers.arguments import check_count
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")

@@ -6,7 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtlzoo.layers.cross_stitch import between_of, check_inputs, check_number
+from mtlzoo.layers.arguments import check_number
+from mtlzoo.layers.cross_stitch import between_of, check_inputs
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")

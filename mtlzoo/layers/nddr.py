@@ -6,7 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtlzoo.layers.cross_stitch import between_of, check_inputs, check_number, check_receiver
+from mtlzoo.layers.arguments import check_number
+from mtlzoo.layers.cross_stitch import between_of, check_inputs, check_receiver
 from mtlzoo.layers.normalization import normalization
 
 
@@ -69,7 +70,7 @@ class NDDRUnit(keras.layers.Layer):
         self.within = check_number("within", within)
         self.between = None if between is None else check_number("between", between)
         self.activation = keras.activations.get(activation)
-        self.weight_decay = check_number("weight_decay", weight_decay, positive=True)
+        self.weight_decay = check_number("weight_decay", weight_decay, "a number of at least 0", 0)
         self.supports_masking = True
 
     def build(self, input_shape: Any) -> None:

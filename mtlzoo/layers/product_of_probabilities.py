@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from mtlzoo.layers.arguments import check_bool
+
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
 class ProductOfProbabilities(keras.layers.Layer):
@@ -48,11 +50,7 @@ class ProductOfProbabilities(keras.layers.Layer):
     def __init__(self, from_logits: bool = True, **kwargs: Any) -> None:
         # Logits that come in full precision are not rounded to the compute dtype.
         super().__init__(autocast=False, **kwargs)
-        if not isinstance(from_logits, bool):
-            raise ValueError(
-                f"`from_logits` should be a bool. Received: from_logits={from_logits!r}"
-            )
-        self.from_logits = from_logits
+        self.from_logits = check_bool("from_logits", from_logits)
 
     def build(self, input_shape: Any) -> None:
         """Check the shapes of the logits."""

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtlzoo.layers.experts import check_count
+from mtlzoo.layers.arguments import check_bool, check_count
 from mtlzoo.layers.gate import check_weight
 
 # The constants of Louizos et al., 2018, which the paper on routing uses too: temperature, and the
@@ -83,9 +83,7 @@ class SubNetworkRouting(keras.layers.Layer):
         self.num_outputs = check_count("num_outputs", num_outputs)
         self.routing = check_routing(routing)
         self.l0_weight = check_weight("l0_weight", l0_weight)
-        if not isinstance(sample, bool):
-            raise ValueError(f"`sample` should be a bool. Received: sample={sample!r}")
-        self.sample = sample
+        self.sample = check_bool("sample", sample)
         self.seed = seed
         if sample:
             self.seed_generator = keras.random.SeedGenerator(seed)

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtlzoo.layers.experts import check_units
+from mtlzoo.layers.arguments import check_units
 from mtlzoo.layers.normalization import normalization
 
 

@@ -7,7 +7,7 @@ import keras
 
 from mtlzoo import tasks as task_kinds
 from mtlzoo.layers.adapters import BottleneckAdapter, LowRankUpdate
-from mtlzoo.layers.experts import check_rate, check_units
+from mtlzoo.layers.arguments import check_rate, check_units
 from mtlzoo.models.architecture import Architecture, dense_stack, policy_config
 from mtlzoo.models.stages import draw_again, stages_of
 from mtlzoo.tasks import Task

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from mtlzoo import tasks as task_kinds
-from mtlzoo.layers.calibrator import Calibrator, check_weight
-from mtlzoo.layers.experts import check_rate, check_units
+from mtlzoo.layers.arguments import check_number, check_rate, check_units
+from mtlzoo.layers.calibrator import Calibrator
 from mtlzoo.layers.information_transfer import InformationTransfer
 from mtlzoo.models.architecture import Architecture, dense_stack, features_of, policy_config
 from mtlzoo.models.esmm import check_sequence
@@ -96,7 +96,9 @@ class AITM(Architecture):
         tower_units = check_units("tower_units", tower_units)
         if not tower_units:
             raise ValueError("`tower_units` should have at least one layer. Received: ()")
-        calibration_weight = check_weight("calibration_weight", calibration_weight)
+        calibration_weight = check_number(
+            "calibration_weight", calibration_weight, "a non-negative number", 0
+        )
         dropout = check_rate("dropout", dropout)
         dtype = policy_config(dtype)
         width = tower_units[-1]

@@ -8,8 +8,8 @@ import numpy as np
 from keras import ops
 
 from mtlzoo import tasks as task_kinds
+from mtlzoo.layers.arguments import check_count, check_rate, check_units
 from mtlzoo.layers.attention_fusion import BottleneckFusion, CrossAttentionFusion
-from mtlzoo.layers.experts import check_count, check_rate, check_units
 from mtlzoo.layers.fusion import ConcatenationFusion, Fusion, GatedFusion, LowRankFusion
 from mtlzoo.layers.modalities import ContrastiveAlignment, ModalityDropout
 from mtlzoo.layers.sequences import MaskedMean

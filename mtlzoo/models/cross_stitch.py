@@ -7,8 +7,8 @@ import keras
 import numpy as np
 
 from mtlzoo import tasks as task_kinds
+from mtlzoo.layers.arguments import check_rate, check_units
 from mtlzoo.layers.cross_stitch import CrossStitchUnit
-from mtlzoo.layers.experts import check_rate, check_units
 from mtlzoo.models.architecture import Architecture, policy_config
 from mtlzoo.models.columns import draw_columns
 from mtlzoo.models.stages import stages_of

@@ -7,8 +7,8 @@ import keras
 import tensorflow as tf
 
 from mtlzoo import tasks as task_kinds
+from mtlzoo.layers.arguments import check_rate, check_units
 from mtlzoo.layers.blended_stage import BlendedStage, check_sharing
-from mtlzoo.layers.experts import check_rate, check_units
 from mtlzoo.models.architecture import Architecture, dense_stack, policy_config
 from mtlzoo.models.stages import stages_of
 from mtlzoo.tasks import Task

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from mtlzoo import tasks as task_kinds
-from mtlzoo.layers.experts import check_rate, check_units
+from mtlzoo.layers.arguments import check_rate, check_units
 from mtlzoo.layers.product_of_probabilities import ProductOfProbabilities
 from mtlzoo.models.architecture import Architecture, dense_stack, features_of, policy_config
 from mtlzoo.tasks import BinaryClassification, Task

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from mtlzoo import tasks as task_kinds
-from mtlzoo.layers.experts import check_rate, check_units
+from mtlzoo.layers.arguments import check_rate, check_units
 from mtlzoo.models.architecture import Architecture, dense_stack, features_of, policy_config
 from mtlzoo.models.stages import stages_of
 from mtlzoo.tasks import Task

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 
 from mtlzoo import tasks as task_kinds
+from mtlzoo.layers.arguments import check_rate, check_units
 from mtlzoo.layers.branching import Branching
-from mtlzoo.layers.experts import check_rate, check_units
 from mtlzoo.models.architecture import Architecture, dense_stack, policy_config
 from mtlzoo.models.hard_sharing import HardSharing, Tree, prefix_of
 from mtlzoo.models.stages import Stage, stages_of

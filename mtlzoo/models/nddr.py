@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from mtlzoo import tasks as task_kinds
-from mtlzoo.layers.experts import check_rate, check_units
+from mtlzoo.layers.arguments import check_rate, check_units
 from mtlzoo.layers.nddr import NDDRUnit
 from mtlzoo.models.architecture import Architecture, policy_config
 from mtlzoo.models.columns import draw_columns

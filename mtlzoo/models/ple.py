@@ -7,7 +7,8 @@ import keras
 import numpy as np
 
 from mtlzoo import tasks as task_kinds
-from mtlzoo.layers.experts import Experts, check_count, check_rate, check_units, mix
+from mtlzoo.layers.arguments import check_count, check_rate, check_units
+from mtlzoo.layers.experts import Experts, mix
 from mtlzoo.layers.gates import make_gate
 from mtlzoo.models.architecture import Architecture, dense_stack, features_of, policy_config
 from mtlzoo.tasks import Task

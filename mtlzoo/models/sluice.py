@@ -9,8 +9,8 @@ import numpy as np
 from keras import ops
 
 from mtlzoo import tasks as task_kinds
-from mtlzoo.layers.cross_stitch import CrossStitchUnit, check_number
-from mtlzoo.layers.experts import check_rate, check_units
+from mtlzoo.layers.arguments import check_number, check_rate, check_units
+from mtlzoo.layers.cross_stitch import CrossStitchUnit
 from mtlzoo.layers.layer_mixture import LayerMixture
 from mtlzoo.models.architecture import Architecture, policy_config
 from mtlzoo.models.columns import DrawnStage, draw_columns
@@ -109,7 +109,7 @@ class Sluice(Architecture):
         by_name = task_kinds.by_name(tasks)
         names = list(by_name)
         units = check_units("units", units)
-        orthogonality = check_number("orthogonality", orthogonality, positive=True)
+        orthogonality = check_number("orthogonality", orthogonality, "a number of at least 0", 0)
         dropout = check_rate("dropout", dropout)
         dtype = policy_config(dtype)
         start, chain = stages_of(inputs, backbone, stages, units, activation, dropout, dtype)

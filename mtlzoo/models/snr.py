@@ -9,7 +9,8 @@ import numpy as np
 from keras import ops
 
 from mtlzoo import tasks as task_kinds
-from mtlzoo.layers.experts import Experts, check_count, check_rate, check_units
+from mtlzoo.layers.arguments import check_count, check_rate, check_units
+from mtlzoo.layers.experts import Experts
 from mtlzoo.layers.routing import SubNetworkRouting
 from mtlzoo.models.architecture import Architecture, dense_stack, features_of, policy_config
 from mtlzoo.tasks import Task

@@ -9,8 +9,7 @@ import numpy as np
 from keras import ops
 
 from mtlzoo import tasks as task_kinds
-from mtlzoo.layers.cross_stitch import check_number
-from mtlzoo.layers.experts import check_rate, check_units
+from mtlzoo.layers.arguments import check_number, check_rate, check_units
 from mtlzoo.models.architecture import Architecture, policy_config
 from mtlzoo.models.columns import DrawnStage, draw_columns
 from mtlzoo.models.stages import stages_of
@@ -90,7 +89,7 @@ class SoftSharing(Architecture):
         # --- Layers ---
         by_name = task_kinds.by_name(tasks)
         units = check_units("units", units)
-        strength = check_number("strength", strength, positive=True)
+        strength = check_number("strength", strength, "a number of at least 0", 0)
         dropout = check_rate("dropout", dropout)
         dtype = policy_config(dtype)
         start, chain = stages_of(inputs, backbone, stages, units, activation, dropout, dtype)
