@@ -10,8 +10,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from mtlzoo.balancing.hashing import mix, random_bits
 from mtlzoo.balancing.jacobian_balancer import JacobianBalancer
+from mtlzoo.layers.hashing import mix, random_bits
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")

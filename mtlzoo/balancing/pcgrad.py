@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from mtlzoo.balancing.gradient_balancer import GradientBalancer
-from mtlzoo.balancing.hashing import random_bits
+from mtlzoo.layers.hashing import random_bits
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")

@@ -6,10 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-# Of the hash in `mtlzoo.balancing.hashing`, which lies a floor above: 2^32 divided by the golden
-# ratio, and the shifts and factors of `lowbias32`.
-_GOLDEN = np.uint32(0x9E3779B9)
-_ROUNDS = ((16, 0x7FEB352D), (15, 0x846CA68B))
+from mtlzoo.layers.hashing import random_bits
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -159,14 +156,8 @@ def _softmax(logits: Any) -> Any:
 
 def _uniform(seed: int, step: Any, shape: tuple[int, ...]) -> Any:
     """Numbers between 0 and 1, both left out, another set in each step."""
-    starts = np.random.default_rng(seed).integers(2**32, size=shape, dtype=np.uint32)
-    bits = ops.add(starts, ops.multiply(ops.cast(step, "uint32"), _GOLDEN))
-    for shift, factor in _ROUNDS:
-        bits = ops.bitwise_xor(bits, ops.right_shift(bits, np.uint32(shift)))
-        bits = ops.multiply(bits, np.uint32(factor))
-    bits = ops.bitwise_xor(bits, ops.right_shift(bits, np.uint32(16)))
     # 23 bits and a half: with more, float32 would round the largest to 1.
-    whole = ops.cast(ops.right_shift(bits, np.uint32(9)), "float32")
+    whole = ops.cast(ops.right_shift(random_bits(seed, step, shape), np.uint32(9)), "float32")
     return (whole + 0.5) * 2.0**-23
 
 

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from mtlzoo.layers.arguments import check_number
+from mtlzoo.layers.policies import in_full
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -68,7 +69,7 @@ class Calibrator(keras.layers.Layer):
         """The output."""
         output, probability, previous = inputs
         if training and self.weight:
-            excess = ops.relu(_in_full(probability) - _in_full(previous))
+            excess = ops.relu(in_full(probability) - in_full(previous))
             self.add_loss(self.weight * ops.mean(excess))
         return output
 
@@ -79,8 +80,3 @@ class Calibrator(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "weight": self.weight}
-
-
-def _in_full(tensor: Any) -> Any:
-    """In float32, or in float64 as it was."""
-    return ops.cast(tensor, keras.backend.result_type(tensor.dtype, "float32"))

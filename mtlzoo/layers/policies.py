@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+from keras import ops
 
 
 def policy_config(dtype: Any) -> Any:
@@ -20,3 +21,8 @@ def at_least_float32(dtype: Any) -> str:
     """`"float64"` for a policy whose variables are float64, else `"float32"`."""
     policy = keras.dtype_policies.get(policy_config(dtype))
     return "float64" if policy.variable_dtype == "float64" else "float32"
+
+
+def in_full(tensor: Any) -> Any:
+    """A tensor in float32, or in float64 as it was."""
+    return ops.cast(tensor, keras.backend.result_type(tensor.dtype, "float32"))

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from mtlzoo.layers.arguments import check_bool
+from mtlzoo.layers.policies import in_full
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -68,7 +69,7 @@ class ProductOfProbabilities(keras.layers.Layer):
 
     def call(self, logits: Sequence[Any]) -> Any:
         """The logit or the probability of the product."""
-        logit = reduce(_logit_of_both, [_in_full(a) for a in logits])
+        logit = reduce(_logit_of_both, [in_full(a) for a in logits])
         return logit if self.from_logits else ops.sigmoid(logit)
 
     def compute_output_spec(self, logits: Sequence[Any]) -> keras.KerasTensor:
@@ -83,8 +84,3 @@ class ProductOfProbabilities(keras.layers.Layer):
 
 def _logit_of_both(a: Any, b: Any) -> Any:
     return -ops.logsumexp(ops.stack([-a, -b, -a - b]), axis=0)
-
-
-def _in_full(tensor: Any) -> Any:
-    """In float32, or in float64 as it was."""
-    return ops.cast(tensor, keras.backend.result_type(tensor.dtype, "float32"))

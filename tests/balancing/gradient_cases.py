@@ -65,7 +65,7 @@ def surgery(gradients, orders):
 
 
 def scrambled(value):
-    """The hash of `mtlzoo.balancing.hashing`, in Python integers."""
+    """The hash of `mtlzoo.layers.hashing`, in Python integers."""
     value ^= value >> 16
     value = value * 0x7FEB352D % 2**32
     value ^= value >> 15

@@ -8,7 +8,7 @@ import tensorflow as tf
 from gradient_cases import gradient_sets, scrambled, surgery, tasks
 
 from mtlzoo.balancing import PCGrad
-from mtlzoo.balancing.hashing import mix, random_bits
+from mtlzoo.layers.hashing import mix, random_bits
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 8, 40])
