@@ -25,6 +25,13 @@ class _AttentionFusion(Fusion):
         """The constructor's arguments."""
         return {**super().get_config(), "num_heads": self.num_heads, "dropout": self.dropout}
 
+    def _build_blocks(self, names: list[str], width: int) -> None:
+        """The parts of one transformer block for each name."""
+        self.norms = [self._norm(f"norm_{name}", width) for name in names]
+        self.attentions = [self._attention(f"attention_{name}", width) for name in names]
+        self.later_norms = [self._norm(f"later_norm_{name}", width) for name in names]
+        self.networks = [self._feed_forward(f"network_{name}", width) for name in names]
+
     def _attention(self, name: str, width: int) -> Any:
         layer = keras.layers.MultiHeadAttention(
             self.num_heads,
@@ -40,6 +47,10 @@ class _AttentionFusion(Fusion):
         layer = keras.layers.LayerNormalization(epsilon=1e-6, name=name, dtype=self.dtype_policy)
         layer.build((None, None, width))
         return layer
+
+    def _fed_forward(self, index: int, tokens: Any) -> Any:
+        wide, narrow = self.networks[index]
+        return tokens + narrow(wide(self.later_norms[index](tokens)))
 
     def _feed_forward(self, name: str, width: int) -> Any:
         wide = self._dense(f"{name}_in", 4 * width, activation="gelu")
@@ -104,11 +115,7 @@ class CrossAttentionFusion(_AttentionFusion):
 
     def build_for(self, modalities: int, width: int) -> None:
         """An attention and a small network for each modality."""
-        numbers = range(modalities)
-        self.norms = [self._norm(f"norm_{m}", width) for m in numbers]
-        self.attentions = [self._attention(f"attention_{m}", width) for m in numbers]
-        self.later_norms = [self._norm(f"later_norm_{m}", width) for m in numbers]
-        self.networks = [self._feed_forward(f"network_{m}", width) for m in numbers]
+        self._build_blocks([str(m) for m in range(modalities)], width)
         self.projection = self._dense("projection")
         self.projection.build((None, modalities * width))
 
@@ -134,8 +141,7 @@ class CrossAttentionFusion(_AttentionFusion):
                 # Where all keys are masked, the softmax is over nothing but masked ones.
                 some = ops.any(key_mask, axis=1)[:, None, None]
                 each = each + ops.where(some, found, ops.zeros_like(found))
-            wide, narrow = self.networks[m]
-            each = each + narrow(wide(self.later_norms[m](each)))
+            each = self._fed_forward(m, each)
             pooled.append(self.pool(each, mask=masks[m]))
         return self.projection(ops.concatenate(pooled, -1))
 
@@ -204,10 +210,7 @@ class BottleneckFusion(_AttentionFusion):
             initializer=keras.initializers.RandomNormal(stddev=0.02),
         )
         names = [f"{i}_{m}" for i in range(self.num_layers) for m in range(modalities)]
-        self.norms = [self._norm(f"norm_{name}", width) for name in names]
-        self.attentions = [self._attention(f"attention_{name}", width) for name in names]
-        self.later_norms = [self._norm(f"later_norm_{name}", width) for name in names]
-        self.networks = [self._feed_forward(f"network_{name}", width) for name in names]
+        self._build_blocks(names, width)
         self.projection = self._dense("projection")
         self.projection.build((None, width))
 
@@ -239,9 +242,7 @@ class BottleneckFusion(_AttentionFusion):
         attended = self.attentions[index](
             normed, normed, attention_mask=key_mask, training=training
         )
-        tokens = tokens + attended
-        wide, narrow = self.networks[index]
-        return tokens + narrow(wide(self.later_norms[index](tokens)))
+        return self._fed_forward(index, tokens + attended)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 
+from mtlzoo.layers.cross_stitch import CrossStitchUnit
 from mtlzoo.models.stages import Stage
 
 
@@ -59,3 +61,36 @@ def draw_columns(
         drawn.append(DrawnStage(stage.name, features, ends, joined))
         features = joined
     return drawn
+
+
+def stitching(names: Sequence[str], **arguments: Any) -> Callable[[Stage, int, list], Any]:
+    """How columns are joined by cross-stitch units, one for each stage and receiving task.
+
+    Args:
+        names: names of the tasks.
+        **arguments: those of `CrossStitchUnit`.
+
+    Returns:
+        The `join` of `draw_columns`.
+    """
+
+    def join(stage, index, features):
+        name = f"stitch_{names[index]}_{stage.name}"
+        return CrossStitchUnit(index, name=name, **arguments)(features)
+
+    return join
+
+
+def read_stitches(
+    model: keras.Model, names: Sequence[str], stages: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """By stage the weights of its cross-stitch units, those of the first task first."""
+    return {
+        stage: np.concatenate(
+            [
+                keras.ops.convert_to_numpy(model.get_layer(f"stitch_{name}_{stage}").alpha)
+                for name in names
+            ]
+        )
+        for stage in stages
+    }

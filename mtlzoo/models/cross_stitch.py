@@ -8,9 +8,8 @@ import numpy as np
 
 from mtlzoo import tasks as task_kinds
 from mtlzoo.layers.arguments import check_rate, check_units
-from mtlzoo.layers.cross_stitch import CrossStitchUnit
 from mtlzoo.models.architecture import Architecture, policy_config
-from mtlzoo.models.columns import draw_columns
+from mtlzoo.models.columns import draw_columns, read_stitches, stitching
 from mtlzoo.models.stages import stages_of
 from mtlzoo.tasks import Task
 
@@ -93,17 +92,9 @@ class CrossStitch(Architecture):
         dropout = check_rate("dropout", dropout)
         dtype = policy_config(dtype)
         start, chain = stages_of(inputs, backbone, stages, units, activation, dropout, dtype)
-
-        def join(stage, index, features):
-            unit = CrossStitchUnit(
-                index,
-                within,
-                between,
-                per_channel,
-                name=f"stitch_{names[index]}_{stage.name}",
-                dtype=dtype,
-            )
-            return unit(features)
+        join = stitching(
+            names, within=within, between=between, per_channel=per_channel, dtype=dtype
+        )
 
         # --- Graph ---
         drawn = draw_columns(start, chain, names, join)
@@ -131,12 +122,4 @@ class CrossStitch(Architecture):
             dict by stage of arrays `(T, T)`, with `per_channel` `(T, T, channels)`: row i is what
             the i-th of `task_names` receives.
         """
-        return {
-            stage: np.concatenate(
-                [
-                    keras.ops.convert_to_numpy(self.get_layer(f"stitch_{name}_{stage}").alpha)
-                    for name in self.task_names
-                ]
-            )
-            for stage in self._stage_names
-        }
+        return read_stitches(self, self.task_names, self._stage_names)

@@ -1,5 +1,6 @@
 """A network that learns where its tasks part."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from mtlzoo.layers.arguments import check_rate, check_units
 from mtlzoo.layers.branching import Branching
 from mtlzoo.models.architecture import Architecture, dense_stack, policy_config
 from mtlzoo.models.hard_sharing import HardSharing, Tree, prefix_of
-from mtlzoo.models.stages import Stage, stages_of
+from mtlzoo.models.stages import stages_of
 from mtlzoo.tasks import Task
 
 
@@ -108,19 +109,17 @@ class LearningToBranch(Architecture):
         dtype = policy_config(dtype)
         start, chain = stages_of(inputs, backbone, stages, units, activation, dropout, dtype)
         counts = _check_nodes(num_nodes, len(by_name), len(chain))
-        branchings: list[Branching] = []
+        seeds = itertools.count(seed)  # so that no two children draw the same
 
         def branch(child):
-            layer = Branching(
+            return Branching(
                 temperature,
                 min_temperature,
                 warm_up_steps,
-                seed + len(branchings),  # so that no two children draw the same
+                next(seeds),
                 name=f"{child}_branch",
                 dtype=dtype,
             )
-            branchings.append(layer)
-            return layer
 
         # --- Graph ---
         nodes = [start]
@@ -160,6 +159,9 @@ class LearningToBranch(Architecture):
         inside = {"before_tower": before_tower}
         tasks = list(by_name.values())
         super().__init__(inputs, outputs, tasks, arguments, preprocessor, name, inside)
+        self._stage_names = [stage.name for stage in chain]
+        self._layer_names = [stage.layer_names for stage in chain]
+        self._node_counts = counts
 
     # -- the branches ----------------------------------------------------------------------
 
@@ -176,20 +178,12 @@ class LearningToBranch(Architecture):
             under `"tasks"` that of the tasks, in sorted-name order.
         """
         found = {}
-        for stage, count in self._levels()[1:]:
-            layers = [self.get_layer(f"node_{j}_{stage.name}_branch") for j in range(count)]
-            found[stage.name] = np.stack([layer.probabilities() for layer in layers])
+        for stage, count in zip(self._stage_names[1:], self._node_counts[1:], strict=True):
+            layers = [self.get_layer(f"node_{j}_{stage}_branch") for j in range(count)]
+            found[stage] = np.stack([layer.probabilities() for layer in layers])
         layers = [self.get_layer(f"{name}_branch") for name in self.task_names]
         found["tasks"] = np.stack([layer.probabilities() for layer in layers])
         return found
-
-    def _levels(self) -> list[tuple[Stage, int]]:
-        """The stages, each with the number of its nodes."""
-        given = self._held.arguments
-        keys = ("backbone", "stages", "units", "activation", "dropout", "dtype")
-        _, chain = stages_of(self.input, *(given[key] for key in keys))
-        counts = _check_nodes(given["num_nodes"], len(self.task_names), len(chain))
-        return list(zip(chain, counts, strict=True))
 
     def paths(self) -> dict[str, list[int]]:
         """The nodes that each task uses outside of training, one in each stage, first to last."""
@@ -197,8 +191,8 @@ class LearningToBranch(Architecture):
         found = {}
         for name, of_task in zip(self.task_names, probabilities["tasks"], strict=True):
             path = [int(of_task.argmax())]
-            for stage, _ in self._levels()[:0:-1]:
-                path.insert(0, int(probabilities[stage.name][path[0]].argmax()))
+            for stage in self._stage_names[:0:-1]:
+                path.insert(0, int(probabilities[stage][path[0]].argmax()))
             found[name] = path
         return found
 
@@ -210,10 +204,10 @@ class LearningToBranch(Architecture):
         Args:
             name: name of the new model. Defaults to this model's, with `_frozen`.
         """
-        paths, levels = self.paths(), self._levels()
+        paths = self.paths()
         tree: Tree = [
             _groups({task: path[level] for task, path in paths.items()})
-            for level in range(len(levels))
+            for level in range(len(self._stage_names))
         ]
         config = self.get_config()
         arguments = {
@@ -225,10 +219,10 @@ class LearningToBranch(Architecture):
         }
         name = f"{self.name}_frozen" if name is None else name
         frozen = HardSharing.from_config({**arguments, "tree": tree, "name": name})
-        for level, (groups, (stage, _)) in enumerate(zip(tree, levels, strict=True)):
+        for level, (groups, names) in enumerate(zip(tree, self._layer_names, strict=True)):
             for group in groups:
                 prefix = prefix_of(group, len(paths))
-                for layer in stage.layer_names:
+                for layer in names:
                     node = self.get_layer(f"node_{paths[group[0]][level]}_{layer}")
                     frozen.get_layer(f"{prefix}_{layer}").set_weights(node.get_weights())
         for task in self.task_names:

@@ -10,10 +10,9 @@ from keras import ops
 
 from mtlzoo import tasks as task_kinds
 from mtlzoo.layers.arguments import check_number, check_rate, check_units
-from mtlzoo.layers.cross_stitch import CrossStitchUnit
 from mtlzoo.layers.layer_mixture import LayerMixture
 from mtlzoo.models.architecture import Architecture, policy_config
-from mtlzoo.models.columns import DrawnStage, draw_columns
+from mtlzoo.models.columns import DrawnStage, draw_columns, read_stitches, stitching
 from mtlzoo.models.resizing import resized
 from mtlzoo.models.stages import stages_of
 from mtlzoo.tasks import Task
@@ -113,17 +112,7 @@ class Sluice(Architecture):
         dropout = check_rate("dropout", dropout)
         dtype = policy_config(dtype)
         start, chain = stages_of(inputs, backbone, stages, units, activation, dropout, dtype)
-
-        def join(stage, index, features):
-            unit = CrossStitchUnit(
-                index,
-                within,
-                between,
-                subspaces=subspaces,
-                name=f"stitch_{names[index]}_{stage.name}",
-                dtype=dtype,
-            )
-            return unit(features)
+        join = stitching(names, within=within, between=between, subspaces=subspaces, dtype=dtype)
 
         # --- Graph ---
         drawn = draw_columns(start, chain, names, join)
@@ -168,15 +157,7 @@ class Sluice(Architecture):
             dict by stage of arrays `(T * subspaces, T * subspaces)`: rows receive, and the
             subspaces of the first of `task_names` stand first.
         """
-        return {
-            stage: np.concatenate(
-                [
-                    ops.convert_to_numpy(self.get_layer(f"stitch_{name}_{stage}").alpha)
-                    for name in self.task_names
-                ]
-            )
-            for stage in self._stage_names
-        }
+        return read_stitches(self, self.task_names, self._stage_names)
 
     def layer_mixtures(self) -> dict[str, dict[str, float]]:
         """How much of each stage a task's head receives: a dict by task of dicts by stage."""
