@@ -84,23 +84,35 @@ def fit(
         seed: that of the model, for the line that says how it went.
         progress: a bar for the whole job.
     """
-    best = BestEpoch()
-    started = time.perf_counter()
-    model.fit(
-        labels_of(model, loaded.train),
-        validation_data=labels_of(model, loaded.valid),
-        epochs=epochs,
-        shuffle=False,  # the data set reshuffles itself
-        callbacks=[best] if progress is None else [best, progress],
-        verbose=0,
-    )
-    seconds = time.perf_counter() - started
+    best, _, seconds = to_best_epoch(model, loaded, epochs, progress)
     scores = model.evaluate(labels_of(model, loaded.test), return_dict=True, verbose=0)
     test = {name: scores[f"{name}_{task.monitor}"] for name, task in model.tasks.items()}
     if progress is not None:
         found = ", ".join(f"{name} {value:.4f}" for name, value in test.items())
         progress.finish(f"{model.name}, seed {seed}: {seconds:.0f} s, epoch {best.epoch}, {found}")
     return Result(test, best.epoch, parameters(model), seconds, scores)
+
+
+def to_best_epoch(
+    model: MultiTaskModel, loaded: data.Loaded, epochs: int, progress: Progress | None = None
+) -> tuple[BestEpoch, dict[str, list[float]], float]:
+    """Train a compiled model and go back to the epoch that was best on the validation data; the
+    test data is left alone.
+
+    Returns:
+        The best epoch, the logs of all epochs, and how many seconds `fit` took.
+    """
+    best = BestEpoch()
+    started = time.perf_counter()
+    logs = model.fit(
+        labels_of(model, loaded.train),
+        validation_data=labels_of(model, loaded.valid),
+        epochs=epochs,
+        shuffle=False,  # the data set reshuffles itself
+        callbacks=[best] if progress is None else [best, progress],
+        verbose=0,
+    ).history
+    return best, logs, time.perf_counter() - started
 
 
 def train_single_tasks(
@@ -153,12 +165,12 @@ def summarize(results: Mapping[str, Sequence[Result]], tasks: Sequence[Task]) ->
     report = {}
     for name, runs in results.items():
         metrics = {
-            f"{task.name}, {task.monitor}": _spread([run.test[task.name] for run in runs])
+            f"{task.name}, {task.monitor}": spread([run.test[task.name] for run in runs])
             for task in tasks
         }
         if SINGLE in results and name != SINGLE:
             pairs = zip(runs, results[SINGLE], strict=True)
-            metrics["delta_m, %"] = _spread([_gain(r.test, s.test, tasks) for r, s in pairs])
+            metrics["delta_m, %"] = spread([_gain(r.test, s.test, tasks) for r, s in pairs])
         report[name] = {
             "metrics": metrics,
             "parameters": runs[0].parameters,
@@ -173,7 +185,8 @@ def _gain(results: dict, baselines: dict, tasks: Sequence[Task]) -> float:
     return delta_m(results, baselines, tasks) if all(baselines.values()) else math.nan
 
 
-def _spread(values: Sequence[float]) -> dict:
+def spread(values: Sequence[float]) -> dict:
+    """The mean, the standard deviation (`None` of one value), and the values."""
     std = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return {"mean": float(np.mean(values)), "std": std, "values": [float(v) for v in values]}
 

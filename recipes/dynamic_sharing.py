@@ -7,17 +7,17 @@ validation part of the training data chooses each model's epoch. Prints a table 
 metrics on the test data: the mean over the seeds and its spread.
 """
 
-import json
+import functools
 import pathlib
-import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import keras
+import numpy as np
 from absl import app, flags
 
 from mtlzoo import DynamicSharing, data
-from recipes.training import BestEpoch, Progress
+from recipes import comparison
+from recipes.training import Progress
 
 _OUT = flags.DEFINE_string("out", "runs/dynamic_sharing", "Folder to write to.")
 _EPOCHS = flags.DEFINE_integer("epochs", 5, "Epochs of each model.", lower_bound=1)
@@ -31,16 +31,30 @@ UNITS, TOWER_UNITS, DROPOUT = (64, 32), (16,), 0.2
 
 def main(_) -> None:
     out = pathlib.Path(_OUT.value)
-    out.mkdir(parents=True, exist_ok=True)
-    results: dict[str, list[dict[str, Any]]] = {name: [] for name in settings(1)}
-    progress = Progress(len(results) * _SEEDS.value, _EPOCHS.value)
+    names = list(settings(1))
+    results: dict[str, list[comparison.Result]] = {name: [] for name in names}
+    strengths: dict[str, list[float]] = {name: [] for name in names}
+    progress = Progress(len(names) * _SEEDS.value, _EPOCHS.value)
     for seed in range(_SEEDS.value):
         census = data.load("census_income", batch_size=_BATCH_SIZE.value, seed=seed)
         steps = _EPOCHS.value * int(census.train.cardinality())
         for name, sharing in settings(steps).items():
-            results[name].append(train(name, sharing, census, seed, progress))
-    print_table(results, [f"{task.name}, {task.monitor}" for task in census.tasks])
-    (out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+            model, result = comparison.train(
+                functools.partial(build, name, sharing, census),
+                census,
+                epochs=_EPOCHS.value,
+                learning_rate=_LEARNING_RATE.value,
+                seed=seed,
+                balancer=_BALANCER.value,
+                progress=progress,
+            )
+            results[name].append(result)
+            strengths[name].append(mean_strength(model))
+    report = comparison.summarize(results, census.tasks)
+    for name, values in strengths.items():
+        report[name]["metrics"]["strength"] = comparison.spread(values)
+    comparison.print_table(report)
+    comparison.write(out, report)
     print(f"\nWritten to {out / 'results.json'}")
 
 
@@ -56,56 +70,23 @@ def settings(steps: int) -> dict[str, Any]:
     }
 
 
-def train(
-    name: str, sharing: Any, census: data.Loaded, seed: int, progress: Progress
-) -> dict[str, Any]:
-    """Train one model; the validation data chooses the epoch.
-
-    Returns:
-        The deciding metrics on the test data, and the strengths of sharing at that epoch.
-    """
-    keras.utils.set_random_seed(seed)
-    model = DynamicSharing(
+def build(name: str, sharing: Any, census: data.Loaded) -> DynamicSharing:
+    """One of the models that are compared."""
+    return DynamicSharing(
         census.inputs,
         census.tasks,
         units=UNITS,
         tower_units=TOWER_UNITS,
         dropout=DROPOUT,
         sharing=sharing,
-        name="dynamic_sharing",
+        name="sharing_" + name.replace(" ", "_").replace(".", "_"),
     )
-    model.compile(keras.optimizers.Adam(_LEARNING_RATE.value), balancer=_BALANCER.value)
-    best = BestEpoch()
-    model.fit(
-        census.train,
-        validation_data=census.valid,
-        epochs=_EPOCHS.value,
-        shuffle=False,  # the data set reshuffles itself
-        callbacks=[best, progress],
-        verbose=0,
-    )
-    logs = model.evaluate(census.test, return_dict=True, verbose=0)
-    progress.finish(f"{name:<12} seed {seed}: best on validation data in epoch {best.epoch}")
-    metrics = {f"{t.name}, {t.monitor}": logs[f"{t.name}_{t.monitor}"] for t in census.tasks}
-    return {"test": metrics, "sharing": model.sharing_strengths(), "epoch": best.epoch}
 
 
-def print_table(results: dict[str, list[dict[str, Any]]], metrics: Sequence[str]) -> None:
-    """Print the mean over the seeds and its spread, the standard deviation."""
-    print(f"\n{'sharing':<14}" + "".join(f"{metric:>26}" for metric in [*metrics, "strength"]))
-    for name, runs in results.items():
-        cells = [spread([run["test"][metric] for run in runs]) for metric in metrics]
-        strengths = [
-            statistics.mean(s for stage in run["sharing"].values() for s in stage.values())
-            for run in runs
-        ]
-        print(f"{name:<14}" + "".join(f"{cell:>26}" for cell in [*cells, spread(strengths)]))
-
-
-def spread(values: Sequence[float]) -> str:
-    """`mean ± standard deviation`."""
-    deviation = statistics.stdev(values) if len(values) > 1 else float("nan")
-    return f"{statistics.mean(values):.4f} ± {deviation:.4f}"
+def mean_strength(model: DynamicSharing) -> float:
+    """The mean strength of sharing over stages and tasks."""
+    strengths: Mapping[str, Mapping[str, float]] = model.sharing_strengths()
+    return float(np.mean([list(of_tasks.values()) for of_tasks in strengths.values()]))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import dataclasses
 import json
 import pathlib
 import shutil
-import time
 from collections.abc import Callable
 
 import keras
@@ -24,8 +23,8 @@ from mtlzoo.data.census_income import raw_rows
 from mtlzoo.data.census_income.columns import EDUCATION_GROUPS
 from mtlzoo.metrics import delta_m
 from recipes import plots
-from recipes.comparison import labels_of, parameters
-from recipes.training import BestEpoch, Progress, print_aligned
+from recipes.comparison import labels_of, parameters, to_best_epoch
+from recipes.training import Progress, print_aligned
 
 _OUT = flags.DEFINE_string("out", "runs/quickstart", "Folder to write to.")
 _EPOCHS = flags.DEFINE_integer("epochs", 10, "Epochs of each model.", lower_bound=1)
@@ -140,17 +139,7 @@ def train(
     keras.utils.set_random_seed(_SEED.value)
     model = build()
     model.compile(keras.optimizers.Adam(_LEARNING_RATE.value), balancer=balancer)
-    best = BestEpoch()
-    started = time.perf_counter()
-    logs = model.fit(
-        labels_of(model, census.train),
-        validation_data=labels_of(model, census.valid),
-        epochs=_EPOCHS.value,
-        shuffle=False,  # the data set reshuffles itself
-        callbacks=[best, progress],
-        verbose=0,
-    ).history
-    seconds = time.perf_counter() - started
+    best, logs, seconds = to_best_epoch(model, census, _EPOCHS.value, progress)
     progress.finish(
         f"{model.name:<26} {_EPOCHS.value} epochs in {seconds:5.1f} s, "
         f"best on validation data: epoch {best.epoch} ({best.score:.4f})"

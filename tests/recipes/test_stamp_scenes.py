@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from absl.testing import flagsaver
+from dense_cases import PNG, ROWS, SIZE, eagerly, loaded  # noqa: F401  a fixture among them
 
 pytest.importorskip("matplotlib")
 
@@ -17,29 +17,10 @@ from mtlzoo import (
     SemanticSegmentation,
     data,
 )
-from mtlzoo.data.from_arrays import from_arrays
-from mtlzoo.data.pictures import scaling
 from recipes import stamp_scenes
 
 # Of tf.data, which is not meant to be eager here.
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
-SIZE, ROWS = 32, 8
-PNG = b"\x89PNG\r\n\x1a\n"
-
-
-@pytest.fixture(autouse=True)
-def eagerly():
-    """Nothing is traced: a few steps of each model are faster so."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
-def loaded(tasks, labels):
-    """Random pictures, the same in all splits."""
-    image = np.random.default_rng(0).integers(0, 256, (ROWS, SIZE, SIZE, 3), np.uint8)
-    splits = {split: ({"image": image}, labels) for split in ("train", "valid", "test")}
-    return from_arrays(splits, tasks, scaling((SIZE, SIZE, 3)), ROWS, 0, True)
 
 
 def some_scenes():
