@@ -17,8 +17,8 @@ def policy_config(dtype: Any) -> Any:
     return policy if isinstance(policy, str) else policy.name
 
 
-def at_least_float32(dtype: Any) -> str:
-    """`"float64"` for a policy whose variables are float64, else `"float32"`."""
+def at_least_float32(dtype: Any = None) -> str:
+    """`"float64"` for a policy, or that of now, whose variables are float64, else `"float32"`."""
     policy = keras.dtype_policies.get(policy_config(dtype))
     return "float64" if policy.variable_dtype == "float64" else "float32"
 

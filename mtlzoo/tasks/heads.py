@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from mtlzoo.layers.policies import at_least_float32
 from mtlzoo.layers.sequences import MaskedMean
 
 # Axes of features by rank: rows, sequences, images, volumes.
@@ -43,7 +44,7 @@ def of_rows(name: str, features: Any, units: int, activation: str | None = None)
     ```
     """
     check_features(name, features, tuple(SHAPES))
-    rank, dtype = len(features.shape), float_dtype()
+    rank, dtype = len(features.shape), at_least_float32()
     if rank > 2:
         arguments: dict[str, Any] = {"name": f"{name}_pool", "dtype": dtype}
         if rank > 3:
@@ -76,7 +77,7 @@ def of_steps(name: str, features: Any, units: int, layer: str | None = None) -> 
     ```
     """
     check_features(name, features, (3,))
-    return keras.layers.Dense(units, name=layer or name, dtype=float_dtype())(features)
+    return keras.layers.Dense(units, name=layer or name, dtype=at_least_float32())(features)
 
 
 def of_pixels(name: str, features: Any, channels: int, size: tuple[int, int] | None = None) -> Any:
@@ -111,9 +112,11 @@ def of_pixels(name: str, features: Any, channels: int, size: tuple[int, int] | N
         1,
         data_format="channels_last",
         name=f"{name}_projection" if resizes else name,
-        dtype=float_dtype(),
+        dtype=at_least_float32(),
     )(features)
-    return BilinearResizing(size, name=name, dtype=float_dtype())(outputs) if resizes else outputs
+    if not resizes:
+        return outputs
+    return BilinearResizing(size, name=name, dtype=at_least_float32())(outputs)
 
 
 def check_features(name: str, features: Any, ranks: tuple[int, ...]) -> None:
@@ -139,12 +142,6 @@ def check_features(name: str, features: Any, ranks: tuple[int, ...]) -> None:
             f"The features of task `{name}` should have shape {text}. Received: "
             f"shape={tuple(features.shape)}"
         )
-
-
-def float_dtype() -> str:
-    """The dtype of heads: float64 if the program computes in float64, else float32."""
-    is_double = keras.config.dtype_policy().variable_dtype == "float64"
-    return "float64" if is_double else "float32"
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from mtlzoo import metrics as m
+from mtlzoo.layers.policies import at_least_float32
 from mtlzoo.metrics.average_precision import COCO_THRESHOLDS
 from mtlzoo.metrics.overlap import is_box
 from mtlzoo.tasks import boxes, losses
@@ -162,7 +163,6 @@ class ObjectDetection(Task):
                 name=f"{self.name}_head_{i}",
                 dtype=dtype,
             )(features)
-        is_double = keras.config.dtype_policy().variable_dtype == "float64"
         return keras.layers.Conv2D(
             self.num_classes + 5,
             3,
@@ -170,7 +170,7 @@ class ObjectDetection(Task):
             kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
             bias_initializer=RarePrior(self.num_classes),
             name=self.name,
-            dtype="float64" if is_double else "float32",
+            dtype=at_least_float32(),
         )(features)
 
     def check_output(self, shape: tuple[int | None, ...]) -> None:

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from mtlzoo import metrics as m
+from mtlzoo.layers.policies import at_least_float32
 from mtlzoo.metrics.spans import best_span
 from mtlzoo.tasks import heads, losses
 from mtlzoo.tasks.labels import Labels, check_not_legal, dtype_of
@@ -82,7 +83,7 @@ class SpanExtraction(Task):
     def head(self, features: Any) -> Any:
         """One dense layer with two outputs per position, then the mask, named as the task."""
         logits = heads.of_steps(self.name, features, 2, f"{self.name}_projection")
-        return MaskedLogits(name=self.name, dtype=heads.float_dtype())(logits)
+        return MaskedLogits(name=self.name, dtype=at_least_float32())(logits)
 
     def default_loss(self) -> keras.losses.Loss:
         """Sparse categorical cross-entropy."""
