@@ -33,6 +33,15 @@ def check_outputs(outputs: Any) -> dict[str, keras.KerasTensor]:
     return {name: outputs[name] for name in sorted(outputs)}
 
 
+def outputs_of(model: keras.Model, layer: keras.layers.Layer) -> list[keras.KerasTensor]:
+    """The tensors of the graph of `model` that `layer` puts out, one for each time it is called.
+
+    Not `layer.output`, which of a model inside is that of its own graph.
+    """
+    nodes = [node for node in _nodes_from_outputs(model) if node.operation is layer]
+    return [tensor for node in nodes for tensor in node.output_tensors]
+
+
 def check_inputs(inputs: Any, outputs: Mapping) -> None:
     """Refuse an input that has the name of a task."""
     for tensor in keras.tree.flatten(inputs):

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from mtlzoo.models import graph
 from mtlzoo.models.architecture import dense_stack, features_of
 
 
@@ -143,7 +144,6 @@ def _ends(backbone: keras.Model, names: Sequence[str] | None) -> dict[str, Any]:
             f"`stages` should be a list of names of layers. Received: stages={names!r}"
         )
     ends: dict[str, Any] = {}
-    inside = {id(node) for nodes in backbone._nodes_by_depth.values() for node in nodes}
     for name in names:
         try:
             layer = backbone.get_layer(name)
@@ -152,9 +152,7 @@ def _ends(backbone: keras.Model, names: Sequence[str] | None) -> dict[str, Any]:
             raise ValueError(
                 f"`stages` should be names of layers of the backbone, {known}. Received: {name!r}"
             ) from error
-        # Not `layer.output`, which of a model inside is that of its own graph.
-        nodes = [node for node in layer._inbound_nodes if id(node) in inside]
-        tensors = [tensor for node in nodes for tensor in node.output_tensors]
+        tensors = graph.outputs_of(backbone, layer)
         if len(tensors) != 1 or name in ends:
             raise ValueError(
                 "`stages` should be different layers with one output each. "
