@@ -1881,7 +1881,8 @@ DATA = [
         Case(
             f"load({name!r})",
             lambda name=name: data.load(name),
-            f"`name` should be one of ['census_income']. Received: name={name!r}",
+            "`name` should be one of ['census_income', 'multi_fashion', 'scene_frames', "
+            f"'stamp_scenes', 'stamps', 'synthetic_relatedness']. Received: name={name!r}",
         )
         for name in ("nope", 3, None, ["census_income"])
     ),

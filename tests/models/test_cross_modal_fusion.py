@@ -25,8 +25,8 @@ def make_inputs():
 
 def make_encoders(width=8):
     return {
-        "caption": keras.layers.Embedding(20, width, mask_zero=True),
-        "image": keras.layers.Conv2D(width, 3, activation="relu"),
+        "caption": keras.layers.Embedding(20, width, mask_zero=True, name="words"),
+        "image": keras.layers.Conv2D(width, 3, activation="relu", name="edges"),
     }
 
 
@@ -62,10 +62,10 @@ def test_the_forward_pass_is_that_of_its_equation():
     def dense(h, name):
         return h @ w[f"{name}/kernel"] + w[f"{name}/bias"]
 
-    words = w["embedding/embeddings"][x["caption"]]
+    words = w["words/embeddings"][x["caption"]]
     mask = (x["caption"] > 0)[..., None]
     caption = (words * mask).sum(1) / np.maximum(mask.sum(1), 1)
-    kernel, bias = w["conv2d/kernel"], w["conv2d/bias"]
+    kernel, bias = w["edges/kernel"], w["edges/bias"]
     patches = np.lib.stride_tricks.sliding_window_view(x["image"], (3, 3), axis=(1, 2))
     image = np.maximum(np.einsum("bxycij,ijcf->bxyf", patches, kernel) + bias, 0).mean((1, 2))
     vectors = {"caption": caption, "image": image, "sensor": x["sensor"]}
