@@ -291,6 +291,30 @@ BALANCERS = PLAIN | FORMS
 # The forms are made by the bases, so that one method shows them; `-m slow` runs all.
 QUICK = [*PLAIN, "pcgrad, features, every 2"]
 
+
+def _no_gradients(balancer: Balancer) -> bool:
+    return isinstance(balancer, GradientBalancer | JacobianBalancer)
+
+
+def _no_features(balancer: Balancer) -> bool:
+    return getattr(balancer, "wrt", None) == "features"
+
+
+def _gradients_of_parameters(balancer: Balancer) -> bool:
+    return not isinstance(balancer, GradientBalancer) or balancer.wrt != "parameters"
+
+
+# By architecture, which balancers it refuses, and what it says then.
+REFUSALS: dict[str, tuple[Callable[[Balancer], bool], str]] = {
+    "SoftSharing": (_no_gradients, "`balancer` should be one that weighs losses"),
+    "DynamicSharing": (_no_features, "`wrt` should be 'parameters' for this model"),
+    "DynamicSharing, conflict": (
+        _gradients_of_parameters,
+        "`balancer` should be a gradient balancer with `wrt='parameters'`",
+    ),
+    "AdapterSharing": (_no_features, "`wrt` should be 'parameters' for this model"),
+}
+
 # Methods that rescale even a single task, so that one task alone is not plain training.
 RESCALES_ONE_TASK = {"uncertainty"}
 

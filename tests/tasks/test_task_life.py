@@ -143,20 +143,31 @@ def test_tasks_without_labels_do_not_move_and_weights_count():
         assert all(same) == (name in ("depth", "normals")), name
 
 
-def test_an_illegal_pixel_stops_training_with_the_name_of_the_task():
-    model, x, y = of_images()
+@pytest.mark.parametrize(
+    ("make", "name", "place", "illegal"),
+    [
+        (of_images, "parts", (3, 2, 1), 7),
+        (of_images, "depth", (0, 1, 1, 0), -2.5),
+        (of_images, "normals", (0, 0, 0), [0, 0, 0]),
+        (of_texts, "entities", (1, 3), 3),
+        (of_texts, "answer", (1,), [4, 2]),
+    ],
+)
+def test_an_illegal_label_stops_training_with_the_name_of_the_task(make, name, place, illegal):
+    model, x, y = make()
     model.compile("adam", balancer="pcgrad", jit_compile=False)
-    y["parts"][3, 2, 1] = 7
-    with pytest.raises(ValueError, match=r"task `parts` should be legal.*a label of value 7"):
+    before = model.get_weights()
+    y[name][place] = illegal
+    with pytest.raises(ValueError, match=rf"task `{name}` should be legal.*a label of value"):
         model.fit(x, y, verbose=0)
-    y["parts"][3, 2, 1] = 0
-    y["normals"][0, 0, 0] = [0, 0, 0]
-    with pytest.raises(ValueError, match=r"task `normals` should be legal.*a label of value"):
-        model.fit(x, y, verbose=0)
+    for now, then in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
 
 
 # A process of its own: the devices must be split before TensorFlow starts.
 PROGRAM = """
+import sys
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -165,16 +176,18 @@ keras.config.set_floatx("float64")
 keras.config.set_dtype_policy("float64")
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from test_task_life import of_images
+import test_task_life
 
+make = getattr(test_task_life, sys.argv[1])
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 found = []
 for scope in (tf.distribute.get_strategy(), strategy):
     keras.utils.set_random_seed(3)
     with scope.scope():
-        model, x, y = of_images()
+        model, x, y = make()
         model.compile(keras.optimizers.SGD(0.1), balancer="pcgrad", jit_compile=False)
-    y["parts"][:5] = 255  # nearly all that is missing is on one replica
+    for name in {"parts", "entities"} & set(y):
+        y[name][:5] = model.tasks[name].missing  # nearly all that is missing is on one replica
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(12)
     logs = model.fit(data, epochs=2, verbose=0).history
     found.append((logs, [np.array(v) for v in model.trainable_variables]))
@@ -190,9 +203,10 @@ print("replicas agree")
 
 
 @slow
-def test_two_replicas_train_as_one():
+@pytest.mark.parametrize("make", [of_images, of_texts])
+def test_two_replicas_train_as_one(make):
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", PROGRAM, make.__name__],
         capture_output=True,
         text=True,
         timeout=400,
