@@ -32,9 +32,9 @@ _SEEDS = flags.DEFINE_integer("seeds", 20, "Trainings of each model for each p."
 _CORRELATIONS = flags.DEFINE_multi_float(
     "correlation", [0.5, 0.9, 1.0], "The p to look at, of which the paper has these three."
 )
-_EPOCHS = flags.DEFINE_integer("epochs", 25, "Epochs, after each of which is evaluated.")
+_EPOCHS = flags.DEFINE_integer("epochs", 30, "Epochs, after each of which is evaluated.")
 _ROWS = flags.DEFINE_integer("rows", 25_600, "Training rows.", lower_bound=256)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "Rows in a batch.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Rows in a batch.", lower_bound=1)
 _LEARNING_RATE = flags.DEFINE_float("learning_rate", 3e-3, "Adam's learning rate.")
 
 TEST_ROWS = 5120

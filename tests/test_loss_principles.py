@@ -10,6 +10,7 @@ from conformance.registry import (
     ARCHITECTURES,
     CORRECTS_SCALE,
     PLAIN,
+    THROUGH_ALL,
     USUAL_BALANCER,
     Case,
     rows,
@@ -28,14 +29,19 @@ from mtlzoo import (
 
 
 CASES = [
-    *(Case(architecture) for architecture in ARCHITECTURES),
+    *(Case(architecture) for architecture in THROUGH_ALL),
     *(Case(balancer=balancer) for balancer in PLAIN if balancer != USUAL_BALANCER),
 ]
+OTHERS = [Case(architecture) for architecture in ARCHITECTURES if architecture not in THROUGH_ALL]
 
 
 @pytest.mark.parametrize(
     ("case", "changed"),
-    [(Case(), "click"), *((case, "stay") for case in CASES)],
+    [
+        (Case(), "click"),
+        *((case, "stay") for case in CASES),
+        *(pytest.param(case, "stay", marks=pytest.mark.slow) for case in OTHERS),
+    ],
     ids=lambda given: given if isinstance(given, str) else f"{given.architecture}-{given.balancer}",
 )
 def test_labels_of_one_task_do_not_change_the_loss_and_the_head_of_another(case, changed):
@@ -185,7 +191,9 @@ def test_losses_of_like_scale_are_no_cause_for_a_warning(caplog):
 
 def test_loss_weights_that_bring_losses_together_leave_no_warning(caplog):
     model, x, y = far_apart("equal")
-    model.compile("sgd", loss_weights={"b": 1 / SCALE}, metrics={"a": [], "b": []})
+    model.compile(
+        "sgd", loss_weights={"b": 1 / SCALE}, metrics={"a": [], "b": []}, jit_compile=False
+    )
     logging.getLogger("absl").propagate = True
     with caplog.at_level(logging.INFO, logger="absl"):
         model.fit(x, y, batch_size=ROWS_OF_BOTH, verbose=0)

@@ -273,13 +273,10 @@ OF_MODELS = [
 # Those of a model that hold for an architecture by what it is made of, not by how it is trained.
 OF_EVERY_MODEL = [
     check_partition,
-    check_modes,
-    check_missing_labels,
     check_absent_task,
     check_one_task,
     check_permuted_tasks,
     check_config,
     check_weights_by_name,
-    check_resumed,
     check_export,
 ]

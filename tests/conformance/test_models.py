@@ -87,9 +87,12 @@ def test_another_process_loads_every_model(tmp_path):
     assert _lines(LOADS, paths) == expected
 
 
-def test_a_server_without_mtlzoo_answers_for_every_model(tmp_path):
+@pytest.mark.parametrize(
+    "architectures", [THROUGH_ALL, pytest.param(ARCHITECTURES, marks=pytest.mark.slow)]
+)
+def test_a_server_without_mtlzoo_answers(architectures, tmp_path):
     paths = []
-    for architecture in ARCHITECTURES:
+    for architecture in architectures:
         model = Case(architecture).compiled()
         x, _ = rows(model)
         outputs = model(x, training=False)

@@ -11,13 +11,16 @@ from mtlzoo.data.synthetic_relatedness import generate
 def test_the_equation():
     """Noise and weights drawn again in the same order; nothing else is."""
     x, y = generate(50, 0.6, seed=3, weights_seed=4)
-    u = np.linalg.qr(np.random.default_rng(4).normal(size=(100, 2)))[0]
+    rng = np.random.default_rng(4)
+    u = np.linalg.qr(rng.normal(size=(100, 2)))[0]
+    (a1, a2, a3, a4), (b1, b2, b3, b4) = rng.normal(size=(2, 4))
     rng = np.random.default_rng(3)
     features = rng.normal(size=(50, 100))
     np.testing.assert_allclose(x, features, rtol=1e-6)
     for name, w in (("first", u[:, 0]), ("second", 0.6 * u[:, 0] + 0.8 * u[:, 1])):
         z = features @ w
-        expected = z + np.sin(z) + np.sin(2 * z + 1) + np.sin(3 * z + 2) + np.sin(4 * z + 3)
+        expected = z + np.sin(a1 * z + b1) + np.sin(a2 * z + b2)
+        expected += np.sin(a3 * z + b3) + np.sin(a4 * z + b4)
         np.testing.assert_allclose(y[name], expected + 0.1 * rng.normal(size=50), rtol=1e-4)
 
 

@@ -86,7 +86,7 @@ def test_the_forward_pass_is_that_of_its_equation():
 def test_training_with_missing_modalities(fusion, tmp_path):
     model = small(fusion, modality_dropout=0.3, alignment=0.5)
     x, y = rows()
-    model.compile("adam", balancer="pcgrad")
+    model.compile("adam", balancer="pcgrad", jit_compile=False)
     logs = model.fit(x, y, batch_size=4, epochs=2, verbose=0).history
     assert np.isfinite(logs["loss"]).all()
     # The contrastive loss is no task's.
@@ -105,7 +105,7 @@ def test_training_with_missing_modalities(fusion, tmp_path):
 def test_a_trained_model_is_served_without_a_modality(tmp_path):
     model = small("gated", modality_dropout=0.3)
     x, y = rows()
-    model.compile("adam", balancer="pcgrad")
+    model.compile("adam", balancer="pcgrad", jit_compile=False)
     model.fit(x, y, batch_size=4, epochs=2, verbose=0)
     model.export(tmp_path / "served", verbose=False)
     signatures = tf.saved_model.load(tmp_path / "served").signatures
@@ -225,7 +225,7 @@ def test_alignment_brings_the_modalities_of_a_row_together():
         return np.mean(np.diag(cosines)) - np.mean(cosines)
 
     before = alike()
-    model.compile(keras.optimizers.Adam(0.03), balancer="equal")
+    model.compile(keras.optimizers.Adam(0.03), balancer="equal", jit_compile=False)
     model.fit(x, y, batch_size=ROWS, epochs=30, verbose=0)
     assert alike() > before + 0.2
 

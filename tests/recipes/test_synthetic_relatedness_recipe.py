@@ -62,6 +62,7 @@ def test_orderings_are_read_from_the_losses():
         assert [found["holds"] for found in orderings.values()] == [False, False, False, True]
 
 
+@pytest.mark.slow
 def test_models_of_a_seed_begin_alike_whatever_was_trained_before():
     """One model is trained again and again instead of being built anew."""
     with flagsaver.flagsaver(rows=512, batch_size=256, epochs=1, seeds=2, correlation=[0.5]):

@@ -13,8 +13,7 @@ from mtlzoo.data.pipeline import check_batching
 
 DIMENSIONS = 100
 NOISE = 0.1  # a standard deviation; its square is the loss of a perfect model
-FREQUENCIES = (1.0, 2.0, 3.0, 4.0)
-PHASES = (0.0, 1.0, 2.0, 3.0)
+SINUSOIDS = 4
 
 
 def generate(
@@ -26,7 +25,7 @@ def generate(
         rows: how many.
         correlation: the cosine of the tasks' weight vectors, from -1 to 1.
         seed: of the rows and their noise.
-        weights_seed: of the weight vectors.
+        weights_seed: of the weight vectors and the sinusoids.
 
     Returns:
         The features `(rows, 100)`, and by task the labels `(rows,)`, all float32.
@@ -47,15 +46,16 @@ def generate(
         raise ValueError(
             f"`correlation` should be a number from -1 to 1. Received: correlation={correlation!r}"
         )
-    drawn = np.random.default_rng(weights_seed).normal(size=(DIMENSIONS, 2))
-    u1, u2 = np.linalg.qr(drawn)[0].T
+    rng = np.random.default_rng(weights_seed)
+    u1, u2 = np.linalg.qr(rng.normal(size=(DIMENSIONS, 2)))[0].T
+    frequencies, phases = rng.normal(size=(2, SINUSOIDS))
     weights = {"first": u1, "second": correlation * u1 + np.sqrt(1 - correlation**2) * u2}
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(rows, DIMENSIONS))
     y = {}
     for name, w in weights.items():
         z = x @ w
-        waves = sum(np.sin(a * z + b) for a, b in zip(FREQUENCIES, PHASES, strict=True))
+        waves = np.sin(z[:, None] * frequencies + phases).sum(axis=1)
         y[name] = (z + waves + NOISE * rng.normal(size=rows)).astype("float32")
     return x.astype("float32"), y
 
@@ -78,7 +78,7 @@ def load(
         held_out_rows: rows to validate, and as many to test. Defaults to 10240.
         batch_size: rows in a batch; the last one of an epoch may be smaller. Defaults to 256.
         seed: of the order of the training rows, which differs from epoch to epoch. Defaults to 0.
-        data_seed: of the weight vectors and the rows. Defaults to 0.
+        data_seed: of the weight vectors, the sinusoids and the rows. Defaults to 0.
         preprocessed: True gives `x` as one tensor, False as `{"features": ...}`. Defaults to
             `True`.
 
