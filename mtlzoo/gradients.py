@@ -52,7 +52,8 @@ class Recording:
     Attributes:
         tape: the tape that saw it.
         shares: T scalar tensors, this replica's share of each task's loss.
-        extra: scalar tensor or `None`: losses that are no task's, such as regularization.
+        extra: scalar tensor or `None`: this replica's share of losses that are no task's, such as
+            regularization.
         cut: the trunk's outputs at the boundary and their watched copies, which the heads read;
             empty where the model was not cut.
         losses: `(T,)`, the losses of the global batch, times their loss weights.
@@ -177,8 +178,7 @@ def balanced(
         )
     gradients = update.gradients
     if recording.extra is not None:
-        # The extra loss is the same on every replica (or a mean of them): each adds its part of it.
-        seed = _seed(recording.extra, 1.0 / replica_count(), scale)
+        seed = _seed(recording.extra, 1.0, scale)
         targets = variables.all()
         extra = recording.tape.gradient(recording.extra, targets, output_gradients=seed)
         gradients = [_plus(g, e) for g, e in zip(gradients, extra, strict=True)]

@@ -1,10 +1,12 @@
-"""The losses that layers add in their `call`, kept apart by replica."""
+"""The losses that layers add in their `call`, kept apart by replica, and what counts of them."""
 
 from collections import defaultdict
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+from mtlzoo import gradients
 
 
 class ReplicaLosses:
@@ -39,3 +41,30 @@ def keep_apart(model: keras.Model) -> None:
     """Have all layers of `model` keep the losses of each replica for themselves."""
     for layer in model._flatten_layers():
         layer._losses = ReplicaLosses()
+
+
+def part_of(rows: tf.Tensor) -> tf.Tensor | None:
+    """What part of the global batch a replica's rows are; `None` where it has all of them."""
+    if gradients.replica_count() == 1:
+        return None
+    rows = tf.cast(rows, keras.backend.floatx())
+    (total,) = gradients.replica_sum([rows])
+    return rows / total
+
+
+def share_of_added(model: keras.Model, part: tf.Tensor | None) -> tf.Tensor | None:
+    """This replica's share of the losses that are no task's, `None` where there are none.
+
+    Args:
+        model: the model, called in this step.
+        part: what part of the global batch is this replica's.
+    """
+    losses = model.losses
+    if not losses:
+        return None
+    # In float16 Keras itself cannot add these up.
+    own = tf.add_n([tf.reduce_sum(tf.cast(loss, keras.backend.floatx())) for loss in losses])
+    if part is None:
+        return own
+    # A mean over no rows is no number.
+    return part * tf.where(part > 0, own, tf.zeros_like(own))

@@ -9,7 +9,7 @@ from absl import logging
 
 from mtlzoo import gradients
 from mtlzoo.balancing import Balancer
-from mtlzoo.models import compile_checks, optimizers
+from mtlzoo.models import compile_checks, optimizers, replica_losses
 from mtlzoo.models.graph import Ownership, Split
 from mtlzoo.models.objectives import Objectives, TaskBatch
 from mtlzoo.models.optimizer_slots import OptimizerSlots
@@ -65,6 +65,7 @@ class TrainingStep:
         rows = _batch_size(x)
         batches = self._batches(y, sample_weight, rows)
         counts, illegal = self._count(batches)
+        part = replica_losses.part_of(rows)
         present = counts > 0
         statistics = self._statistics()
         before = [_read(v) for v, _ in statistics]
@@ -72,7 +73,8 @@ class TrainingStep:
 
         def compute(watch):
             outputs.update(self._forward(x, watch))
-            return self._shares(batches, outputs, counts, present), self._extra()
+            added = replica_losses.share_of_added(self.model, part)
+            return self._shares(batches, outputs, counts, present), added
 
         recording = gradients.record(compute, present, self.objectives.loss_weights)
         scale = optimizers.loss_scale(self.model.optimizer)
@@ -97,7 +99,7 @@ class TrainingStep:
         weights.assign(tf.where(sound, tf.cast(update.weights, weights.dtype), _read(weights)))
         if update.gramians:
             self.model.observe_gramians(update.gramians, present & ok)
-        self._log(recording.unweighted, recording.losses, recording.extra, rows)
+        self._log(recording.unweighted, recording.losses, recording.extra, rows, part)
         self.objectives.update_metrics(
             batches, outputs, recording.unweighted, self._parts(counts, present)
         )
@@ -108,7 +110,8 @@ class TrainingStep:
         batches = self._batches(y, sample_weight, rows)
         counts, illegal = self._count(batches)
         outputs = self.model(x, training=False)
-        extra = self._extra()
+        part = replica_losses.part_of(rows)
+        extra = replica_losses.share_of_added(self.model, part)
         present = counts > 0
         shares = self._shares(batches, outputs, counts, present)
         (losses,) = gradients.replica_sum([tf.stack(shares)])
@@ -117,7 +120,7 @@ class TrainingStep:
         weighted = losses
         if self.objectives.loss_weights is not None:
             weighted = losses * tf.constant(self.objectives.loss_weights, losses.dtype)
-        self._log(losses, weighted, extra, rows)
+        self._log(losses, weighted, extra, rows, part)
         self.objectives.update_metrics(batches, outputs, losses, self._parts(counts, present))
 
     @staticmethod
@@ -177,13 +180,6 @@ class TrainingStep:
                 copy._keras_mask = mask
             copies.append(copy)
         return self.split.heads(copies, training=True)
-
-    def _extra(self):
-        losses = self.model.losses
-        if not losses:
-            return None
-        # In float16 Keras itself cannot add these up.
-        return tf.add_n([tf.reduce_sum(tf.cast(loss, keras.backend.floatx())) for loss in losses])
 
     def _variables(self) -> gradients.Variables:
         model = self.model
@@ -284,10 +280,11 @@ class TrainingStep:
         self.offender.assign(tf.where(fresh, values, _read(self.offender)))
         self.failure.assign(tf.where(fresh, code, _read(self.failure)))
 
-    def _log(self, losses, weighted, extra, rows) -> None:
+    def _log(self, losses, weighted, extra, rows, part) -> None:
         total = tf.reduce_sum(weighted)
         if extra is not None:
-            total += tf.cast(extra, total.dtype)
+            own = extra if part is None else tf.math.divide_no_nan(extra, part)
+            total += tf.cast(own, total.dtype)
         self.model._loss_tracker.update_state(total, sample_weight=rows)
 
     def report_scales(self) -> None:

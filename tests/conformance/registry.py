@@ -251,6 +251,7 @@ ARCHITECTURES: dict[str, Callable] = {
 
 # Architectures that need other kinds of tasks than the usual three: those that differ.
 TASKS_OF: dict[str, Callable[[], list]] = {
+    "AITM": lambda: [BinaryClassification("kind")],  # calibrated by `click`, which is one too
     "ESMM": lambda: [BinaryClassification("kind")],
 }
 
@@ -322,7 +323,7 @@ RESCALES_ONE_TASK = {"uncertainty"}
 NEEDS_GRAMIAN = {"DynamicSharing, conflict"}
 
 # Architectures that add to the loss what no task's own network has.
-PENALIZES = {"SoftSharing", "Sluice"}
+PENALIZES = {"AITM", "SoftSharing", "Sluice"}
 
 # Methods that promise that the scale of a loss does not decide.
 CORRECTS_SCALE = ["uncertainty"]

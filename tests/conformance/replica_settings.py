@@ -36,10 +36,10 @@ def hard_sharing(**arguments):
 
 
 def regularized():
-    """Regularizers of shared and of task variables."""
+    """Regularizers of shared and of task variables, and of activities: a mean over the rows."""
     l2 = keras.regularizers.L2(0.1)
     features = keras.Input((6,), name="features")
-    shared = keras.layers.Dense(8, "tanh", kernel_regularizer=l2)(features)
+    shared = keras.layers.Dense(8, "tanh", kernel_regularizer=l2, activity_regularizer=l2)(features)
     towers = {t.name: keras.layers.Dense(4, kernel_regularizer=l2)(shared) for t in make_tasks()}
     outputs = {t.name: t.head(towers[t.name]) for t in make_tasks()}
     return MultiTaskModel({"features": features}, outputs, tasks=make_tasks())

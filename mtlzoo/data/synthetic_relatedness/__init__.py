@@ -7,8 +7,8 @@ Mixture-of-Experts*, KDD 2018: two orthogonal unit vectors u1 and u2 of 100 dime
   y_k = w_k . x + sum_i sin(alpha_i w_k . x + beta_i) + e_k,   e_k ~ N(0, 0.01),
 
 so that p is the cosine of the two weight vectors: the tasks are one at p = 1, but for the noise.
-The paper gives neither c nor the sinusoids. Here c = 1 and there are four of them, whose alpha_i and
-beta_i are drawn from N(0, 1) with the weight vectors.
+The paper gives neither c nor the sinusoids. Here c = 1 and there are four of them, whose alpha_i
+and beta_i are drawn from N(0, 1) with the weight vectors.
 
 Tasks:
   first, second   real values, of whose variance noise is 0.01
