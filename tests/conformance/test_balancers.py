@@ -23,7 +23,7 @@ CROSS = [
         marks=[] if architecture == USUAL_ARCHITECTURE and balancer in QUICK else pytest.mark.slow,
     )
     for architecture in THROUGH_ALL
-    for balancer in BALANCERS
+    for balancer in (BALANCERS if architecture == USUAL_ARCHITECTURE else QUICK)
     if balancer != USUAL_BALANCER  # which `test_models.py` has
 ]
 
