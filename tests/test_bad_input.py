@@ -14,8 +14,11 @@ import pytest
 import tensorflow as tf
 
 from mtlzoo import (
+    AITM,
     DWA,
     MGDA,
+    PLE,
+    SNR,
     BinaryClassification,
     Classification,
     Equal,
@@ -24,6 +27,7 @@ from mtlzoo import (
     MMoE,
     MultiLabelClassification,
     MultiTaskModel,
+    OMoE,
     PCGrad,
     Regression,
     Task,
@@ -573,6 +577,24 @@ WIDTHS = [
     (MMoE, "tower_units"),
 ]
 ARCHITECTURES = [
+    *(
+        Case(
+            f"{builder.__name__}: features that are maps",
+            lambda b=builder, a=arguments: b(
+                inputs(8, 8, 3), tasks(), backbone=keras.layers.Conv2D(2, 3), **a
+            ),
+            f"The features of `{builder.__name__}` should be vectors of shape (None, F): let "
+            "`backbone` end in a pooling layer or `Flatten`, and its tasks be of whole rows. "
+            "Received: shape=(None, 6, 6, 2)",
+        )
+        for builder, arguments in [
+            (MMoE, {}),
+            (OMoE, {}),
+            (PLE, {}),
+            (SNR, {}),
+            (AITM, {"sequence": ("a", "b")}),
+        ]
+    ),
     *(
         Case(
             f"{builder.__name__}({argument}={units!r})",

@@ -53,6 +53,7 @@ class BottleneckAdapter(keras.layers.Layer):
         self.units = check_count("units", units)
         self.activation = keras.activations.get(activation)
         self.stddev = stddev
+        self.supports_masking = True
 
     def build(self, input_shape: Any) -> None:
         """Make both kernels and biases."""
@@ -96,7 +97,8 @@ class LowRankUpdate(keras.layers.Layer):
 
     The kernel is taken as a matrix whose columns are the n outputs, so that the kernel of a
     convolution has m = window × input channels. Several of these layers may hold one and the same
-    `layer`, which then is shared, with an update for each.
+    `layer`, which then is shared, with an update for each. A model that Keras saves layer by layer
+    would lose that: `AdapterSharing` keeps it, a graph of your own does not.
 
     Args:
         layer: a built Keras layer with a `kernel` whose last axis is that of its outputs, such as
@@ -129,7 +131,8 @@ class LowRankUpdate(keras.layers.Layer):
     def __init__(
         self, layer: keras.layers.Layer, rank: int = 4, scale: float = 1.0, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
+        # The layer casts for itself.
+        super().__init__(autocast=False, **kwargs)
         if getattr(layer, "kernel", None) is None:
             raise ValueError(
                 f"`layer` should be a built layer with a kernel. Received: layer={layer!r}"
@@ -138,6 +141,7 @@ class LowRankUpdate(keras.layers.Layer):
         self.rank = check_count("rank", rank)
         self.scale = scale
         self._uncast = Uncast(name="uncast", dtype=self.variable_dtype)
+        self.supports_masking = True
 
     def build(self, input_shape: Any) -> None:
         """Make A, random, and B, zero: the layer starts as it is."""
@@ -152,8 +156,12 @@ class LowRankUpdate(keras.layers.Layer):
         """The output of the layer with the updated kernel."""
         # In mixed precision the sum is cast, not its terms.
         values = self._uncast(read=self._values)
-        with keras.StatelessScope(zip(self.layer.variables, values, strict=True)):
-            return self.layer(inputs)
+        values = zip(self.layer.variables, values, strict=True)
+        with keras.StatelessScope(values, collect_losses=True) as scope:
+            outputs = self.layer(inputs)
+        for loss in scope.losses:
+            self.add_loss(loss)
+        return outputs
 
     def _values(self) -> list:
         update = ops.matmul(ops.convert_to_tensor(self.a), ops.convert_to_tensor(self.b))

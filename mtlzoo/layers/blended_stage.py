@@ -21,7 +21,9 @@ class BlendedStage(keras.layers.Layer):
     $$y = f(x;\ \alpha\, \theta_\text{shared} + (1 - \alpha)\, \theta_\text{own}).$$
 
     Only trainable weights are blended. All other state, such as the averages of normalization, is
-    that of `own`, and is updated there. Several layers may hold one and the same `shared`.
+    that of `own`, and is updated there. Several layers may hold one and the same `shared`. A model
+    that Keras saves layer by layer would lose that: `DynamicSharing` keeps it, a graph of your own
+    does not.
 
     Args:
         own: a built Keras model, whose graph is run.
@@ -57,7 +59,8 @@ class BlendedStage(keras.layers.Layer):
     def __init__(
         self, own: keras.Model, shared: keras.Model, sharing: Any = _HALF, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
+        # The layers inside cast for themselves, and some of them do not.
+        super().__init__(autocast=False, **kwargs)
         self.own = own
         self.shared = shared
         self.sharing: Any = check_sharing(sharing)
@@ -101,8 +104,11 @@ class BlendedStage(keras.layers.Layer):
         """The output of `own` with the blended weights."""
         # In mixed precision the sum is cast, not its terms.
         values = self._uncast(read=self._values)
-        with keras.StatelessScope(zip(self.own.variables, values, strict=True)) as scope:
+        values = zip(self.own.variables, values, strict=True)
+        with keras.StatelessScope(values, collect_losses=True) as scope:
             outputs = self.own(inputs, training=training)
+        for loss in scope.losses:
+            self.add_loss(loss)
         if training:
             blended = zip(self.own.variables, self._is_blended, strict=True)
             others = [variable for variable, is_blended in blended if not is_blended]

@@ -72,6 +72,12 @@ class Branching(keras.layers.Layer):
                 )
         self.warm_up_steps = warm_up_steps
         self.seed = seed
+        self.supports_masking = True
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+        """The mask of the first parent: all of them have one length."""
+        del inputs
+        return previous_mask[0] if isinstance(previous_mask, list | tuple) else previous_mask
 
     def build(self, input_shape: Any) -> None:
         """Make one logit for each parent."""

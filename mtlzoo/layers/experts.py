@@ -17,9 +17,10 @@ class Experts(keras.layers.Layer):
     \quad k = 1, \ldots, K.$$
 
     All experts are computed together: the first layer is one product with a kernel of width
-    `num_experts * units[0]`, the others are batched over the experts. On a CPU a loop over the
-    experts took 1.7 times as long, batched products for every layer 1.4 times
-    (`python -m benchmarks.experts`).
+    `num_experts * units[0]`, the others are batched over the experts. On a CPU a loop over eight
+    experts took 1.7 times as long as this layer, batched products for every layer 1.4 times
+    (`python -m benchmarks.experts`); in a whole model the difference is smaller, and may turn
+    (`python -m benchmarks.mixtures`).
 
     Args:
         num_experts: int, the number of experts.
@@ -70,7 +71,10 @@ class Experts(keras.layers.Layer):
             )
         self.dropout = check_rate("dropout", dropout)
         self.input_spec = keras.layers.InputSpec(ndim=2)
-        self._dropouts = [keras.layers.Dropout(dropout) for _ in self.units] if dropout else []
+        count = len(self.units) if dropout else 0
+        self._dropouts = [
+            keras.layers.Dropout(dropout, dtype=self.dtype_policy) for _ in range(count)
+        ]
 
     def build(self, input_shape: Any) -> None:
         """Make one kernel and one bias for each layer."""

@@ -70,6 +70,15 @@ class Fusion(keras.layers.Layer):
         """The constructor's arguments."""
         return {**super().get_config(), "units": self.units}
 
+    def scaled(self, scale: float) -> "Fusion":
+        """A new layer like this one, of another width.
+
+        Args:
+            scale: positive number, factor of `units`, which become at least 1.
+        """
+        units = max(1, round(self.units * scale))
+        return type(self).from_config({**self.get_config(), "units": units})
+
     def _dense(self, name: str, units: int | None = None, **arguments: Any) -> Any:
         units = self.units if units is None else units
         return keras.layers.Dense(units, name=name, dtype=self.dtype_policy, **arguments)

@@ -1,5 +1,6 @@
 """Gates by a softmax, of all experts or of the best."""
 
+import zlib
 from typing import Any
 
 import keras
@@ -219,4 +220,7 @@ def make_gate(gate: Any, num_experts: int, name: str, dtype: Any) -> keras.layer
             f"`{name}`. Received: num_experts={gate.num_experts}"
         )
     config = gate.get_config() | {"num_experts": num_experts, "name": name, "dtype": dtype}
+    if config.get("seed") is not None:
+        # One and the same noise would have all gates choose the same experts.
+        config["seed"] = (config["seed"] + zlib.crc32(name.encode())) % 2**31
     return type(gate).from_config(config)

@@ -9,7 +9,7 @@ from mtlzoo import tasks as task_kinds
 from mtlzoo.layers.adapters import BottleneckAdapter, LowRankUpdate
 from mtlzoo.layers.arguments import check_rate, check_units
 from mtlzoo.models.architecture import Architecture, dense_stack, policy_config
-from mtlzoo.models.stages import draw_again, stages_of
+from mtlzoo.models.stages import copy_weights, draw_again, stages_of
 from mtlzoo.tasks import Task
 
 ADAPTERS = ("bottleneck", "lora", "batch_norm")
@@ -200,5 +200,5 @@ def _twin(layer: keras.layers.Layer, name: str) -> keras.layers.Layer:
     """A layer like another, with its weights, that is trained whether or not that one is."""
     twin = type(layer).from_config({**layer.get_config(), "name": name, "trainable": True})
     twin.build(layer.input.shape)
-    twin.set_weights(layer.get_weights())
+    copy_weights(layer, twin)
     return twin

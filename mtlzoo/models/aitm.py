@@ -11,7 +11,7 @@ from mtlzoo import tasks as task_kinds
 from mtlzoo.layers.arguments import check_number, check_rate, check_units
 from mtlzoo.layers.calibrator import Calibrator
 from mtlzoo.layers.information_transfer import InformationTransfer
-from mtlzoo.models.architecture import Architecture, dense_stack, features_of, policy_config
+from mtlzoo.models.architecture import Architecture, dense_stack, policy_config, vectors_of
 from mtlzoo.models.esmm import check_sequence
 from mtlzoo.tasks import BinaryClassification, Task
 
@@ -108,7 +108,7 @@ class AITM(Architecture):
         }
 
         # --- Graph ---
-        features = features_of(inputs, backbone)
+        features = vectors_of(inputs, backbone, dtype, "AITM")
         own = {
             task_name: dense_stack(
                 features, tower_units, f"{task_name}_tower", activation, dropout, dtype

@@ -72,19 +72,24 @@ class Architecture(MultiTaskModel):
         if not is_number or not 0 < scale < float("inf"):
             raise ValueError(f"`scale` should be a positive number. Received: scale={scale!r}")
         own = {key: value for key, value in self._held.arguments.items() if key not in arguments}
-        smaller = {}
+        smaller: dict[str, Any] = {}
+        multiple = self._held.arguments.get("subspaces", 1)  # which divide the widths of stages
         for key, value in own.items():
             if key in ("backbone", "encoders"):
                 smaller[key] = _scaled_networks(key, value, scale)
             elif key == "units" or key.endswith("_units") or key in self.scaled_arguments:
-                smaller[key] = _scaled(value, scale)
+                smaller[key] = _scaled(value, scale, multiple if key == "units" else 1)
+            elif isinstance(value, keras.layers.Layer) and hasattr(value, "scaled"):
+                smaller[key] = value.scaled(scale)
         config = self.get_config()
         inputs = _deserialize_inputs(config.pop("inputs"))
         rest = {
             key: keras.saving.deserialize_keras_object(value)
             for key, value in config.items()
-            if key not in smaller and key not in arguments
+            if key not in smaller and key not in arguments and key != "preprocessor"
         }
+        # Not its config, which lacks what it has adapted to.
+        rest["preprocessor"] = self.preprocessor
         rest["name"] = f"{self.name}_student" if name is None else name
         return type(self)(inputs, **{**rest, **smaller, **arguments})
 
@@ -113,13 +118,14 @@ class Architecture(MultiTaskModel):
         return cls(inputs, **arguments)
 
 
-def features_of(inputs: Any, backbone: Any = None) -> Any:
+def features_of(inputs: Any, backbone: Any = None, dtype: Any = None) -> Any:
     """The features that the tasks' layers start from.
 
     Args:
         inputs: a `keras.Input`, or a list or dict of them.
         backbone: a Keras model or layer, or a function, from the inputs to one feature tensor;
             `None` for inputs that are features already: one tensor, or several that are joined.
+        dtype: dtype policy of the layer that joins them.
 
     Raises:
         ValueError: for inputs that are no `keras.Input`s, or that need a backbone.
@@ -153,7 +159,25 @@ def features_of(inputs: Any, backbone: Any = None) -> Any:
                 "`inputs` should be vectors of floats where there is no `backbone`. Received: "
                 f"input `{tensor.name}` of shape {tensor.shape} and dtype {tensor.dtype}"
             )
-    return flat[0] if len(flat) == 1 else keras.layers.Concatenate(name="features")(flat)
+    if len(flat) == 1:
+        return flat[0]
+    return keras.layers.Concatenate(name="features", dtype=dtype)(flat)
+
+
+def vectors_of(inputs: Any, backbone: Any, dtype: Any, model: str) -> Any:
+    """`features_of`, which must be vectors.
+
+    Raises:
+        ValueError: naming the class of the model, for sequences and maps.
+    """
+    features = features_of(inputs, backbone, dtype)
+    if len(features.shape) != 2:
+        raise ValueError(
+            f"The features of `{model}` should be vectors of shape (None, F): let `backbone` end "
+            "in a pooling layer or `Flatten`, and its tasks be of whole rows. "
+            f"Received: shape={tuple(features.shape)}"
+        )
+    return features
 
 
 def dense_stack(
@@ -177,9 +201,11 @@ def dense_stack(
     return features
 
 
-def _scaled(widths: Any, scale: float) -> Any:
-    """A width, or a structure of widths, times `scale`."""
-    return keras.tree.map_structure(lambda width: max(1, round(width * scale)), widths)
+def _scaled(widths: Any, scale: float, multiple: int = 1) -> Any:
+    """A width, or a structure of widths, times `scale`, a multiple of `multiple`."""
+    return keras.tree.map_structure(
+        lambda width: multiple * max(1, round(width * scale / multiple)), widths
+    )
 
 
 def _scaled_networks(argument: str, network: Any, scale: float) -> Any:

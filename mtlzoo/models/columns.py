@@ -26,11 +26,11 @@ class DrawnStage(NamedTuple):
     joined: dict[str, Any]
 
     def matrices(self, task_name: str) -> list[keras.Variable]:
-        """The weights of a task's copy with two or more dimensions: kernels and embeddings, no
-        biases, scales or statistics.
+        """The weights of a task's copy with two or more dimensions but those named `bias`: kernels
+        and embeddings, no biases, scales or statistics.
         """
         part = keras.Model(self.starts[task_name], self.ends[task_name])
-        return [v for v in part.variables if len(v.shape) > 1]
+        return [v for v in part.variables if len(v.shape) > 1 and v.name != "bias"]
 
 
 def draw_columns(

@@ -245,7 +245,7 @@ def _modalities(inputs: Any, encoders: Any) -> list[str]:
 def _fusion(fusion: Any, units: int, dtype: Any) -> Fusion:
     """A new layer."""
     if isinstance(fusion, Fusion):
-        return type(fusion).from_config({**fusion.get_config(), "name": "fusion"})
+        return type(fusion).from_config({**fusion.get_config(), "name": "fusion", "dtype": dtype})
     if fusion not in _FUSIONS:
         raise ValueError(
             f"`fusion` should be one of {sorted(_FUSIONS)} or an `mtlzoo.layers.Fusion`. "
@@ -270,7 +270,7 @@ def _encoded(modality: str, inputs: Mapping[str, Any], encoder: Any, dtype: Any)
         features_of(inputs[modality])  # refuses what is no vector of floats
     features = features_of(inputs[modality], encode)
     rank = len(features.shape)
-    if rank not in (2, 3, 4) or None in features.shape[2:]:
+    if rank not in (2, 3, 4) or None in features.shape[1 if rank == 4 else 2 :]:
         raise ValueError(
             f"The encoder of `{modality}` should give features of shape (None, F), (None, S, F) or "
             f"(None, H, W, F). Received: shape={tuple(features.shape)}"

@@ -98,7 +98,7 @@ class DBMTLNet(Architecture):
         dtype = policy_config(dtype)
 
         # --- Graph ---
-        features = features_of(inputs, backbone)
+        features = features_of(inputs, backbone, dtype)
         features = dense_stack(features, shared_units, "shared", activation, dropout, dtype)
         related: dict[str, Any] = {}
         for task_name in TopologicalSorter(parents).static_order():

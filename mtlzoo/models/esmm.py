@@ -114,7 +114,7 @@ class ESMM(Architecture):
         dtype = policy_config(dtype)
 
         # --- Graph ---
-        features = features_of(inputs, backbone)
+        features = features_of(inputs, backbone, dtype)
         towers = {
             task_name: dense_stack(
                 features, tower_units, f"{task_name}_tower", activation, dropout, dtype

@@ -107,7 +107,7 @@ class HardSharing(Architecture):
         # --- Graph ---
         inside = {}
         if tree is None:
-            features = features_of(inputs, backbone)
+            features = features_of(inputs, backbone, dtype)
             features = dense_stack(features, shared_units, "shared", activation, dropout, dtype)
             before_tower = dict.fromkeys(by_name, features)
         else:

@@ -12,7 +12,7 @@ from mtlzoo.layers.arguments import check_rate, check_units
 from mtlzoo.layers.branching import Branching
 from mtlzoo.models.architecture import Architecture, dense_stack, policy_config
 from mtlzoo.models.hard_sharing import HardSharing, Tree, prefix_of
-from mtlzoo.models.stages import stages_of
+from mtlzoo.models.stages import copy_weights, stages_of
 from mtlzoo.tasks import Task
 
 
@@ -214,23 +214,24 @@ class LearningToBranch(Architecture):
             ("shared_units" if key == "units" else key): config[key]
             for key in (
                 *("inputs", "tasks", "backbone", "stages", "units", "tower_units", "activation"),
-                *("dropout", "dtype", "preprocessor"),
+                *("dropout", "dtype"),
             )
         }
-        name = f"{self.name}_frozen" if name is None else name
-        frozen = HardSharing.from_config({**arguments, "tree": tree, "name": name})
+        arguments["name"] = f"{self.name}_frozen" if name is None else name
+        frozen = HardSharing.from_config({**arguments, "tree": tree, "preprocessor": None})
+        frozen._held.preprocessor = self.preprocessor  # not its config, which lacks what it adapted
         for level, (groups, names) in enumerate(zip(tree, self._layer_names, strict=True)):
             for group in groups:
                 prefix = prefix_of(group, len(paths))
                 for layer in names:
                     node = self.get_layer(f"node_{paths[group[0]][level]}_{layer}")
-                    frozen.get_layer(f"{prefix}_{layer}").set_weights(node.get_weights())
+                    copy_weights(node, frozen.get_layer(f"{prefix}_{layer}"))
         for task in self.task_names:
             own, new = (
                 keras.Model(model._held.inside["before_tower"].output[task], model.output[task])
                 for model in (self, frozen)
             )
-            new.set_weights(own.get_weights())
+            copy_weights(own, new)
         return frozen
 
 

@@ -10,7 +10,7 @@ from mtlzoo import tasks as task_kinds
 from mtlzoo.layers.arguments import check_rate, check_units
 from mtlzoo.layers.experts import Experts, mix
 from mtlzoo.layers.gates import make_gate
-from mtlzoo.models.architecture import Architecture, dense_stack, features_of, policy_config
+from mtlzoo.models.architecture import Architecture, dense_stack, policy_config, vectors_of
 from mtlzoo.tasks import Task
 
 
@@ -98,7 +98,7 @@ class MMoE(Architecture):
         }
 
         # --- Graph ---
-        features = features_of(inputs, backbone)
+        features = vectors_of(inputs, backbone, dtype, "MMoE")
         expert_outputs = experts(features)
         gate_outputs, outputs = {}, {}
         for task_name, task in by_name.items():

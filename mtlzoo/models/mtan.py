@@ -69,7 +69,8 @@ class MTAN(Architecture):
         Liu, Johns and Davison, *End-to-End Multi-Task Learning with Attention*, CVPR 2019.
 
     *Differences from the paper*: any network, and where it has no decoder the task reads the masked
-    features of the last stage.
+    features of the last stage. $f$ is each task's own, where the paper shares one for all tasks:
+    so all that is shared comes before all that is not.
     """
 
     def __init__(

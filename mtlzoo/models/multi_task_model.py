@@ -239,6 +239,8 @@ class MultiTaskModel(FittedByTask):
         )
         check_distribution()
         with self.distribute_strategy.scope():
+            if auto_scale_loss:
+                optimizer = optimizers.scaled(optimizer, self)
             super().compile(
                 optimizer,
                 run_eagerly=run_eagerly,

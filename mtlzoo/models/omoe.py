@@ -10,7 +10,7 @@ from mtlzoo import tasks as task_kinds
 from mtlzoo.layers.arguments import check_rate, check_units
 from mtlzoo.layers.experts import Experts, mix
 from mtlzoo.layers.gates import make_gate
-from mtlzoo.models.architecture import Architecture, dense_stack, features_of, policy_config
+from mtlzoo.models.architecture import Architecture, dense_stack, policy_config, vectors_of
 from mtlzoo.tasks import Task
 
 
@@ -93,7 +93,7 @@ class OMoE(Architecture):
         shared_gate = make_gate(gate, num_experts, "shared_gate", dtype)
 
         # --- Graph ---
-        features = features_of(inputs, backbone)
+        features = vectors_of(inputs, backbone, dtype, "OMoE")
         weights = shared_gate(features)
         mixed = mix(weights, experts(features))
         outputs = {}

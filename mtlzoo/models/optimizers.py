@@ -1,6 +1,7 @@
 """What the training step has to know about Keras's optimizers, wrappers of others included."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -20,6 +21,18 @@ def leaves(optimizer: keras.optimizers.Optimizer) -> Iterator[keras.optimizers.O
 def scales_dynamically(optimizer: keras.optimizers.Optimizer) -> bool:
     """Whether `optimizer` is a `LossScaleOptimizer`, which handles overflows by itself."""
     return hasattr(optimizer, "inner_optimizer")
+
+
+def scaled(optimizer: Any, model: keras.Model) -> Any:
+    """The optimizer with dynamic loss scaling, if layers compute in float16 and it has none.
+
+    Keras looks at the policy of the model, which is the global one, and not at those of its layers.
+    """
+    optimizer = keras.optimizers.get(optimizer)
+    in_half = any(layer.compute_dtype == "float16" for layer in model._flatten_layers())
+    if not in_half or scales_dynamically(optimizer):
+        return optimizer
+    return keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale_optimizer")
 
 
 def check(optimizer: keras.optimizers.Optimizer, replicas: int) -> None:

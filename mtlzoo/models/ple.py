@@ -10,7 +10,7 @@ from mtlzoo import tasks as task_kinds
 from mtlzoo.layers.arguments import check_count, check_rate, check_units
 from mtlzoo.layers.experts import Experts, mix
 from mtlzoo.layers.gates import make_gate
-from mtlzoo.models.architecture import Architecture, dense_stack, features_of, policy_config
+from mtlzoo.models.architecture import Architecture, dense_stack, policy_config, vectors_of
 from mtlzoo.tasks import Task
 
 SHARED = "shared"
@@ -135,7 +135,7 @@ class PLE(Architecture):
             levels.append((banks, gates, of_gates))
 
         # --- Graph ---
-        features = dict.fromkeys(counts, features_of(inputs, backbone))
+        features = dict.fromkeys(counts, vectors_of(inputs, backbone, dtype, "PLE"))
         gate_outputs: dict[str, dict[str, Any]] = {}
         for level, (banks, gates, of_gates) in enumerate(levels):
             experts = {owner: bank(features[owner]) for owner, bank in banks.items()}

@@ -12,7 +12,7 @@ from mtlzoo import tasks as task_kinds
 from mtlzoo.layers.arguments import check_count, check_rate, check_units
 from mtlzoo.layers.experts import Experts
 from mtlzoo.layers.routing import SubNetworkRouting
-from mtlzoo.models.architecture import Architecture, dense_stack, features_of, policy_config
+from mtlzoo.models.architecture import Architecture, dense_stack, policy_config, vectors_of
 from mtlzoo.tasks import Task
 
 
@@ -127,7 +127,7 @@ class SNR(Architecture):
         to_tasks = {task_name: connected(1, f"{task_name}_routing") for task_name in by_name}
 
         # --- Graph ---
-        hidden = first(features_of(inputs, backbone))
+        hidden = first(vectors_of(inputs, backbone, dtype, "SNR"))
         for i, (connect, subnetworks) in enumerate(following, 1):
             hidden = subnetworks(connect(hidden))
             if dropout:

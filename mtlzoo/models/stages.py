@@ -90,7 +90,7 @@ def stages_of(
                 "`stages` should be None where there is no backbone whose layers they could name. "
                 f"Received: stages={stages!r}"
             )
-        start = features_of(inputs)
+        start = features_of(inputs, dtype=dtype)
     else:
         features_of(inputs, backbone)  # what it checks of inputs and outputs; builds it, too
         chain += _cut(backbone, stages)
@@ -165,11 +165,19 @@ def _ends(backbone: keras.Model, names: Sequence[str] | None) -> dict[str, Any]:
     return ends
 
 
+def copy_weights(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
+    """Give a layer or model the weights of another of the same architecture."""
+    target.set_weights(source.get_weights())
+    for layer in target._flatten_layers():
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # it computes with what it makes of its weights then
+
+
 def _copier(layer: keras.layers.Layer) -> Callable[[Any, str], Any]:
     def draw(features, prefix):
         copied = _copy(layer, prefix)
         output = copied(features)
-        copied.set_weights(layer.get_weights())
+        copy_weights(layer, copied)
         return output
 
     return draw
@@ -187,7 +195,7 @@ def _redrawer(part: keras.Model) -> Callable[[Any, str], Any]:
         output = part._run_through_graph(_in_order(part, features), operation_fn=copy_of)
         for original, new in copied.values():
             if isinstance(original, keras.layers.Layer) and original.weights:
-                new.set_weights(original.get_weights())
+                copy_weights(original, new)
         return output
 
     return draw

@@ -110,7 +110,7 @@ class TaskQueryAttention(Architecture):
         )
 
         # --- Graph ---
-        shared = keys_and_values(_tokens_of(inputs, backbone))
+        shared = keys_and_values(_tokens_of(inputs, backbone, dtype))
         weights, outputs = {}, {}
         for task_name, task in by_name.items():
             attention = QueryAttention(
@@ -151,7 +151,7 @@ class TaskQueryAttention(Architecture):
         return self._read("attention", x, batch_size)
 
 
-def _tokens_of(inputs: Any, backbone: Any) -> Any:
+def _tokens_of(inputs: Any, backbone: Any, dtype: Any) -> Any:
     """The features of the inputs as `(batch, tokens, features)`."""
     flat = keras.tree.flatten(inputs)
     if backbone is None and len(flat) != 1:
@@ -169,7 +169,7 @@ def _tokens_of(inputs: Any, backbone: Any) -> Any:
             f"known. Received: shape={tuple(tokens.shape)} and dtype {tokens.dtype}"
         )
     if len(tokens.shape) == 4:
-        tokens = keras.layers.Reshape((-1, tokens.shape[-1]), name="tokens")(tokens)
+        tokens = keras.layers.Reshape((-1, tokens.shape[-1]), name="tokens", dtype=dtype)(tokens)
     return tokens
 
 

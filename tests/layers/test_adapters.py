@@ -74,3 +74,37 @@ def test_arguments_are_checked():
         LowRankUpdate(keras.layers.ReLU())
     with pytest.raises(ValueError, match="`rank` should be a positive integer"):
         LowRankUpdate(dense_built(keras.layers.Dense(4), 3), rank=0)
+
+
+def test_losses_of_the_layer_are_added():
+    dense = keras.layers.Dense(2, activity_regularizer=keras.regularizers.L2(0.5))
+    dense.build((None, 3))
+    layer = LowRankUpdate(dense, rank=2)
+    x = RNG.normal(size=(4, 3)).astype("float32")
+    outputs = layer(x, training=True)
+    (loss,) = layer.losses
+    np.testing.assert_allclose(loss, 0.5 * np.sum(np.square(outputs)) / len(x), rtol=1e-5)
+
+
+def test_inputs_are_not_cast_before_a_layer_that_computes_in_full():
+    dense = keras.layers.Dense(2)
+    dense.build((None, 3))
+    found = LowRankUpdate(dense, rank=2, dtype="mixed_float16")(np.full((4, 3), 1e5, "float32"))
+    assert found.dtype == "float32" and np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("make", [BottleneckAdapter, LowRankUpdate])
+def test_masks_are_handed_on(make):
+    if make is LowRankUpdate:
+        dense = keras.layers.Dense(4)
+        dense.build((None, None, 4))
+        layer = make(dense, rank=2)
+    else:
+        layer = make(2)
+    ids = keras.Input((5,), dtype="int32")
+    adapted = layer(keras.layers.Embedding(9, 4, mask_zero=True)(ids))
+    model = keras.Model(ids, keras.layers.GlobalAveragePooling1D()(adapted))
+    tokens = keras.Model(ids, adapted)(np.array([[3, 4, 0, 0, 0]]))
+    np.testing.assert_allclose(
+        model(np.array([[3, 4, 0, 0, 0]]))[0], np.array(tokens)[0, :2].mean(0), rtol=1e-5
+    )

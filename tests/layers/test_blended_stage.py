@@ -94,3 +94,22 @@ def test_the_config_rebuilds_it():
 def test_parts_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="`shared` should have variables of the shapes of those"):
         BlendedStage(part(2), part(3))
+
+
+def regularized(scale):
+    keras.utils.set_random_seed(0)
+    layer = keras.layers.Dense(2, activity_regularizer=keras.regularizers.L2(scale))
+    return keras.Sequential([keras.Input((3,)), layer])
+
+
+def test_losses_of_the_layers_inside_are_added():
+    layer = BlendedStage(regularized(0.5), regularized(0.5), 0.5)
+    outputs = layer(X, training=True)
+    (loss,) = layer.losses
+    np.testing.assert_allclose(loss, 0.5 * np.sum(np.square(outputs)) / len(X), rtol=1e-5)
+
+
+def test_inputs_are_not_cast_before_a_part_that_computes_in_full():
+    layer = blended(0.5, dtype="mixed_float16")  # around parts in float32
+    found = layer(X + 1e5)  # not a number of float16
+    assert found.dtype == "float32" and np.isfinite(found).all()

@@ -114,3 +114,12 @@ def test_what_is_no_list_of_equal_parents_is_refused():
         Branching()(keras.Input((3,)))
     with pytest.raises(ValueError, match="The parents of `Branching` should have one shape"):
         Branching()([keras.Input((3,)), keras.Input((4,))])
+
+
+def test_the_mask_of_the_parents_is_handed_on():
+    ids = keras.Input((4,), dtype="int32")
+    parents = [keras.layers.Embedding(9, 3, mask_zero=True)(ids) for _ in range(2)]
+    chosen = Branching()(parents)
+    model = keras.Model(ids, [keras.layers.GlobalAveragePooling1D()(chosen), chosen])
+    mean, tokens = model(np.array([[3, 4, 0, 0]]))
+    np.testing.assert_allclose(mean[0], np.array(tokens)[0, :2].mean(0), rtol=1e-5)

@@ -103,9 +103,10 @@ def test_the_config_gives_the_same_layer():
 
 
 def test_it_computes_in_half_precision_and_keeps_its_variables_in_full():
-    experts = Experts(2, (3,), dtype="mixed_float16")
-    assert experts(np.ones((2, 4), "float32")).dtype == "float16"
-    assert {v.dtype for v in experts.variables} == {"float32"}
+    experts = Experts(2, (3, 3), dropout=0.5, dtype="mixed_float16")
+    for training in (False, True):
+        assert experts(np.ones((2, 4), "float32"), training=training).dtype == "float16"
+    assert {v.dtype for v in experts.trainable_variables} == {"float32"}
 
 
 @pytest.mark.parametrize("count", [0, -2, 1.5, "2", None, True])

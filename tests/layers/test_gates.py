@@ -299,9 +299,18 @@ def test_a_gate_of_a_mixture_is_like_the_one_given(given):
     made = make_gate(given, 6, "a_gate", "mixed_float16")
     assert type(made) is type(given) and made is not given
     expected = given.get_config() | {"num_experts": 6, "name": "a_gate"}
-    assert {**made.get_config(), "dtype": None} == {**expected, "dtype": None}
+    own = {"dtype": None, "seed": None}
+    assert {**made.get_config(), **own} == {**expected, **own}
     assert made.compute_dtype == "float16"
     assert made(rows()).shape == (ROWS, 6) == made.compute_output_shape((ROWS, WIDTH))
+
+
+def test_gates_made_of_one_with_a_seed_have_noises_of_their_own():
+    given = TopKGate(k=1, kernel_initializer="zeros", seed=3)
+    one, again, other = (make_gate(given, 6, name, None) for name in ("a", "a", "b"))
+    outputs = [np.array(gate(rows(), training=True)) for gate in (one, again, other)]
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+    assert (outputs[0] != outputs[2]).any()
 
 
 def test_gates_by_name():

@@ -239,6 +239,9 @@ def test_a_configured_fusion_is_copied():
     again = CrossModalFusion.from_config(models[0].get_config())
     assert again.get_layer("fusion").num_bottlenecks == 3
     assert again.count_params() == models[0].count_params()
+    student = models[0].student(0.5, encoders=make_encoders(4))
+    assert student.get_layer("fusion").units == 2
+    assert student.get_layer("fusion").num_bottlenecks == 3
 
 
 def test_a_student():

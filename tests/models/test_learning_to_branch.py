@@ -118,6 +118,17 @@ def test_frozen_it_is_the_tree_with_the_same_answers():
     assert not {id(v) for v in frozen.variables} & {id(v) for v in model.variables}
 
 
+def test_frozen_it_has_the_adapted_preprocessor():
+    raw = keras.Input((1,), name="raw")
+    norm = keras.layers.Normalization()
+    norm.adapt(np.array([[10.0], [30.0], [20.0]]))
+    preprocessor = keras.Model(raw, keras.layers.Concatenate()([norm(raw)] * 4))
+    frozen = branching(preprocessor=preprocessor).freeze()
+    np.testing.assert_allclose(
+        frozen.preprocessor(np.array([[30.0]])), preprocessor(np.array([[30.0]]))
+    )
+
+
 def test_a_convolutional_backbone_is_frozen_with_its_statistics():
     layers = keras.layers
     inside = keras.Input((6, 6, 1))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mtlzoo import HardSharing, Regression
 from mtlzoo.models import optimizers
 
 SGD = keras.optimizers.SGD
@@ -64,3 +65,36 @@ def test_what_the_user_excluded_from_weight_decay_stays_excluded():
     optimizer.apply([tf.zeros([1])] * 4)
     assert float(kept[0]) == 0.5
     assert [float(v[0]) for v in (listed, named, ours)] == [1.0, 1.0, 1.0]
+
+
+def in_half(dtype=None):
+    tasks = [Regression("a"), Regression("b")]
+    return HardSharing(keras.Input((3,)), tasks, shared_units=(4,), dtype=dtype)
+
+
+def test_layers_in_float16_get_loss_scaling_also_where_the_program_computes_in_float32():
+    model = in_half("mixed_float16")
+    model.compile("adam", "pcgrad", run_eagerly=True)
+    assert optimizers.scales_dynamically(model.optimizer)
+    model.compile(SGD(0.1), "pcgrad", run_eagerly=True, auto_scale_loss=False)
+    assert not optimizers.scales_dynamically(model.optimizer)
+    model = in_half()
+    model.compile("adam", "pcgrad", run_eagerly=True)
+    assert not optimizers.scales_dynamically(model.optimizer)
+
+
+def test_a_mixed_model_goes_on_in_a_program_that_computes_in_float32(tmp_path):
+    keras.config.set_dtype_policy("mixed_float16")
+    model = in_half()
+    model.compile("adam", "pcgrad", run_eagerly=True)
+    x = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
+    y = {"a": x[:, 0], "b": x[:, 1]}
+    model.fit(x, y, verbose=0)
+    model.save(tmp_path / "m.keras")
+    keras.config.set_dtype_policy("float32")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    assert len(loaded.optimizer.variables) == len(model.optimizer.variables)
+    for found, expected in zip(loaded.optimizer.variables, model.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    logs = [each.fit(x, y, verbose=0).history for each in (model, loaded)]
+    assert logs[0] == logs[1]

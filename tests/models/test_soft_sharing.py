@@ -141,3 +141,15 @@ def test_the_strength_is_checked(strength):
     message = rf"`strength` should be a number of at least 0. Received: strength={strength!r}"
     with pytest.raises(ValueError, match=message):
         soft_sharing(strength=strength)
+
+
+def test_biases_with_more_than_one_dimension_are_free():
+    tokens = keras.Input((3, 4), name="tokens")
+    x = keras.layers.MultiHeadAttention(2, 2, name="attention")(tokens, tokens)
+    backbone = keras.Model(tokens, keras.layers.GlobalAveragePooling1D(name="mean")(x))
+    model = SoftSharing(keras.Input((3, 4), name="tokens"), tasks(), backbone=backbone)
+    biases = [v for v in model.variables if v.name == "bias" and len(v.shape) > 1]
+    assert len(biases) == 3 * len(tasks())  # of queries, keys and values
+    for bias in biases:
+        bias.assign(bias + np.random.default_rng(0).normal(size=bias.shape))
+    assert all(not matrix.any() for matrix in model.distances().values())

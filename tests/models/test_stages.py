@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from mtlzoo import AdapterSharing, Regression
 from mtlzoo.models.resizing import resized
 from mtlzoo.models.stages import stages_of
 
@@ -243,3 +244,25 @@ def test_features_of_the_same_positions_stay():
 def test_features_that_cannot_be_brought_there_are_refused(old, new, message):
     with pytest.raises(ValueError, match=message):
         resized(keras.Input(old), (None, *new), "Max", "resized", None)
+
+
+@pytest.mark.parametrize("stages", [None, ["norm"]])
+def test_what_a_backbone_has_adapted_to_is_copied(stages):
+    norm = layers.Normalization(name="norm")
+    norm.adapt(10.0 + 5.0 * vectors())
+    x = keras.Input((4,), name="x")
+    backbone = keras.Model(x, layers.Dense(3, name="three")(norm(x)), name="backbone")
+    model, _ = drawn(keras.Input((4,), name="x"), backbone, stages)
+    np.testing.assert_array_equal(model(vectors()), backbone(vectors()))
+
+
+def test_what_a_layer_with_an_update_has_adapted_to_is_kept():
+    norm = layers.Normalization(name="norm")
+    norm.adapt(10.0 + 5.0 * vectors())
+    x = keras.Input((4,), name="x")
+    backbone = keras.Model(x, layers.Dense(3, name="three")(norm(x)), name="backbone")
+    tasks = [Regression("a"), Regression("b")]
+    for arguments in ({"adapter": "lora"}, {"adapter": "bottleneck"}):
+        model = AdapterSharing(keras.Input((4,), name="x"), tasks, backbone=backbone, **arguments)
+        of_first = next(layer for layer in model.layers if "norm" in layer.name)
+        np.testing.assert_allclose(of_first(vectors()), norm(vectors()), atol=1e-6)

@@ -1,9 +1,10 @@
 """Students: smaller twins of the models of the zoo."""
 
 import keras
+import numpy as np
 import pytest
 
-from mtlzoo import BinaryClassification, HardSharing, MMoE, Regression
+from mtlzoo import BinaryClassification, HardSharing, MMoE, Regression, Sluice
 from mtlzoo.backbones import MLP
 
 
@@ -57,3 +58,21 @@ def test_a_scale_that_is_none(scale):
     model = HardSharing(keras.Input((8,)), make_tasks(), shared_units=(6,))
     with pytest.raises(ValueError, match=r"`scale` should be a positive number\. Received: scale="):
         model.student(scale)
+
+
+def test_a_student_has_the_adapted_preprocessor():
+    raw = keras.Input((1,), name="raw")
+    norm = keras.layers.Normalization()
+    norm.adapt(np.array([[10.0], [30.0], [20.0]]))
+    preprocessor = keras.Model(raw, norm(raw))
+    model = HardSharing(
+        keras.Input((1,)), make_tasks(), shared_units=(6,), preprocessor=preprocessor
+    )
+    found = model.student().preprocessor(np.array([[30.0]]))
+    assert float(found[0, 0]) == pytest.approx(float(preprocessor(np.array([[30.0]]))[0, 0]))
+    assert model.student(preprocessor=None).preprocessor is None
+
+
+def test_widths_of_parts_stay_divisible():
+    model = Sluice(keras.Input((8,)), make_tasks(), units=(10, 6), subspaces=2)
+    assert model.student(0.5).get_config()["units"] == [4, 4]
