@@ -8,6 +8,7 @@ from keras import ops
 
 from mtlzoo.layers.arguments import check_bool, check_count
 from mtlzoo.layers.gate import TINY, Gate, check_weight, mean_over_rows
+from mtlzoo.layers.positions import to_positions, to_rows
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -123,6 +124,7 @@ class DSelectKGate(Gate):
 
     def call(self, features: Any, training: bool | None = None) -> Any:
         """The weight of each expert for each row."""
+        given, features = features, to_rows(features)
         logits = self._affine(features, self.selector_kernel, self.selector_bias)
         # A softmax; that of Keras warns of a single selector.
         shares = ops.exp(logits - ops.logsumexp(logits, axis=-1, keepdims=True))
@@ -135,7 +137,7 @@ class DSelectKGate(Gate):
                 reached = ops.sum(selectors, axis=-1)
                 penalty = 1 / ops.maximum(reached, TINY) - 1
                 self.add_loss(self.code_weight * mean_over_rows(penalty))
-        return ops.cast(weights, self.compute_dtype)
+        return to_positions(ops.cast(weights, self.compute_dtype), given)
 
     def _affine(self, features, kernel, bias):
         """`(batch, width)`, also where the features do not matter."""

@@ -1,5 +1,8 @@
 """A bank of expert networks, computed together."""
 
+import functools
+import itertools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,11 +10,14 @@ import keras
 from keras import ops
 
 from mtlzoo.layers.arguments import check_count, check_rate, check_units
+from mtlzoo.layers.positions import to_positions, to_rows, with_mask
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
 class Experts(keras.layers.Layer):
     r"""`num_experts` fully connected networks of equal shape on the same features.
+
+    On sequences and maps they run at each position.
 
     $$f_k(x) = a(\ldots a(x W_k^{(1)} + b_k^{(1)}) \ldots W_k^{(n)} + b_k^{(n)}),
     \quad k = 1, \ldots, K.$$
@@ -33,7 +39,7 @@ class Experts(keras.layers.Layer):
         **kwargs: those of `keras.layers.Layer`.
 
     Shapes:
-        `(batch, features)` in, `(batch, num_experts, units[-1])` out.
+        `(batch, ..., features)` in, `(batch, ..., num_experts, units[-1])` out.
 
     Raises:
         ValueError: if there is no expert or no layer, or an argument is out of its range.
@@ -70,7 +76,8 @@ class Experts(keras.layers.Layer):
                 f"Received: kernel_initializer={kernel_initializer!r}"
             )
         self.dropout = check_rate("dropout", dropout)
-        self.input_spec = keras.layers.InputSpec(ndim=2)
+        self.input_spec = keras.layers.InputSpec(min_ndim=2)
+        self.supports_masking = True
         count = len(self.units) if dropout else 0
         self._dropouts = [
             keras.layers.Dropout(dropout, dtype=self.dtype_policy) for _ in range(count)
@@ -81,10 +88,10 @@ class Experts(keras.layers.Layer):
         width = input_shape[-1]
         if width is None:
             raise ValueError(
-                "The features of `Experts` should have shape (None, F), with F known. "
+                "The features of `Experts` should have shape (None, ..., F), with F known. "
                 f"Received: shape={tuple(input_shape)}"
             )
-        self.input_spec = keras.layers.InputSpec(ndim=2, axes={-1: width})
+        self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: width})
         self.kernels, self.biases = [], []
         for i, units in enumerate(self.units):
             # Kernels differ, so each needs an initializer with a seed of its own.
@@ -120,7 +127,7 @@ class Experts(keras.layers.Layer):
 
     def call(self, features: Any, training: bool | None = None) -> Any:
         """All experts' outputs."""
-        hidden = ops.matmul(features, self.kernels[0])
+        hidden = ops.matmul(to_rows(features), self.kernels[0])
         hidden = ops.reshape(hidden, (-1, self.num_experts, self.units[0]))
         for i in range(len(self.units)):
             if i > 0:
@@ -128,11 +135,11 @@ class Experts(keras.layers.Layer):
             hidden = self.activation(hidden + self.biases[i])
             if self._dropouts:
                 hidden = self._dropouts[i](hidden, training=training)
-        return hidden
+        return to_positions(hidden, features)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
-        """`(batch, num_experts, units[-1])`."""
-        return (input_shape[0], self.num_experts, self.units[-1])
+        """`(batch, ..., num_experts, units[-1])`."""
+        return (*input_shape[:-1], self.num_experts, self.units[-1])
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -148,32 +155,39 @@ class Experts(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
 class Mix(keras.Operation):
-    """One node of a graph, where the three operations of `mix` would be three."""
+    """One node of a graph, where the operations of `mix` would be many, and which keeps a mask."""
 
-    def call(self, weights: Any, experts: Any) -> Any:
+    def call(self, weights: Any, *banks: Any) -> Any:
         """The mixture."""
-        return ops.squeeze(ops.matmul(ops.expand_dims(weights, 1), experts), 1)
+        ends = [0, *itertools.accumulate(bank.shape[-2] for bank in banks)]
+        parts = [
+            ops.squeeze(ops.matmul(ops.expand_dims(weights[..., start:end], -2), bank), -2)
+            for (start, end), bank in zip(itertools.pairwise(ends), banks, strict=True)
+        ]
+        return with_mask(functools.reduce(operator.add, parts), banks[0])
 
-    def compute_output_spec(self, weights: Any, experts: Any) -> keras.KerasTensor:
-        """Of shape `(batch, units)`."""
-        return keras.KerasTensor((experts.shape[0], experts.shape[2]), dtype=experts.dtype)
+    def compute_output_spec(self, weights: Any, *banks: Any) -> keras.KerasTensor:
+        """Of shape `(batch, ..., units)`."""
+        shape = (*banks[0].shape[:-2], banks[0].shape[-1])
+        return with_mask(keras.KerasTensor(shape, dtype=banks[0].dtype), banks[0])
 
 
-def mix(weights: Any, experts: Any) -> Any:
-    """The mixture of experts for each row.
+def mix(weights: Any, *banks: Any) -> Any:
+    """The mixture of experts for each row, or each position of a sequence or a map.
 
-    It is one product of a row with a matrix for each: an einsum took 1.6 to 2 times as long,
-    forward and backward on a CPU. As one node it leaves the order of a model's layers, and with it
-    that of an optimizer's variables in files, as it was with an einsum.
+    It is one product of a row with a matrix for each bank, so that banks are not copied together:
+    an einsum took 1.6 to 2 times as long, forward and backward on a CPU. As one node it leaves the
+    order of a model's layers, and with it that of an optimizer's variables in files, as it was with
+    an einsum.
 
     Args:
-        weights: `(batch, experts)`.
-        experts: `(batch, experts, units)`.
+        weights: `(batch, ..., experts)`, of the experts of all banks, bank by bank.
+        *banks: `(batch, ..., experts of the bank, units)`.
 
     Returns:
-        `(batch, units)`.
+        `(batch, ..., units)`.
     """
-    return Mix()(weights, experts)
+    return Mix()(weights, *banks)
 
 
 def _offset(seed: int, k: int) -> int:

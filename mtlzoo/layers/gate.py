@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from mtlzoo.layers.arguments import check_count, check_number
+from mtlzoo.layers.positions import to_positions, to_rows
 
 # Below this, probabilities count as 0 and sums as empty.
 TINY = 1e-6
@@ -42,7 +43,8 @@ class Gate(keras.layers.Layer):
         **kwargs: those of `keras.layers.Layer`.
 
     Shapes:
-        `(batch, features)` in, `(batch, num_experts)` out.
+        `(batch, ..., features)` in, `(batch, ..., num_experts)` out: each position of a sequence
+        or a map counts as a row.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -85,7 +87,8 @@ class Gate(keras.layers.Layer):
         self.num_experts = num_experts
         self.importance_weight = check_weight("importance_weight", importance_weight)
         self.entropy_weight = check_weight("entropy_weight", entropy_weight)
-        self.input_spec = keras.layers.InputSpec(ndim=2)
+        self.input_spec = keras.layers.InputSpec(min_ndim=2)
+        self.supports_masking = True
 
     def build(self, input_shape: Any) -> None:
         """Check what the variables are made for."""
@@ -96,17 +99,17 @@ class Gate(keras.layers.Layer):
             )
         if input_shape[-1] is None:
             raise ValueError(
-                f"The features of `{type(self).__name__}` should have shape (None, F), with F "
-                f"known. Received: shape={tuple(input_shape)}"
+                f"The features of `{type(self).__name__}` should have shape (None, ..., F), with "
+                f"F known. Received: shape={tuple(input_shape)}"
             )
-        self.input_spec = keras.layers.InputSpec(ndim=2, axes={-1: input_shape[-1]})
+        self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: input_shape[-1]})
 
     def call(self, features: Any, training: bool | None = None) -> Any:
         """The weight of each expert for each row."""
-        weights = self._weights(features, bool(training))
+        weights = self._weights(to_rows(features), bool(training))
         if training:
             self._regularize(weights, weights)
-        return ops.cast(weights, self.compute_dtype)
+        return to_positions(ops.cast(weights, self.compute_dtype), features)
 
     def _weights(self, features: Any, training: bool) -> Any:
         raise NotImplementedError
@@ -123,8 +126,8 @@ class Gate(keras.layers.Layer):
         return ops.cast(logits, "float64" if self.compute_dtype == "float64" else "float32")
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
-        """`(batch, num_experts)`."""
-        return (input_shape[0], self.num_experts)
+        """`(batch, ..., num_experts)`."""
+        return (*input_shape[:-1], self.num_experts)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -24,8 +24,8 @@ class InformationTransfer(keras.layers.Layer):
         **kwargs: those of `keras.layers.Layer`.
 
     Shapes:
-        A list of two tensors `(batch, features)` in, $p$ and $q$; out are `(batch, units)`, and the
-        weights `(batch, 2)` of $p$ and $q$.
+        A list of two tensors `(batch, ..., features)` in, $p$ and $q$; out are
+        `(batch, ..., units)`, and the weights `(batch, ..., 2)` of $p$ and $q$.
 
     Raises:
         ValueError: if `units` is no positive integer, or if what the layer is called on is no list
@@ -48,6 +48,7 @@ class InformationTransfer(keras.layers.Layer):
 
     def __init__(self, units: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.supports_masking = True
         self.units = check_count("units", units)
         self.value, self.key, self.query = (
             keras.layers.Dense(units, name=name, dtype=self.dtype_policy)
@@ -57,26 +58,31 @@ class InformationTransfer(keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         """Make the three dense layers."""
         shapes = [tuple(s) if isinstance(s, list | tuple) else s for s in input_shape]
-        if len(shapes) != 2 or shapes[0] != shapes[1] or len(shapes[0]) != 2:
+        if len(shapes) != 2 or shapes[0] != shapes[1] or len(shapes[0]) < 2:
             raise ValueError(
                 "`InformationTransfer` should be called on a list of two tensors of shape "
-                f"(None, F). Received: shapes={shapes}"
+                f"(None, ..., F). Received: shapes={shapes}"
             )
-        shape = (shapes[0][0], 2, shapes[0][1])
+        shape = (*shapes[0][:-1], 2, shapes[0][-1])
         for layer in (self.value, self.key, self.query):
             layer.build(shape)
 
     def call(self, inputs: Any) -> tuple[Any, Any]:
         """The joined features, and the weights of both parts."""
-        both = ops.stack(list(inputs), axis=1)
+        both = ops.stack(list(inputs), axis=-2)
         scores = ops.sum(self.key(both) * self.query(both), axis=-1) / self.units**0.5
         weights = ops.softmax(scores, axis=-1)
-        return ops.sum(weights[..., None] * self.value(both), axis=1), weights
+        return ops.sum(weights[..., None] * self.value(both), axis=-2), weights
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> list:
+        """That of the first part, for features and weights."""
+        mask = previous_mask[0] if isinstance(previous_mask, list | tuple) else previous_mask
+        return [mask, mask]
 
     def compute_output_shape(self, input_shape: Any) -> tuple[tuple, tuple]:
-        """`(batch, units)` and `(batch, 2)`."""
-        batch = input_shape[0][0]
-        return (batch, self.units), (batch, 2)
+        """`(batch, ..., units)` and `(batch, ..., 2)`."""
+        leading = input_shape[0][:-1]
+        return (*leading, self.units), (*leading, 2)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

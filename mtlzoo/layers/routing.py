@@ -47,7 +47,7 @@ class SubNetworkRouting(keras.layers.Layer):
         **kwargs: those of `keras.layers.Layer`.
 
     Shapes:
-        `(batch, sub-networks below, width)` in, `(batch, num_outputs, width)` out.
+        `(batch, ..., sub-networks below, width)` in, `(batch, ..., num_outputs, width)` out.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -87,17 +87,18 @@ class SubNetworkRouting(keras.layers.Layer):
         self.seed = seed
         if sample:
             self.seed_generator = keras.random.SeedGenerator(seed)
-        self.input_spec = keras.layers.InputSpec(ndim=3)
+        self.input_spec = keras.layers.InputSpec(min_ndim=3)
+        self.supports_masking = True
 
     def build(self, input_shape: Any) -> None:
         """Make the variables of the connections and, where there are any, the matrices."""
-        _, below, width = input_shape
+        below, width = input_shape[-2:]
         if below is None or width is None:
             raise ValueError(
-                "The features of `SubNetworkRouting` should have shape (None, N, F), with N and F "
-                f"known. Received: shape={tuple(input_shape)}"
+                "The features of `SubNetworkRouting` should have shape (None, ..., N, F), with "
+                f"N and F known. Received: shape={tuple(input_shape)}"
             )
-        self.input_spec = keras.layers.InputSpec(ndim=3, axes={1: below, 2: width})
+        self.input_spec = keras.layers.InputSpec(min_ndim=3, axes={-2: below, -1: width})
         # A connection is as likely to be drawn below a half as above; a little noise tells them
         # apart, as Louizos et al. have it.
         self.log_alpha = self.add_weight(
@@ -124,14 +125,14 @@ class SubNetworkRouting(keras.layers.Layer):
         z = self._connections(log_alpha, bool(training))
         z = ops.cast(z, self.compute_dtype)
         if self.routing == "aver":
-            return ops.einsum("biu,ij->bju", features, z)
-        below, width = features.shape[1:]
+            return ops.swapaxes(ops.matmul(ops.swapaxes(features, -1, -2), z), -1, -2)
+        below, width = features.shape[-2:]
         # One wide product: the connections scale the blocks of the kernel.
         blocks = ops.reshape(self.kernel, (below, width, self.num_outputs, width))
         blocks = blocks * ops.reshape(z, (below, 1, self.num_outputs, 1))
         kernel = ops.reshape(blocks, (below * width, self.num_outputs * width))
         routed = ops.matmul(ops.reshape(features, (-1, below * width)), kernel)
-        return ops.reshape(routed, (-1, self.num_outputs, width))
+        return ops.reshape(routed, (*ops.shape(features)[:-2], self.num_outputs, width))
 
     def _connections(self, log_alpha, training):
         scaled = log_alpha
@@ -159,8 +160,8 @@ class SubNetworkRouting(keras.layers.Layer):
         return self._connections(log_alpha, False)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
-        """`(batch, num_outputs, width)`."""
-        return (input_shape[0], self.num_outputs, input_shape[2])
+        """`(batch, ..., num_outputs, width)`."""
+        return (*input_shape[:-2], self.num_outputs, input_shape[-1])
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -11,7 +11,7 @@ from mtlzoo import tasks as task_kinds
 from mtlzoo.layers.arguments import check_number, check_rate, check_units
 from mtlzoo.layers.calibrator import Calibrator
 from mtlzoo.layers.information_transfer import InformationTransfer
-from mtlzoo.models.architecture import Architecture, dense_stack, policy_config, vectors_of
+from mtlzoo.models.architecture import Architecture, dense_stack, features_of, policy_config
 from mtlzoo.models.esmm import check_sequence
 from mtlzoo.tasks import BinaryClassification, Task
 
@@ -108,7 +108,7 @@ class AITM(Architecture):
         }
 
         # --- Graph ---
-        features = vectors_of(inputs, backbone, dtype, "AITM")
+        features = features_of(inputs, backbone, dtype)
         own = {
             task_name: dense_stack(
                 features, tower_units, f"{task_name}_tower", activation, dropout, dtype
@@ -162,8 +162,8 @@ class AITM(Architecture):
             batch_size: as for `predict`.
 
         Returns:
-            dict by task, for all of the sequence but the first, of arrays `(rows, 2)`: the weight
-            of what was handed on and of the task's own features. Each row sums to 1.
+            dict by task, for all of the sequence but the first, of arrays `(rows, ..., 2)`: the
+            weight of what was handed on and of the task's own features. Each row sums to 1.
         """
         if "attention" not in self._held.inside:
             return {}

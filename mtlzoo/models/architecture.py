@@ -164,22 +164,6 @@ def features_of(inputs: Any, backbone: Any = None, dtype: Any = None) -> Any:
     return keras.layers.Concatenate(name="features", dtype=dtype)(flat)
 
 
-def vectors_of(inputs: Any, backbone: Any, dtype: Any, model: str) -> Any:
-    """`features_of`, which must be vectors.
-
-    Raises:
-        ValueError: naming the class of the model, for sequences and maps.
-    """
-    features = features_of(inputs, backbone, dtype)
-    if len(features.shape) != 2:
-        raise ValueError(
-            f"The features of `{model}` should be vectors of shape (None, F): let `backbone` end "
-            "in a pooling layer or `Flatten`, and its tasks be of whole rows. "
-            f"Received: shape={tuple(features.shape)}"
-        )
-    return features
-
-
 def dense_stack(
     features: Any,
     units: Sequence[int],

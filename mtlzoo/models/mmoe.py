@@ -10,7 +10,7 @@ from mtlzoo import tasks as task_kinds
 from mtlzoo.layers.arguments import check_rate, check_units
 from mtlzoo.layers.experts import Experts, mix
 from mtlzoo.layers.gates import make_gate
-from mtlzoo.models.architecture import Architecture, dense_stack, policy_config, vectors_of
+from mtlzoo.models.architecture import Architecture, dense_stack, features_of, policy_config
 from mtlzoo.tasks import Task
 
 
@@ -24,8 +24,8 @@ class MMoE(Architecture):
     Args:
         inputs: a `keras.Input`, or a list or dict of them.
         tasks: list of tasks.
-        backbone: a Keras model or layer from the inputs to features, which experts and gates read.
-            Without it the inputs are vectors of floats.
+        backbone: a Keras model or layer from the inputs to features, which experts and gates read,
+            at each position of a sequence or a map. Without it the inputs are vectors of floats.
         num_experts: number of experts. Defaults to 8, as in the paper.
         expert_units: widths of each expert's layers. Defaults to `(16,)`, as in the paper.
         tower_units: widths of the fully connected layers of each task's tower. Defaults to `(8,)`,
@@ -98,7 +98,7 @@ class MMoE(Architecture):
         }
 
         # --- Graph ---
-        features = vectors_of(inputs, backbone, dtype, "MMoE")
+        features = features_of(inputs, backbone, dtype)
         expert_outputs = experts(features)
         gate_outputs, outputs = {}, {}
         for task_name, task in by_name.items():
@@ -132,7 +132,7 @@ class MMoE(Architecture):
             batch_size: as for `predict`.
 
         Returns:
-            dict by task of arrays `(rows, num_experts)`; each row sums to 1 (but see
+            dict by task of arrays `(rows, ..., num_experts)`; each row sums to 1 (but see
             `DSelectKGate`).
         """
         return self._read("gates", x, batch_size)

@@ -10,7 +10,7 @@ from mtlzoo import tasks as task_kinds
 from mtlzoo.layers.arguments import check_rate, check_units
 from mtlzoo.layers.experts import Experts, mix
 from mtlzoo.layers.gates import make_gate
-from mtlzoo.models.architecture import Architecture, dense_stack, policy_config, vectors_of
+from mtlzoo.models.architecture import Architecture, dense_stack, features_of, policy_config
 from mtlzoo.tasks import Task
 
 
@@ -93,7 +93,7 @@ class OMoE(Architecture):
         shared_gate = make_gate(gate, num_experts, "shared_gate", dtype)
 
         # --- Graph ---
-        features = vectors_of(inputs, backbone, dtype, "OMoE")
+        features = features_of(inputs, backbone, dtype)
         weights = shared_gate(features)
         mixed = mix(weights, experts(features))
         outputs = {}
@@ -126,6 +126,6 @@ class OMoE(Architecture):
             batch_size: as for `predict`.
 
         Returns:
-            dict by task of arrays `(rows, num_experts)`.
+            dict by task of arrays `(rows, ..., num_experts)`.
         """
         return self._read("gates", x, batch_size)

@@ -1,6 +1,6 @@
 """Progressive layered extraction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -10,7 +10,7 @@ from mtlzoo import tasks as task_kinds
 from mtlzoo.layers.arguments import check_count, check_rate, check_units
 from mtlzoo.layers.experts import Experts, mix
 from mtlzoo.layers.gates import make_gate
-from mtlzoo.models.architecture import Architecture, dense_stack, policy_config, vectors_of
+from mtlzoo.models.architecture import Architecture, dense_stack, features_of, policy_config
 from mtlzoo.tasks import Task
 
 SHARED = "shared"
@@ -135,13 +135,13 @@ class PLE(Architecture):
             levels.append((banks, gates, of_gates))
 
         # --- Graph ---
-        features = dict.fromkeys(counts, vectors_of(inputs, backbone, dtype, "PLE"))
+        features = dict.fromkeys(counts, features_of(inputs, backbone, dtype))
         gate_outputs: dict[str, dict[str, Any]] = {}
         for level, (banks, gates, of_gates) in enumerate(levels):
             experts = {owner: bank(features[owner]) for owner, bank in banks.items()}
             weights = {owner: gate(features[owner]) for owner, gate in gates.items()}
             features = {
-                owner: _mixed(weights[owner], {o: experts[o] for o in mixed})
+                owner: mix(weights[owner], *(experts[o] for o in mixed))
                 for owner, mixed in of_gates.items()
             }
             gate_outputs[f"level_{level}"] = weights
@@ -180,21 +180,8 @@ class PLE(Architecture):
 
         Returns:
             dict by level (`"level_0"`, ...) of dicts by task, with `"shared"` before the last
-            level, of arrays `(rows, experts)`. A task's own experts come first, then the shared
-            ones; in `"shared"`, those of all tasks in the order of their names, then the shared
-            ones.
+            level, of arrays `(rows, ..., experts)`. A task's own experts come first, then the
+            shared ones; in `"shared"`, those of all tasks in the order of their names, then the
+            shared ones.
         """
         return self._read("gates", x, batch_size)
-
-
-def _mixed(weights: Any, experts: Mapping[str, Any]) -> Any:
-    """The banks of experts `(batch, experts, units)`, mixed by `weights` of all of them.
-
-    Bank by bank: the banks are not copied together for each gate.
-    """
-    mixed, start = 0, 0
-    for bank in experts.values():
-        count = bank.shape[1]
-        mixed += mix(weights[:, start : start + count], bank)
-        start += count
-    return mixed

@@ -11,8 +11,9 @@ from keras import ops
 from mtlzoo import tasks as task_kinds
 from mtlzoo.layers.arguments import check_count, check_rate, check_units
 from mtlzoo.layers.experts import Experts
+from mtlzoo.layers.positions import with_mask
 from mtlzoo.layers.routing import SubNetworkRouting
-from mtlzoo.models.architecture import Architecture, dense_stack, policy_config, vectors_of
+from mtlzoo.models.architecture import Architecture, dense_stack, features_of, policy_config
 from mtlzoo.tasks import Task
 
 
@@ -127,7 +128,7 @@ class SNR(Architecture):
         to_tasks = {task_name: connected(1, f"{task_name}_routing") for task_name in by_name}
 
         # --- Graph ---
-        hidden = first(vectors_of(inputs, backbone, dtype, "SNR"))
+        hidden = first(features_of(inputs, backbone, dtype))
         for i, (connect, subnetworks) in enumerate(following, 1):
             hidden = subnetworks(connect(hidden))
             if dropout:
@@ -136,7 +137,7 @@ class SNR(Architecture):
                 )(hidden)
         outputs = {}
         for task_name, task in by_name.items():
-            routed = ops.squeeze(to_tasks[task_name](hidden), 1)
+            routed = _TheOnlyOne()(to_tasks[task_name](hidden))
             tower = dense_stack(
                 routed, tower_units, f"{task_name}_tower", activation, dropout, dtype
             )
@@ -168,14 +169,25 @@ class SNR(Architecture):
         return {r.name: keras.ops.convert_to_numpy(r.probabilities()) for r in routings}
 
 
+class _TheOnlyOne(keras.Operation):
+    """Takes the axis of a single sub-network away, and keeps a mask."""
+
+    def call(self, features: Any) -> Any:
+        return with_mask(ops.squeeze(features, -2), features)
+
+    def compute_output_spec(self, features: Any) -> keras.KerasTensor:
+        shape = (*features.shape[:-2], features.shape[-1])
+        return with_mask(keras.KerasTensor(shape, dtype=features.dtype), features)
+
+
 def _subnetworks(
     count: int, widths: tuple[int, int], activation: Any, name: str, dtype: Any
 ) -> keras.layers.Layer:
     """One fully connected layer for each sub-network, on features of its own."""
     # Glorot's initializer for each of them. Keras would count all their kernels as one.
     limit = (6 / sum(widths)) ** 0.5
-    return keras.layers.EinsumDense(
-        "bnf,nfu->bnu",
+    layer = keras.layers.EinsumDense(
+        "...nf,nfu->...nu",
         (count, widths[1]),
         activation=activation,
         bias_axes="nu",
@@ -183,3 +195,5 @@ def _subnetworks(
         name=name,
         dtype=dtype,
     )
+    layer.supports_masking = True  # a mask of positions is that of its outputs, too
+    return layer

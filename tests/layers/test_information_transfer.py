@@ -71,7 +71,7 @@ def test_misuse_is_refused():
     ):
         InformationTransfer(0)
     p, q = parts()
-    message = r"list of two tensors of shape \(None, F\). Received: shapes="
-    for wrong in ([p], [p, q, q], [p, q[:, :3]], [p[:, None], q[:, None]]):
+    message = r"list of two tensors of shape \(None, \.\.\., F\). Received: shapes="
+    for wrong in ([p], [p, q, q], [p, q[:, :3]], [p[0], q[0]]):
         with pytest.raises(ValueError, match=message):
             InformationTransfer(3)(wrong)
