@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from mtlzoo.layers.arguments import check_count
-from mtlzoo.layers.blended_stage import Uncast
+from mtlzoo.layers.blended_stage import Uncast, run_with
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -156,11 +156,7 @@ class LowRankUpdate(keras.layers.Layer):
         """The output of the layer with the updated kernel."""
         # In mixed precision the sum is cast, not its terms.
         values = self._uncast(read=self._values)
-        values = zip(self.layer.variables, values, strict=True)
-        with keras.StatelessScope(values, collect_losses=True) as scope:
-            outputs = self.layer(inputs)
-        for loss in scope.losses:
-            self.add_loss(loss)
+        outputs, _ = run_with(values, self.layer, self, inputs)
         return outputs
 
     def _values(self) -> list:

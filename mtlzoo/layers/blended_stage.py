@@ -59,7 +59,7 @@ class BlendedStage(keras.layers.Layer):
     def __init__(
         self, own: keras.Model, shared: keras.Model, sharing: Any = _HALF, **kwargs: Any
     ) -> None:
-        # The layers inside cast for themselves, and some of them do not.
+        # The layers inside cast for themselves, but for those that must not.
         super().__init__(autocast=False, **kwargs)
         self.own = own
         self.shared = shared
@@ -104,11 +104,7 @@ class BlendedStage(keras.layers.Layer):
         """The output of `own` with the blended weights."""
         # In mixed precision the sum is cast, not its terms.
         values = self._uncast(read=self._values)
-        values = zip(self.own.variables, values, strict=True)
-        with keras.StatelessScope(values, collect_losses=True) as scope:
-            outputs = self.own(inputs, training=training)
-        for loss in scope.losses:
-            self.add_loss(loss)
+        outputs, scope = run_with(values, self.own, self, inputs, training=training)
         if training:
             blended = zip(self.own.variables, self._is_blended, strict=True)
             others = [variable for variable, is_blended in blended if not is_blended]
@@ -176,6 +172,33 @@ class BlendedStage(keras.layers.Layer):
         for key in ("own", "shared", "sharing"):
             config[key] = keras.saving.deserialize_keras_object(config[key])
         return cls(**config)
+
+
+def run_with(
+    values: list,
+    layer: keras.layers.Layer,
+    around: keras.layers.Layer,
+    inputs: Any,
+    **arguments: Any,
+) -> tuple[Any, keras.StatelessScope]:
+    """Call a layer with other values of its variables; the losses that it adds are `around`'s.
+
+    Args:
+        values: those of `layer.variables`.
+        layer: the layer.
+        around: the layer in whose `call` this is.
+        inputs: what the layer is called on.
+        **arguments: of the layer's `call`.
+
+    Returns:
+        The outputs, and the scope, which knows what the layer has assigned.
+    """
+    mapping = zip(layer.variables, values, strict=True)
+    with keras.StatelessScope(mapping, collect_losses=True) as scope:
+        outputs = layer(inputs, **arguments)
+    for loss in scope.losses:
+        around.add_loss(loss)
+    return outputs, scope
 
 
 class Uncast(keras.layers.Layer):

@@ -76,8 +76,7 @@ class Branching(keras.layers.Layer):
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
         """The mask of the first parent: all of them have one length."""
-        del inputs
-        return previous_mask[0] if isinstance(previous_mask, list | tuple) else previous_mask
+        return None if previous_mask is None else previous_mask[0]
 
     def build(self, input_shape: Any) -> None:
         """Make one logit for each parent."""

@@ -33,7 +33,7 @@ class Gate(keras.layers.Layer):
     \lambda_\text{ent}\, \frac1B \sum_b \Big(-\sum_i g_{bi} \log g_{bi}\Big).$$
 
     They are added to the objective as regularization is, whichever balancer weighs the tasks, and
-    on several replicas they are the mean of the replicas' terms.
+    on several replicas they are the mean of the replicas' terms, by their rows.
 
     Args:
         num_experts: int, the number of experts; `None` in the `gate` of a mixture, which knows it.

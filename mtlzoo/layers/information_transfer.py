@@ -74,10 +74,9 @@ class InformationTransfer(keras.layers.Layer):
         weights = ops.softmax(scores, axis=-1)
         return ops.sum(weights[..., None] * self.value(both), axis=-2), weights
 
-    def compute_mask(self, inputs: Any, previous_mask: Any) -> list:
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
         """That of the first part, for features and weights."""
-        mask = previous_mask[0] if isinstance(previous_mask, list | tuple) else previous_mask
-        return [mask, mask]
+        return None if previous_mask is None else [previous_mask[0]] * 2
 
     def compute_output_shape(self, input_shape: Any) -> tuple[tuple, tuple]:
         """`(batch, ..., units)` and `(batch, ..., 2)`."""

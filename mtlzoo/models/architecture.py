@@ -73,12 +73,11 @@ class Architecture(MultiTaskModel):
             raise ValueError(f"`scale` should be a positive number. Received: scale={scale!r}")
         own = {key: value for key, value in self._held.arguments.items() if key not in arguments}
         smaller: dict[str, Any] = {}
-        multiple = self._held.arguments.get("subspaces", 1)  # which divide the widths of stages
         for key, value in own.items():
             if key in ("backbone", "encoders"):
                 smaller[key] = _scaled_networks(key, value, scale)
             elif key == "units" or key.endswith("_units") or key in self.scaled_arguments:
-                smaller[key] = _scaled(value, scale, multiple if key == "units" else 1)
+                smaller[key] = _scaled(value, scale, self._width_unit(key))
             elif isinstance(value, keras.layers.Layer) and hasattr(value, "scaled"):
                 smaller[key] = value.scaled(scale)
         config = self.get_config()
@@ -92,6 +91,10 @@ class Architecture(MultiTaskModel):
         rest["preprocessor"] = self.preprocessor
         rest["name"] = f"{self.name}_student" if name is None else name
         return type(self)(inputs, **{**rest, **smaller, **arguments})
+
+    def _width_unit(self, argument: str) -> int:
+        """What the widths of this argument must be multiples of."""
+        return 1
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, the inputs as specifications."""
@@ -185,10 +188,10 @@ def dense_stack(
     return features
 
 
-def _scaled(widths: Any, scale: float, multiple: int = 1) -> Any:
-    """A width, or a structure of widths, times `scale`, a multiple of `multiple`."""
+def _scaled(widths: Any, scale: float, unit: int) -> Any:
+    """A width, or a structure of widths, times `scale`, as multiples of `unit`."""
     return keras.tree.map_structure(
-        lambda width: multiple * max(1, round(width * scale / multiple)), widths
+        lambda width: unit * max(1, round(width * scale / unit)), widths
     )
 
 

@@ -6,8 +6,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtlzoo import gradients
-
 
 class ReplicaLosses:
     """Stands for a layer's list of added losses: each replica sees those of its own.
@@ -43,28 +41,17 @@ def keep_apart(model: keras.Model) -> None:
         layer._losses = ReplicaLosses()
 
 
-def part_of(rows: tf.Tensor) -> tf.Tensor | None:
-    """What part of the global batch a replica's rows are; `None` where it has all of them."""
-    if gradients.replica_count() == 1:
-        return None
-    rows = tf.cast(rows, keras.backend.floatx())
-    (total,) = gradients.replica_sum([rows])
-    return rows / total
-
-
-def share_of_added(model: keras.Model, part: tf.Tensor | None) -> tf.Tensor | None:
+def share_of_added(model: keras.Model, part: tf.Tensor) -> tf.Tensor | None:
     """This replica's share of the losses that are no task's, `None` where there are none.
 
     Args:
         model: the model, called in this step.
-        part: what part of the global batch is this replica's.
+        part: what part of the rows of the global batch is this replica's.
     """
     losses = model.losses
     if not losses:
         return None
     # In float16 Keras itself cannot add these up.
     own = tf.add_n([tf.reduce_sum(tf.cast(loss, keras.backend.floatx())) for loss in losses])
-    if part is None:
-        return own
     # A mean over no rows is no number.
     return part * tf.where(part > 0, own, tf.zeros_like(own))

@@ -141,6 +141,9 @@ class Sluice(Architecture):
         self._orthogonality = orthogonality
         self._kernels = _Kernels(drawn, subspaces)
 
+    def _width_unit(self, argument: str) -> int:
+        return self._held.arguments["subspaces"] if argument == "units" else 1
+
     @property
     def losses(self) -> list:
         """What is added to the tasks' losses: the overlap of subspaces, and what layers add."""

@@ -9,6 +9,7 @@ from absl import logging
 
 from mtlzoo import gradients
 from mtlzoo.balancing import Balancer
+from mtlzoo.layers.positions import with_mask
 from mtlzoo.models import compile_checks, optimizers, replica_losses
 from mtlzoo.models.graph import Ownership, Split
 from mtlzoo.models.objectives import Objectives, TaskBatch
@@ -64,8 +65,7 @@ class TrainingStep:
         """Train on one batch; the metrics are updated."""
         rows = _batch_size(x)
         batches = self._batches(y, sample_weight, rows)
-        counts, illegal = self._count(batches)
-        part = replica_losses.part_of(rows)
+        counts, illegal, part = self._count(batches, rows)
         present = counts > 0
         statistics = self._statistics()
         before = [_read(v) for v, _ in statistics]
@@ -108,9 +108,8 @@ class TrainingStep:
         """Evaluate one batch; the metrics are updated."""
         rows = _batch_size(x)
         batches = self._batches(y, sample_weight, rows)
-        counts, illegal = self._count(batches)
+        counts, illegal, part = self._count(batches, rows)
         outputs = self.model(x, training=False)
-        part = replica_losses.part_of(rows)
         extra = replica_losses.share_of_added(self.model, part)
         present = counts > 0
         shares = self._shares(batches, outputs, counts, present)
@@ -136,8 +135,10 @@ class TrainingStep:
         active = tf.unstack(_read(self.mask))
         return {n: batch.masked(on) for (n, batch), on in zip(batches.items(), active, strict=True)}
 
-    def _count(self, batches: dict[str, TaskBatch]):
-        """The labels that take part, and the illegal ones, in the global batch, `(T,)` each."""
+    def _count(self, batches: dict[str, TaskBatch], rows: tf.Tensor):
+        """The labels that take part, and the illegal ones, in the global batch, `(T,)` each; and
+        what part of its rows are this replica's.
+        """
         masks = [b.present for b in batches.values()] + [b.invalid for b in batches.values()]
         if all(len(mask.shape) == 1 for mask in masks):
             totals = tf.reduce_sum(tf.cast(tf.stack(masks), keras.backend.floatx()), axis=1)
@@ -145,8 +146,10 @@ class TrainingStep:
             totals = tf.stack(
                 [tf.math.count_nonzero(m, dtype=keras.backend.floatx()) for m in masks]
             )
-        (totals,) = gradients.replica_sum([totals])
-        return tf.unstack(tf.reshape(totals, [2, -1]))
+        rows = tf.cast(rows, totals.dtype)
+        totals, all_rows = gradients.replica_sum([totals, rows])
+        counts, illegal = tf.unstack(tf.reshape(totals, [2, -1]))
+        return counts, illegal, rows / all_rows
 
     def _due(self, present):
         """Whether the weights must be computed anew: each k-th step, and when a task comes back."""
@@ -174,11 +177,7 @@ class TrainingStep:
         ends = ends if isinstance(ends, list | tuple) else [ends]
         copies = []
         for end, watched in zip(ends, self.split.watched, strict=True):
-            copy = watch(end) if watched else end
-            mask = getattr(end, "_keras_mask", None)
-            if mask is not None:
-                copy._keras_mask = mask
-            copies.append(copy)
+            copies.append(with_mask(watch(end), end) if watched else end)
         return self.split.heads(copies, training=True)
 
     def _variables(self) -> gradients.Variables:
@@ -283,8 +282,7 @@ class TrainingStep:
     def _log(self, losses, weighted, extra, rows, part) -> None:
         total = tf.reduce_sum(weighted)
         if extra is not None:
-            own = extra if part is None else tf.math.divide_no_nan(extra, part)
-            total += tf.cast(own, total.dtype)
+            total += tf.cast(tf.math.divide_no_nan(extra, part), total.dtype)
         self.model._loss_tracker.update_state(total, sample_weight=rows)
 
     def report_scales(self) -> None:

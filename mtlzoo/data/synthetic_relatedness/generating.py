@@ -46,9 +46,9 @@ def generate(
         raise ValueError(
             f"`correlation` should be a number from -1 to 1. Received: correlation={correlation!r}"
         )
-    rng = np.random.default_rng(weights_seed)
-    u1, u2 = np.linalg.qr(rng.normal(size=(DIMENSIONS, 2)))[0].T
-    frequencies, phases = rng.normal(size=(2, SINUSOIDS))
+    of_tasks = np.random.default_rng(weights_seed)
+    u1, u2 = np.linalg.qr(of_tasks.normal(size=(DIMENSIONS, 2)))[0].T
+    frequencies, phases = of_tasks.normal(size=(2, SINUSOIDS))
     weights = {"first": u1, "second": correlation * u1 + np.sqrt(1 - correlation**2) * u2}
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(rows, DIMENSIONS))
