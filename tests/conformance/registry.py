@@ -319,9 +319,6 @@ REFUSALS: dict[str, tuple[Callable[[Balancer], bool], str]] = {
 # Methods that rescale even a single task, so that one task alone is not plain training.
 RESCALES_ONE_TASK = {"uncertainty"}
 
-# Architectures that follow the Gramian of each step, which only balancers that make one give them.
-NEEDS_GRAMIAN = {"DynamicSharing, conflict"}
-
 # Architectures that add to the loss what no task's own network has.
 PENALIZES = {"AITM", "SoftSharing", "Sluice"}
 
@@ -342,6 +339,11 @@ class Case:
     def __post_init__(self) -> None:
         usual = BALANCER_OF.get(self.architecture, USUAL_BALANCER)
         object.__setattr__(self, "balancer", self.balancer or usual)
+
+    def refusal(self) -> str | None:
+        """What the architecture says of the balancer if it refuses it."""
+        refuses, message = REFUSALS.get(self.architecture, (lambda balancer: False, ""))
+        return message if refuses(BALANCERS[self.balancer]()) else None
 
     def tasks(self) -> list:
         """New tasks of the kinds that the architecture takes."""

@@ -8,7 +8,6 @@ from conformance.registry import (
     ARCHITECTURES,
     BALANCERS,
     QUICK,
-    REFUSALS,
     THROUGH_ALL,
     USUAL_ARCHITECTURE,
     USUAL_BALANCER,
@@ -16,40 +15,43 @@ from conformance.registry import (
 )
 
 CROSS = [
-    pytest.param(
-        architecture,
-        balancer,
-        id=f"{architecture}-{balancer}",
-        marks=[] if architecture == USUAL_ARCHITECTURE and balancer in QUICK else pytest.mark.slow,
-    )
+    (architecture, balancer)
     for architecture in THROUGH_ALL
     for balancer in (BALANCERS if architecture == USUAL_ARCHITECTURE else QUICK)
     if balancer != USUAL_BALANCER  # which `test_models.py` has
 ]
 
 
-@pytest.mark.parametrize(("architecture", "balancer"), CROSS)
+def _cases(pairs, quick=()):
+    return [
+        pytest.param(*pair, id="-".join(pair), marks=[] if pair in quick else pytest.mark.slow)
+        for pair in pairs
+    ]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "balancer"), _cases(CROSS, [(USUAL_ARCHITECTURE, b) for b in QUICK])
+)
 @pytest.mark.parametrize("guarantee", guarantees.OF_BALANCERS, ids=lambda g: g.__name__[6:])
 def test_balancer(guarantee, architecture, balancer, tmp_path):
     guarantee(Case(architecture, balancer), tmp_path)
 
 
 PAIRS = [
-    pytest.param(architecture, balancer, id=f"{architecture}-{balancer}")
+    (architecture, balancer)
     for architecture in ARCHITECTURES
-    if architecture not in THROUGH_ALL  # which go through every guarantee
     for balancer in BALANCERS
     if balancer != Case(architecture).balancer  # which `test_models.py` has
+    and (architecture, balancer) not in CROSS
 ]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("architecture", "balancer"), PAIRS)
+@pytest.mark.parametrize(("architecture", "balancer"), _cases(PAIRS))
 def test_pair(architecture, balancer, tmp_path):
     """It trains and resumes, or is refused at once."""
-    refuses, message = REFUSALS.get(architecture, (lambda balancer: False, ""))
     case = Case(architecture, balancer)
-    if refuses(BALANCERS[balancer]()):
+    message = case.refusal()
+    if message:
         with pytest.raises(ValueError, match=message):
             case.compiled()
     else:

@@ -114,3 +114,12 @@ def assert_all_moved(found, before):
     assert len(found) == len(before) > 0
     for one, other in zip(copies(found), copies(before), strict=True):
         assert np.abs(one - other).max() > 0
+
+
+def adapted_preprocessor(width):
+    """A preprocessor that has adapted to rows far from zero, and such rows."""
+    raw = 10 + 5 * np.random.default_rng(0).normal(size=(20, width)).astype("float32")
+    norm = keras.layers.Normalization()
+    norm.adapt(raw)
+    columns = keras.Input((width,), name="raw")
+    return keras.Model(columns, norm(columns), name="preprocessor"), raw

@@ -246,21 +246,23 @@ def test_features_that_cannot_be_brought_there_are_refused(old, new, message):
         resized(keras.Input(old), (None, *new), "Max", "resized", None)
 
 
-@pytest.mark.parametrize("stages", [None, ["norm"]])
-def test_what_a_backbone_has_adapted_to_is_copied(stages):
+def adapted():
     norm = layers.Normalization(name="norm")
     norm.adapt(10.0 + 5.0 * vectors())
     x = keras.Input((4,), name="x")
-    backbone = keras.Model(x, layers.Dense(3, name="three")(norm(x)), name="backbone")
+    return keras.Model(x, layers.Dense(3, name="three")(norm(x)), name="backbone")
+
+
+@pytest.mark.parametrize("stages", [None, ["norm"]])
+def test_what_a_backbone_has_adapted_to_is_copied(stages):
+    backbone = adapted()
     model, _ = drawn(keras.Input((4,), name="x"), backbone, stages)
     np.testing.assert_array_equal(model(vectors()), backbone(vectors()))
 
 
 def test_what_a_layer_with_an_update_has_adapted_to_is_kept():
-    norm = layers.Normalization(name="norm")
-    norm.adapt(10.0 + 5.0 * vectors())
-    x = keras.Input((4,), name="x")
-    backbone = keras.Model(x, layers.Dense(3, name="three")(norm(x)), name="backbone")
+    backbone = adapted()
+    norm = backbone.get_layer("norm")
     tasks = [Regression("a"), Regression("b")]
     for arguments in ({"adapter": "lora"}, {"adapter": "bottleneck"}):
         model = AdapterSharing(keras.Input((4,), name="x"), tasks, backbone=backbone, **arguments)

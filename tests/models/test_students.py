@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from model_cases import adapted_preprocessor
 
 from mtlzoo import BinaryClassification, HardSharing, MMoE, Regression, Sluice
 from mtlzoo.backbones import MLP
@@ -61,15 +62,11 @@ def test_a_scale_that_is_none(scale):
 
 
 def test_a_student_has_the_adapted_preprocessor():
-    raw = keras.Input((1,), name="raw")
-    norm = keras.layers.Normalization()
-    norm.adapt(np.array([[10.0], [30.0], [20.0]]))
-    preprocessor = keras.Model(raw, norm(raw))
+    preprocessor, raw = adapted_preprocessor(4)
     model = HardSharing(
-        keras.Input((1,)), make_tasks(), shared_units=(6,), preprocessor=preprocessor
+        keras.Input((4,)), make_tasks(), shared_units=(6,), preprocessor=preprocessor
     )
-    found = model.student().preprocessor(np.array([[30.0]]))
-    assert float(found[0, 0]) == pytest.approx(float(preprocessor(np.array([[30.0]]))[0, 0]))
+    np.testing.assert_array_equal(model.student().preprocessor(raw), preprocessor(raw))
     assert model.student(preprocessor=None).preprocessor is None
 
 

@@ -5,6 +5,7 @@ while the tests of that file run.
 """
 
 import pytest
+import tensorflow as tf
 from absl import flags
 
 _flags_of: dict = {}  # by file, its flags by name
@@ -42,3 +43,11 @@ def flags_of_the_recipe(request):
     flags.FLAGS.mark_as_parsed()
     yield
     _take_out()
+
+
+@pytest.fixture
+def eagerly():
+    """Nothing is traced: a few steps of each model are faster so."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)

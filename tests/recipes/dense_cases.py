@@ -1,22 +1,12 @@
-"""What tests of recipes on dense tasks share: random pictures, steps that are not traced."""
+"""What tests of recipes on dense tasks share: random pictures."""
 
 import numpy as np
-import pytest
-import tensorflow as tf
 
 from mtlzoo.data.from_arrays import from_arrays
 from mtlzoo.data.pictures import scaling
 
 SIZE, ROWS = 32, 8
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-@pytest.fixture(autouse=True)
-def eagerly():
-    """Nothing is traced: a few steps of each model are faster so."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 def loaded(tasks, labels):

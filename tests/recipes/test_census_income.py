@@ -6,7 +6,6 @@ import sys
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from absl.testing import flagsaver
 
 pytest.importorskip("matplotlib")
@@ -31,7 +30,7 @@ def sample():
 
 
 @pytest.fixture
-def few_rows(monkeypatch, sample):
+def few_rows(monkeypatch, sample, eagerly):
     """The sample instead of what is loaded; returns what it was asked for."""
     asked = []
 
@@ -40,9 +39,7 @@ def few_rows(monkeypatch, sample):
         return sample
 
     monkeypatch.setattr(recipe.data, "load", load)
-    tf.config.run_functions_eagerly(True)  # faster for so few steps
-    yield asked
-    tf.config.run_functions_eagerly(False)
+    return asked
 
 
 def test_the_table_and_the_file_tell_the_same(few_rows, sample, tmp_path, capsys):

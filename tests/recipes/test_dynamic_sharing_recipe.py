@@ -5,7 +5,6 @@ import json
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from absl.testing import flagsaver
 
 from mtlzoo.tasks import Task
@@ -17,15 +16,13 @@ FIXED = {"0": 0.0, "0.5": 0.5, "1": 1.0}
 
 
 @pytest.fixture
-def few_rows(monkeypatch):
-    """A batch of each split instead of the whole sample; eager, which is faster for few steps."""
+def few_rows(monkeypatch, eagerly):
+    """Two batches of each split instead of the whole sample."""
     whole = recipe.data.load("census_income", batch_size=256)
     parts = {split: getattr(whole, split).take(2).cache() for split in ("train", "valid", "test")}
     sample = dataclasses.replace(whole, **parts)
     monkeypatch.setattr(recipe.data, "load", lambda name, **options: sample)
-    tf.config.run_functions_eagerly(True)
-    yield sample
-    tf.config.run_functions_eagerly(False)
+    return sample
 
 
 def test_every_kind_of_sharing_is_compared(few_rows, tmp_path, capsys):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from absl.testing import flagsaver
-from dense_cases import PNG, ROWS, SIZE, eagerly, loaded  # noqa: F401  a fixture among them
+from dense_cases import PNG, ROWS, SIZE, loaded
 
 pytest.importorskip("matplotlib")
 
@@ -19,8 +19,11 @@ from mtlzoo import (
 )
 from recipes import stamp_scenes
 
-# Of tf.data, which is not meant to be eager here.
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
+pytestmark = [
+    pytest.mark.usefixtures("eagerly"),
+    # Of tf.data, which is not meant to be eager here.
+    pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning"),
+]
 
 
 def some_scenes():

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from absl.testing import flagsaver
-from dense_cases import PNG, ROWS, SIZE, eagerly, loaded  # noqa: F401  a fixture among them
+from dense_cases import PNG, ROWS, SIZE, loaded
 
 pytest.importorskip("matplotlib")
 
@@ -13,8 +13,11 @@ from mtlzoo import MTAN, data
 from mtlzoo.data.scene_frames.loading import tasks_of
 from recipes import scene_pictures, scene_understanding
 
-# Of tf.data, which is not meant to be eager here.
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
+pytestmark = [
+    pytest.mark.usefixtures("eagerly"),
+    # Of tf.data, which is not meant to be eager here.
+    pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning"),
+]
 
 
 def some_frames(normals=True):

@@ -5,7 +5,6 @@ import json
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from absl.testing import flagsaver
 
 pytest.importorskip("matplotlib")
@@ -14,16 +13,9 @@ from mtlzoo import BinaryClassification, Classification, data
 from mtlzoo.data.pipeline import batches
 from recipes import stamp_fusion
 
+pytestmark = pytest.mark.usefixtures("eagerly")
 ROWS = 10
 SHAPES = {"caption": (4,), "image": (48, 48, 3), "speech": (1600,)}
-
-
-@pytest.fixture(autouse=True)
-def eagerly():
-    """Nothing is traced: a few steps of each model are faster so."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 def some_stamps(batch_size=64, data_seed=0):

@@ -144,21 +144,22 @@ def test_tasks_without_labels_do_not_move_and_weights_count():
 
 
 @pytest.mark.parametrize(
-    ("make", "name", "place", "illegal"),
+    ("make", "name", "place", "illegal", "value"),
     [
-        (of_images, "parts", (3, 2, 1), 7),
-        (of_images, "depth", (0, 1, 1, 0), -2.5),
-        (of_images, "normals", (0, 0, 0), [0, 0, 0]),
-        (of_texts, "entities", (1, 3), 3),
-        (of_texts, "answer", (1,), [4, 2]),
+        (of_images, "parts", (3, 2, 1), 7, "7"),
+        (of_images, "depth", (0, 1, 1, 0), -2.5, "-2.5"),
+        (of_images, "normals", (0, 0, 0), [0, 0, 0], "0"),
+        (of_texts, "entities", (1, 3), 3, "3"),
+        (of_texts, "answer", (1,), [4, 2], "4"),
     ],
 )
-def test_an_illegal_label_stops_training_with_the_name_of_the_task(make, name, place, illegal):
+def test_an_illegal_label_stops_training_with_its_task_and_value(make, name, place, illegal, value):
     model, x, y = make()
     model.compile("adam", balancer="pcgrad", jit_compile=False)
     before = model.get_weights()
     y[name][place] = illegal
-    with pytest.raises(ValueError, match=rf"task `{name}` should be legal.*a label of value"):
+    message = rf"task `{name}` should be legal.*a label of value {value}\. The"
+    with pytest.raises(ValueError, match=message):
         model.fit(x, y, verbose=0)
     for now, then in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(now, then)
