@@ -28,7 +28,8 @@ class MTAN(Architecture):
     $u^{(k)}$ and $p^{(k)}$ are the first and the last features of the shared stage k. $W$ and $V$
     act as convolutions 1×1, $n$ is batch normalization, over all replicas. $f$ leads to the next
     stage: a convolution 3×3 to its width (for vectors a fully connected layer), normalization,
-    relu, and maximum pooling to its resolution.
+    relu, and maximum pooling to its resolution. By default it is each task's own; with
+    `shared_lead=True` the convolution is one for all tasks, as in the paper.
 
     Args:
         inputs: a `keras.Input`, or a list or dict of them.
@@ -41,6 +42,8 @@ class MTAN(Architecture):
             cut. Defaults to its `stage_names`, which those of `mtlzoo.backbones` have (for `ResNet`
             $u$ is the end of a stage's first block); without these it is one stage.
         units: widths of fully connected layers after the backbone, each a stage. Defaults to none.
+        shared_lead: whether the tasks share the convolutions of $f$. Then shared variables lie
+            behind the tasks' own, and balancing at features level is refused. Defaults to False.
         activation: activation of `units`. Defaults to `"relu"`.
         dropout: rate of the dropout after each of `units`. Defaults to 0.
         dtype: dtype policy of the layers, but those of the backbone. Defaults to the global one.
@@ -69,8 +72,9 @@ class MTAN(Architecture):
         Liu, Johns and Davison, *End-to-End Multi-Task Learning with Attention*, CVPR 2019.
 
     *Differences from the paper*: any network, and where it has no decoder the task reads the masked
-    features of the last stage. $f$ is each task's own, where the paper shares one for all tasks:
-    so all that is shared comes before all that is not.
+    features of the last stage. By default $f$ is each task's own, so that all that is shared comes
+    before all that is not. Where it is shared, its normalization is still each task's own: masked
+    features of other tasks have other statistics.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class MTAN(Architecture):
         backbone: Any = None,
         stages: Sequence[str | Sequence[str]] | None = None,
         units: Sequence[int] = (),
+        shared_lead: bool = False,
         activation: Any = "relu",
         dropout: float = 0.0,
         dtype: Any = None,
@@ -92,6 +97,10 @@ class MTAN(Architecture):
         units = check_units("units", units)
         dropout = check_rate("dropout", dropout)
         dtype = policy_config(dtype)
+        if not isinstance(shared_lead, bool):
+            raise ValueError(
+                f"`shared_lead` should be True or False. Received: shared_lead={shared_lead!r}"
+            )
         firsts, ends = _firsts_and_ends(backbone, stages)
         start, chain = stages_of(inputs, backbone, ends, units, activation, dropout, dtype)
 
@@ -105,6 +114,7 @@ class MTAN(Architecture):
             else:
                 shared.append((stage.name, features if first is None else first, features))
                 first = None
+        leads: dict[str, keras.layers.Layer] = {}
         masks: dict[str, dict[str, Any]] = {}
         outputs = {}
         for task_name, task in by_name.items():
@@ -118,7 +128,11 @@ class MTAN(Architecture):
                         f"shapes {u.shape} and {p.shape} of stage {stage_name!r}"
                     )
                 if attended is not None:
-                    attended = _leading_on(attended, p, prefix, dtype)
+                    owner = "shared" if shared_lead else task_name
+                    lead_name = f"{owner}_{stage_name}_lead"
+                    if lead_name not in leads:
+                        leads[lead_name] = _lead(attended, p.shape[-1], lead_name, dtype)
+                    attended = _leading_on(leads[lead_name](attended), p, prefix, dtype)
                 attention = TaskAttention(p.shape[-1], name=f"{prefix}_attention", dtype=dtype)
                 masks[task_name][stage_name] = attention([u] if attended is None else [u, attended])
                 multiply = keras.layers.Multiply(name=f"{prefix}_attended", dtype=dtype)
@@ -130,6 +144,7 @@ class MTAN(Architecture):
             "backbone": backbone,
             "stages": None if stages is None else [_listed(entry) for entry in stages],
             "units": list(units),
+            "shared_lead": shared_lead,
             "activation": activation,
             "dropout": dropout,
             "dtype": dtype,
@@ -154,19 +169,19 @@ class MTAN(Architecture):
         return self._read("masks", x, batch_size)
 
 
-def _leading_on(attended: Any, target: Any, prefix: str, dtype: Any) -> Any:
-    """What a task has attended to, at the width and the positions of the next stage."""
-    width, rank = target.shape[-1], len(attended.shape) - 2
-    layers = keras.layers
-    if rank:
-        convolution = getattr(layers, f"Conv{rank}D")
-        lead: Any = convolution(
-            width, 3, padding="same", use_bias=False, name=f"{prefix}_lead", dtype=dtype
-        )
-    else:
-        lead = layers.Dense(width, use_bias=False, name=f"{prefix}_lead", dtype=dtype)
-    features = normalization("batch", width, f"{prefix}_lead_norm", dtype)(lead(attended))
-    features = layers.ReLU(name=f"{prefix}_lead_relu", dtype=dtype)(features)
+def _lead(attended: Any, width: int, name: str, dtype: Any) -> keras.layers.Layer:
+    """A new layer from what a task has attended to, to this width."""
+    rank = len(attended.shape) - 2
+    if not rank:
+        return keras.layers.Dense(width, use_bias=False, name=name, dtype=dtype)
+    convolution: Any = getattr(keras.layers, f"Conv{rank}D")
+    return convolution(width, 3, padding="same", use_bias=False, name=name, dtype=dtype)
+
+
+def _leading_on(led: Any, target: Any, prefix: str, dtype: Any) -> Any:
+    """What a task has attended to, normalized and at the positions of the next stage."""
+    norm = normalization("batch", target.shape[-1], f"{prefix}_lead_norm", dtype)
+    features = keras.layers.ReLU(name=f"{prefix}_lead_relu", dtype=dtype)(norm(led))
     return resized(features, target.shape, "Max", f"{prefix}_lead_pool", dtype)
 
 

@@ -240,6 +240,7 @@ ARCHITECTURES: dict[str, Callable] = {
     "Sluice": staged(Sluice),
     "NDDR": staged(NDDR, fusion_activation="tanh"),
     "MTAN": staged(MTAN),
+    "MTAN, shared lead": staged(MTAN, shared_lead=True),
     "HardSharing, tree": hard_sharing_tree,
     "LearningToBranch": staged(LearningToBranch, temperature=1.0),
     "DynamicSharing": staged(DynamicSharing),
@@ -313,6 +314,7 @@ REFUSALS: dict[str, tuple[Callable[[Balancer], bool], str]] = {
         _gradients_of_parameters,
         "`balancer` should be a gradient balancer with `wrt='parameters'`",
     ),
+    "MTAN, shared lead": (_no_features, "`wrt` should be 'parameters' for this model"),
     "AdapterSharing": (_no_features, "`wrt` should be 'parameters' for this model"),
 }
 

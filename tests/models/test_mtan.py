@@ -15,7 +15,7 @@ from stage_cases import (
     values,
 )
 
-from mtlzoo import MTAN
+from mtlzoo import MTAN, PCGrad
 from mtlzoo.backbones import ResNet
 
 
@@ -32,8 +32,9 @@ def attention(z, found, layer):
     return 1 / (1 + np.exp(-batch_norm(scores, found, f"{layer}/second_norm")))
 
 
-def test_it_is_the_equations_written_out_by_hand():
-    model = randomized(mtan())
+@pytest.mark.parametrize("shared_lead", [False, True])
+def test_it_is_the_equations_written_out_by_hand(shared_lead):
+    model = randomized(mtan(shared_lead=shared_lead))
     x, _ = data()
     found = values(model)
     p, shared = x.astype("float64"), []
@@ -45,8 +46,9 @@ def test_it_is_the_equations_written_out_by_hand():
     for name in "ab":
         masks[name] = {"units_0": attention(shared[0], found, f"{name}_units_0_attention")}
         attended = masks[name]["units_0"] * shared[0]
-        lead = f"{name}_units_1_lead"
-        led = np.maximum(batch_norm(attended @ found[f"{lead}/kernel"], found, f"{lead}_norm"), 0)
+        owner = "shared" if shared_lead else name
+        led = attended @ found[f"{owner}_units_1_lead/kernel"]
+        led = np.maximum(batch_norm(led, found, f"{name}_units_1_lead_norm"), 0)
         z = np.concatenate([shared[1], led], axis=1)
         masks[name]["units_1"] = attention(z, found, f"{name}_units_1_attention")
         attended = masks[name]["units_1"] * shared[1]
@@ -95,7 +97,9 @@ def test_parameters():
     first = 5 * 5 + 5 * 5 + 8 * 5  # two products; two normalizations of four vectors each
     second = (3 + 3) * 3 + 3 * 3 + 8 * 3
     lead = 5 * 3 + 4 * 3
-    assert mtan().count_params() == shared + 2 * (first + second + lead) + 2 * (3 + 1)
+    own = shared + 2 * (first + second + lead) + 2 * (3 + 1)
+    assert mtan().count_params() == own
+    assert mtan(shared_lead=True).count_params() == own - 5 * 3
 
 
 def test_the_network_is_shared_and_attention_is_the_tasks():
@@ -108,6 +112,20 @@ def test_the_network_is_shared_and_attention_is_the_tasks():
         layers = {v.path.split("/")[0] for v in model.task_variables(name)}
         assert all(layer == name or layer.startswith(f"{name}_units") for layer in layers)
     assert [t.shape for t in model.boundary] == [(None, 5), (None, 3)]
+
+
+def test_a_shared_lead_is_shared_and_refused_at_features_level():
+    model = mtan(shared_lead=True)
+    assert "shared_units_1_lead/kernel" in {v.path for v in model.shared_variables}
+    assert_rebuilt(model, data()[0])
+    with pytest.raises(ValueError, match="`wrt` should be 'parameters' for this model"):
+        compiled(model, PCGrad(wrt="features"))
+    compiled(model, "pcgrad")
+    before = copies(model.shared_variables)
+    train(model, *data())
+    assert_all_moved(model.shared_variables, before)
+    with pytest.raises(ValueError, match=r"`shared_lead` should be True or False.*'yes'"):
+        mtan(shared_lead="yes")
 
 
 def test_masks_by_task_name():
