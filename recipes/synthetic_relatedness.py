@@ -6,6 +6,7 @@ Trains a shared bottom, a one-gate and a multi-gate mixture of experts of nearly
 regression tasks whose weight vectors have the cosine p, for several p and many seeds. Every seed
 draws other data and other initial weights, the same for all three models. Prints the final losses
 and whether the orderings of the paper appear, and draws its picture: the mean loss over steps.
+With `--bottom_units=4 --bottom_units=113` it compares shared bottoms of these widths instead.
 
 Ma et al., *Modeling Task Relationships in Multi-task Learning with Multi-gate
 Mixture-of-Experts*, KDD 2018, sections 3.3 and 5.2. Sizes are the paper's (100 inputs, 8 experts of
@@ -13,6 +14,7 @@ Mixture-of-Experts*, KDD 2018, sections 3.3 and 5.2. Sizes are the paper's (100 
 not given, and were chosen here, see --help.
 """
 
+import functools
 import json
 import pathlib
 import time
@@ -32,6 +34,9 @@ _SEEDS = flags.DEFINE_integer("seeds", 20, "Trainings of each model for each p."
 _CORRELATIONS = flags.DEFINE_multi_float(
     "correlation", [0.5, 0.9, 1.0], "The p to look at, of which the paper has these three."
 )
+_BOTTOM_UNITS = flags.DEFINE_multi_integer(
+    "bottom_units", [], "Train shared bottoms of these widths, instead of the three models."
+)
 _EPOCHS = flags.DEFINE_integer("epochs", 30, "Epochs, after each of which is evaluated.")
 _ROWS = flags.DEFINE_integer("rows", 25_600, "Training rows.", lower_bound=256)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Rows in a batch.", lower_bound=1)
@@ -39,10 +44,15 @@ _LEARNING_RATE = flags.DEFINE_float("learning_rate", 3e-3, "Adam's learning rate
 
 TEST_ROWS = 5120
 TOWER_UNITS = (8,)
+
+
+def shared_bottom(inputs, tasks, width=113) -> MultiTaskModel:
+    """One layer for both tasks."""
+    return HardSharing(inputs, tasks, shared_units=(width,), tower_units=TOWER_UNITS)
+
+
 MODELS: dict[str, Callable[..., MultiTaskModel]] = {
-    "shared bottom": lambda inputs, tasks: HardSharing(
-        inputs, tasks, shared_units=(113,), tower_units=TOWER_UNITS
-    ),
+    "shared bottom": shared_bottom,
     "OMoE": lambda inputs, tasks: OMoE(
         inputs, tasks, num_experts=8, expert_units=(16,), tower_units=TOWER_UNITS
     ),
@@ -56,7 +66,10 @@ def main(_) -> None:
     logging.set_verbosity(logging.WARNING)
     out = pathlib.Path(_OUT.value)
     out.mkdir(parents=True, exist_ok=True)
-    curves = train_all()
+    if _BOTTOM_UNITS.value:
+        compare_bottoms(out / "bottoms.json")
+        return
+    curves = train_all(MODELS)
     report = summarize(curves)
     print_table(report)
     plots.losses_over_steps(
@@ -72,11 +85,11 @@ def main(_) -> None:
 # --- Train -------------------------------------------------------------------------------------
 
 
-def train_all() -> dict[tuple[str, float], np.ndarray]:
+def train_all(models: dict[str, Callable]) -> dict[tuple[str, float], np.ndarray]:
     """By model and p, the test losses `(seeds, epochs)`, each the mean over both tasks."""
     curves = {}
-    for name in MODELS:
-        model = compiled(name)
+    for name, architecture in models.items():
+        model = compiled(architecture)
         start = [keras.ops.convert_to_numpy(v) for v in model.optimizer.variables]
         started = time.perf_counter()
         for p in _CORRELATIONS.value:
@@ -84,7 +97,7 @@ def train_all() -> dict[tuple[str, float], np.ndarray]:
             for seed in range(_SEEDS.value):
                 # A new model would be traced and compiled anew: this one begins again instead.
                 keras.utils.set_random_seed(seed)
-                begin(model.trained_variables, build(name).trained_variables)
+                begin(model.trained_variables, build(architecture).trained_variables)
                 begin(model.optimizer.variables, start)
                 runs.append(train(model, p, seed))
             curves[name, p] = np.array(runs)
@@ -99,15 +112,15 @@ def begin(variables: list, values: list) -> None:
         variable.assign(value)
 
 
-def build(name: str) -> MultiTaskModel:
+def build(architecture: Callable[..., MultiTaskModel]) -> MultiTaskModel:
     """A new model."""
     inputs = keras.Input((100,), name="features")
-    return MODELS[name](inputs, [Regression("first"), Regression("second")])
+    return architecture(inputs, [Regression("first"), Regression("second")])
 
 
-def compiled(name: str) -> MultiTaskModel:
+def compiled(architecture: Callable[..., MultiTaskModel]) -> MultiTaskModel:
     """A new model, ready for `fit`."""
-    model = build(name)
+    model = build(architecture)
     model.compile(
         keras.optimizers.Adam(_LEARNING_RATE.value),
         metrics={"first": [], "second": []},
@@ -141,19 +154,17 @@ def steps_of_epochs() -> list[int]:
 # --- Compare -----------------------------------------------------------------------------------
 
 
+def final_losses(curves: dict[tuple[str, float], np.ndarray]) -> dict:
+    """By model and p, the last loss of each seed."""
+    return {key: runs[:, -1] for key, runs in curves.items()}
+
+
 def summarize(curves: dict[tuple[str, float], np.ndarray]) -> dict:
     """The mean and the spread over seeds of the final losses, and the paper's orderings."""
-    finals = {key: runs[:, -1] for key, runs in curves.items()}
+    finals = final_losses(curves)
     report: dict = {
-        "parameters": {name: build(name).count_params() for name in MODELS},
-        "final": {
-            name: {
-                str(p): {"mean": float(values.mean()), "std": float(values.std(ddof=1))}
-                for (model, p), values in finals.items()
-                if model == name
-            }
-            for name in MODELS
-        },
+        "parameters": {name: build(MODELS[name]).count_params() for name in MODELS},
+        "final": _means(finals),
     }
     low, high = min(_CORRELATIONS.value), max(_CORRELATIONS.value)
     bottom, one, many = ({p: finals[name, p] for p in (low, high)} for name in MODELS)
@@ -164,36 +175,74 @@ def summarize(curves: dict[tuple[str, float], np.ndarray]) -> dict:
             (bottom[low] - bottom[high]) - (many[low] - many[high])
         ),
         f"shared bottom spreads more over seeds than MMoE at p={low}": {
-            "holds": bool(bottom[low].std() > many[low].std()),
+            "holds": "yes" if bottom[low].std() > many[low].std() else "no",
             "std": [float(bottom[low].std(ddof=1)), float(many[low].std(ddof=1))],
         },
     }
     return report
 
 
+def _means(finals: dict[tuple[str, float], np.ndarray]) -> dict[str, dict]:
+    """By model and p, mean and standard deviation over the seeds."""
+    found: dict[str, dict] = {}
+    for (name, p), values in finals.items():
+        spread = {"mean": float(values.mean()), "std": float(values.std(ddof=1))}
+        found.setdefault(name, {})[str(p)] = spread
+    return found
+
+
 def _paired(differences: np.ndarray) -> dict:
-    """Whether the mean of differences seed by seed is positive, and its standard error."""
-    error = differences.std(ddof=1) / np.sqrt(len(differences))
+    """The mean of differences seed by seed, and whether it is above two standard errors."""
+    error = float(differences.std(ddof=1) / np.sqrt(len(differences)))
     mean = float(differences.mean())
-    return {"holds": mean > 0, "mean": mean, "standard_error": float(error)}
+    holds = "even" if abs(mean) <= 2 * error else "yes" if mean > 0 else "no"
+    return {"holds": holds, "mean": mean, "standard_error": error}
+
+
+def compare_bottoms(path: pathlib.Path) -> None:
+    """Train shared bottoms of some widths, and print by how much a lower p raises their loss."""
+    bottoms = {f"{n} units": functools.partial(shared_bottom, width=n) for n in _BOTTOM_UNITS.value}
+    finals = final_losses(train_all(bottoms))
+    means = _means(finals)
+    print()
+    print_aligned(_rows(means))
+    print()
+    low, high = min(_CORRELATIONS.value), max(_CORRELATIONS.value)
+    report = {}
+    for name in bottoms:
+        report[name] = _paired(finals[name, low] - finals[name, high])
+        print(f"{name}, loss at p={low} less that at p={high}: {_as_text(report[name])}")
+    path.write_text(json.dumps({"final": means, "differences": report}, indent=2) + "\n")
+    print(f"\nWritten to {path}")
+
+
+def _rows(means: dict[str, dict]) -> list[list[str]]:
+    """A table of final losses."""
+    ps = [str(p) for p in _CORRELATIONS.value]
+    rows = [["final test loss, mean ± std", *(f"p = {p}" for p in ps)]]
+    for name, spreads in means.items():
+        rows.append([name, *(f"{spreads[p]['mean']:.3f} ± {spreads[p]['std']:.3f}" for p in ps)])
+    return rows
+
+
+def _as_text(paired: dict) -> str:
+    """A mean difference with its standard error."""
+    return f"{paired['mean']:+.4f} ± {paired['standard_error']:.4f}, paired over seeds"
 
 
 def print_table(report: dict) -> None:
     """Print the final losses, and the orderings one by one."""
-    ps = [str(p) for p in _CORRELATIONS.value]
-    rows = [["final test loss, mean ± std", *(f"p = {p}" for p in ps), "parameters"]]
-    for name, finals in report["final"].items():
-        cells = [f"{finals[p]['mean']:.3f} ± {finals[p]['std']:.3f}" for p in ps]
-        rows.append([name, *cells, f"{report['parameters'][name]:,}"])
+    head, *rows = _rows(report["final"])
+    counts = [f"{count:,}" for count in report["parameters"].values()]
     print()
-    print_aligned(rows)
+    print_aligned([[*head, "parameters"], *([*r, n] for r, n in zip(rows, counts, strict=True))])
     print()
     for ordering, found in report["orderings"].items():
         if "mean" in found:
-            numbers = f"{found['mean']:+.4f} ± {found['standard_error']:.4f}, paired over seeds"
+            numbers = _as_text(found)
         else:
             numbers = "standard deviations {:.4f} and {:.4f}".format(*found["std"])
-        print(f"{'yes' if found['holds'] else 'NO':<4} {ordering}: {numbers}")
+        print(f"{found['holds']:<5} {ordering}: {numbers}")
 
 
 if __name__ == "__main__":
