@@ -277,6 +277,4 @@ OF_EVERY_MODEL = [
     check_one_task,
     check_permuted_tasks,
     check_config,
-    check_weights_by_name,
-    check_export,
 ]

@@ -25,6 +25,7 @@ def few_rows(monkeypatch, eagerly):
     return sample
 
 
+@pytest.mark.slow
 def test_every_kind_of_sharing_is_compared(few_rows, tmp_path, capsys):
     with flagsaver.flagsaver(out=str(tmp_path), epochs=1, seeds=2):
         recipe.main([])

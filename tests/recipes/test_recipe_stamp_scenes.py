@@ -48,6 +48,7 @@ def some_scenes():
     return loaded(tasks, labels)
 
 
+@pytest.mark.slow
 def test_stamp_scenes(tmp_path, monkeypatch, capsys):
     asked = {}
     monkeypatch.setattr(data, "load", lambda name, **o: asked.update(o) or some_scenes())

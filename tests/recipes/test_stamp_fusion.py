@@ -34,6 +34,7 @@ def some_stamps(batch_size=64, data_seed=0):
     return data.Loaded(part, part, part, tasks, inputs, None)
 
 
+@pytest.mark.slow
 def test_it_prints_and_writes_what_it_finds(tmp_path, monkeypatch, capsys):
     seen = []
 

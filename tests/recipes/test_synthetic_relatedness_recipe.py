@@ -11,6 +11,7 @@ pytest.importorskip("matplotlib")
 from recipes import synthetic_relatedness as recipe
 
 
+@pytest.mark.slow
 def test_the_table_and_the_file_tell_the_same(tmp_path, capsys):
     with flagsaver.flagsaver(
         out=str(tmp_path), seeds=2, epochs=2, rows=512, batch_size=256, correlation=[0.5, 1.0]
