@@ -263,7 +263,7 @@ OWNS_NOTHING = {"ESMM": {"click"}}
 BALANCER_OF: dict[str, str] = {"SoftSharing": "equal"}
 
 # The architectures that the default run takes through every guarantee. The others are taken there
-# by `-m slow`; the default run has for them what an architecture alone can break, in its first form.
+# by `-m slow`; the default run has for the first form of each what it alone can break.
 THROUGH_ALL = ("HardSharing", "MultiTaskModel")
 
 
