@@ -48,7 +48,6 @@ QUICK = [
     *(f"model {name}" for name in THROUGH_ALL),
     *OF_BALANCERS,
     "embeddings, pcgrad",
-    "pcgrad, features, every 3",
     "together",
     "facts",
     "refused",

@@ -22,17 +22,24 @@ CROSS = [
 ]
 
 
-def _cases(pairs, quick=()):
-    return [
-        pytest.param(*pair, id="-".join(pair), marks=[] if pair in quick else pytest.mark.slow)
-        for pair in pairs
-    ]
+CASES = [
+    pytest.param(
+        guarantee,
+        architecture,
+        balancer,
+        id=f"{guarantee.__name__[6:]}-{architecture}-{balancer}",
+        marks=[]
+        if architecture == USUAL_ARCHITECTURE
+        and balancer in QUICK
+        and guarantee in guarantees.OF_EVERY_BALANCER
+        else pytest.mark.slow,
+    )
+    for guarantee in guarantees.OF_BALANCERS
+    for architecture, balancer in CROSS
+]
 
 
-@pytest.mark.parametrize(
-    ("architecture", "balancer"), _cases(CROSS, [(USUAL_ARCHITECTURE, b) for b in QUICK])
-)
-@pytest.mark.parametrize("guarantee", guarantees.OF_BALANCERS, ids=lambda g: g.__name__[6:])
+@pytest.mark.parametrize(("guarantee", "architecture", "balancer"), CASES)
 def test_balancer(guarantee, architecture, balancer, tmp_path):
     guarantee(Case(architecture, balancer), tmp_path)
 
@@ -46,7 +53,8 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize(("architecture", "balancer"), _cases(PAIRS))
+@pytest.mark.slow
+@pytest.mark.parametrize(("architecture", "balancer"), PAIRS, ids=map("-".join, PAIRS))
 def test_pair(architecture, balancer, tmp_path):
     """It trains and resumes, or is refused at once."""
     case = Case(architecture, balancer)

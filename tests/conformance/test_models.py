@@ -75,9 +75,15 @@ def test_model(guarantee, architecture, tmp_path):
     guarantee(Case(architecture), tmp_path)
 
 
-def test_another_process_loads_every_model(tmp_path):
+SOME_OR_ALL = pytest.mark.parametrize(
+    "architectures", [THROUGH_ALL, pytest.param(ARCHITECTURES, marks=pytest.mark.slow)]
+)
+
+
+@SOME_OR_ALL
+def test_another_process_loads_the_models(architectures, tmp_path):
     paths, expected = [], []
-    for architecture in ARCHITECTURES:
+    for architecture in architectures:
         model = Case(architecture).compiled()
         x, _ = rows(model)
         outputs = dict(zip(TASKS, answers(model, x), strict=True))
@@ -88,9 +94,7 @@ def test_another_process_loads_every_model(tmp_path):
     assert _lines(LOADS, paths) == expected
 
 
-@pytest.mark.parametrize(
-    "architectures", [THROUGH_ALL, pytest.param(ARCHITECTURES, marks=pytest.mark.slow)]
-)
+@SOME_OR_ALL
 def test_a_server_without_mtlzoo_answers(architectures, tmp_path):
     paths = []
     for architecture in architectures:
