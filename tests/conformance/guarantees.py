@@ -277,5 +277,5 @@ OF_EVERY_MODEL = [
     check_permuted_tasks,
     check_config,
 ]
-# Those of a balancer that a method may break; the others its base classes give: one method shows it.
+# Those of a balancer that a method may break; the others its base classes give it.
 OF_EVERY_BALANCER = [g for g in OF_BALANCERS if g not in (check_deep_copy, check_recompiled)]
