@@ -57,8 +57,9 @@ class Architecture(MultiTaskModel):
         """A smaller twin: the same architecture for the same tasks, with new variables.
 
         Args:
-            scale: factor of all widths, rounded, at least 1. Defaults to 0.5, which leaves about a
-                quarter of the parameters. A backbone is `backbone.scaled(scale)`, which those of
+            scale: factor of all widths, rounded, at least 1, those of the tasks' heads among them.
+                Ranks, such as that of a LoRA, stay as they are. Defaults to 0.5, which leaves about
+                a quarter of the parameters. A backbone is `backbone.scaled(scale)`, which those of
                 `mtlzoo.backbones` have.
             name: name of the twin. Defaults to this model's, with `_student`.
             **arguments: arguments of the constructor that are to differ otherwise, `backbone` for
@@ -73,6 +74,8 @@ class Architecture(MultiTaskModel):
             raise ValueError(f"`scale` should be a positive number. Received: scale={scale!r}")
         own = {key: value for key, value in self._held.arguments.items() if key not in arguments}
         smaller: dict[str, Any] = {}
+        if "tasks" not in arguments:
+            smaller["tasks"] = [_scaled_task(task, scale) for task in self.tasks.values()]
         for key, value in own.items():
             if key in ("backbone", "encoders"):
                 smaller[key] = _scaled_networks(key, value, scale)
@@ -189,10 +192,18 @@ def dense_stack(
 
 
 def _scaled(widths: Any, scale: float, unit: int) -> Any:
-    """A width, or a structure of widths, times `scale`, as multiples of `unit`."""
+    """A width, or a structure of widths, times `scale`, as multiples of `unit`; None stays None."""
     return keras.tree.map_structure(
-        lambda width: unit * max(1, round(width * scale / unit)), widths
+        lambda width: None if width is None else unit * max(1, round(width * scale / unit)), widths
     )
+
+
+def _scaled_task(task: Task, scale: float) -> Task:
+    """A twin of the task, with the widths of its head times `scale`."""
+    config = task.get_config()
+    for key in task.width_arguments:
+        config[key] = _scaled(config[key], scale, 1)
+    return type(task).from_config(config)
 
 
 def _scaled_networks(argument: str, network: Any, scale: float) -> Any:

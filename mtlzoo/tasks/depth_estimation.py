@@ -1,5 +1,6 @@
 """The distance of each pixel."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -15,12 +16,18 @@ class DepthEstimation(PixelTask):
     r"""The depth of each pixel, a positive number such as metres (or an inverse depth).
 
     The default loss is the absolute error of each labelled pixel, $\ell = |y - \hat y|$, averaged
-    over the labelled pixels of the batch. The head is one 1x1 convolution; where `size` differs
-    from the features' own, its values are resized.
+    over the labelled pixels of the batch. The head is one 1x1 convolution, after a decoder where
+    `aspp_filters` or `head_units` ask for one; where `size` differs from the features' own, its
+    values are resized.
 
     Args:
         name: Name of the task.
         size: Height and width of the labels. Defaults to those of the features.
+        head_units: Channels of 3x3 convolutions before the last one, each with batch normalization
+            and a rectifier. Defaults to none.
+        aspp_filters: Channels of an `ASPP` before all these, for a decoder of the task's own.
+            Defaults to None, for none.
+        aspp_rates: Its rates. Defaults to `(6, 12, 18)`.
         loss: A Keras loss, its name, or a function of one value per pixel; `ScaleInvariantLog` is
             one made for depths. Defaults to mean absolute error.
         metrics: List of metrics, see `Task`. Defaults to the absolute error (`abs_error`), the
@@ -34,8 +41,8 @@ class DepthEstimation(PixelTask):
         weights `(B,)` or `(B, H, W)`.
 
     Raises:
-        ValueError: If `name` cannot name a task, `size` is no height and width, or `missing` is a
-            depth.
+        ValueError: If `name` cannot name a task, `size` is no height and width, a width or rate of
+            the head is not positive, or `missing` is a depth.
 
     Example:
     ```python
@@ -54,6 +61,9 @@ class DepthEstimation(PixelTask):
         name: str,
         size: tuple[int, int] | None = None,
         *,
+        head_units: Sequence[int] = (),
+        aspp_filters: int | None = None,
+        aspp_rates: Sequence[int] = (6, 12, 18),
         loss: Any = None,
         metrics: list | tuple | None = None,
         missing: float = float("nan"),
@@ -61,6 +71,7 @@ class DepthEstimation(PixelTask):
         super().__init__(name, loss=loss, metrics=metrics, missing=missing)
         check_not_legal(name, missing, 0 < missing < float("inf"))
         self._set_size(size, 1)
+        self._set_head(head_units, aspp_filters, aspp_rates)
 
     def default_loss(self) -> keras.losses.Loss:
         """Absolute error."""

@@ -1,10 +1,14 @@
 """The layers that turn features into a task's raw values."""
 
+import numbers
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
+from mtlzoo.layers.aspp import ASPP
+from mtlzoo.layers.normalization import normalization
 from mtlzoo.layers.policies import at_least_float32
 from mtlzoo.layers.sequences import MaskedMean
 
@@ -80,8 +84,19 @@ def of_steps(name: str, features: Any, units: int, layer: str | None = None) -> 
     return keras.layers.Dense(units, name=layer or name, dtype=at_least_float32())(features)
 
 
-def of_pixels(name: str, features: Any, channels: int, size: tuple[int, int] | None = None) -> Any:
-    """One 1x1 convolution, resized if its size is not `size`.
+def of_pixels(
+    name: str,
+    features: Any,
+    channels: int,
+    size: tuple[int, int] | None = None,
+    head_units: Sequence[int] = (),
+    aspp_filters: int | None = None,
+    aspp_rates: Sequence[int] = (6, 12, 18),
+) -> Any:
+    """A decoder if one is asked for, and one 1x1 convolution, resized if its size is not `size`.
+
+    The decoder is an `ASPP`, `<name>_aspp`, and then 3x3 convolutions, `<name>_head_<i>`, each with
+    batch normalization and a rectifier. Both compute in the type of the features.
 
     Args:
         name: The task's name, and the last layer's; where that resizes, the convolution is named
@@ -89,6 +104,9 @@ def of_pixels(name: str, features: Any, channels: int, size: tuple[int, int] | N
         features: Symbolic tensor `(B, H, W, F)`.
         channels: Number of outputs of each pixel.
         size: Height and width of the outputs. Defaults to those of the features.
+        head_units: Channels of the 3x3 convolutions. Defaults to none.
+        aspp_filters: Channels of the `ASPP`. Defaults to None, for none.
+        aspp_rates: Its rates. Defaults to `(6, 12, 18)`.
 
     Returns:
         Symbolic tensor `(B, H, W, channels)`, float64 if the program computes in float64, else
@@ -106,6 +124,23 @@ def of_pixels(name: str, features: Any, channels: int, size: tuple[int, int] | N
     ```
     """
     check_features(name, features, (4,))
+    dtype = policy_of(features)
+    if aspp_filters is not None:
+        features = ASPP(aspp_filters, aspp_rates, name=f"{name}_aspp", dtype=dtype)(features)
+    for i, units in enumerate(head_units):
+        layer = f"{name}_head_{i}"
+        features = keras.layers.Conv2D(
+            units,
+            3,
+            padding="same",
+            data_format="channels_last",
+            use_bias=False,
+            kernel_initializer="he_normal",
+            name=layer,
+            dtype=dtype,
+        )(features)
+        features = normalization("batch", units, f"{layer}_norm", dtype)(features)
+        features = keras.layers.ReLU(name=f"{layer}_relu", dtype=dtype)(features)
     resizes = size is not None and tuple(features.shape[1:3]) != size
     outputs = keras.layers.Conv2D(
         channels,
@@ -142,6 +177,37 @@ def check_features(name: str, features: Any, ranks: tuple[int, ...]) -> None:
             f"The features of task `{name}` should have shape {text}. Received: "
             f"shape={tuple(features.shape)}"
         )
+
+
+def check_units(name: str, argument: str, units: Any) -> tuple[int, ...]:
+    """A tuple of widths of a task's head.
+
+    Args:
+        name: The task's name, for the message.
+        argument: That of the argument.
+        units: What should be a list or tuple of positive integers.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if isinstance(units, list | tuple) and all(
+        isinstance(n, numbers.Integral) and not isinstance(n, bool) and int(n) > 0 for n in units
+    ):
+        return tuple(map(int, units))
+    raise ValueError(
+        f"`{argument}` of task `{name}` should be a tuple of positive integers. "
+        f"Received: {argument}={units!r}"
+    )
+
+
+def policy_of(features: Any) -> str:
+    """The dtype policy of hidden layers on `features`: that of the layers they come from.
+
+    So a loaded model computes as the saved one did, whatever the policy of the program.
+    """
+    return {"float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}.get(
+        features.dtype, features.dtype
+    )
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")

@@ -11,10 +11,10 @@ from mtlzoo import metrics as m
 from mtlzoo.layers.policies import at_least_float32
 from mtlzoo.metrics.average_precision import COCO_THRESHOLDS
 from mtlzoo.metrics.overlap import is_box
-from mtlzoo.tasks import boxes, losses
+from mtlzoo.tasks import boxes, heads, losses
 from mtlzoo.tasks.detection_loss import DetectionLoss, check_number, distances
 from mtlzoo.tasks.labels import Labels, check_not_legal
-from mtlzoo.tasks.task import Task, as_float, check_shape
+from mtlzoo.tasks.task import Task, as_float
 
 # A box may leave the image by so much, as boxes in whole pixels do after rounding.
 TOLERANCE = 1e-3
@@ -96,6 +96,7 @@ class ObjectDetection(Task):
     monitor = "map_50"
     mode = "max"
     served = ("class", "score")
+    width_arguments = ("head_units",)
 
     def __init__(
         self,
@@ -115,12 +116,7 @@ class ObjectDetection(Task):
         super().__init__(name, loss=loss, metrics=metrics, missing=missing)
         self.num_classes = self._at_least("num_classes", num_classes, 1)
         self.max_boxes = self._at_least("max_boxes", max_boxes, 1)
-        self.head_units = check_shape(name, "head_units", head_units)
-        if None in self.head_units:
-            raise ValueError(
-                f"`head_units` of task `{name}` should be a tuple of positive integers. "
-                f"Received: head_units={head_units!r}"
-            )
+        self.head_units = heads.check_units(name, "head_units", head_units)
         self.max_detections = self._at_least("max_detections", max_detections, 1)
         self.num_candidates = self._at_least("num_candidates", num_candidates, self.max_detections)
         self.min_score = check_number("min_score", min_score, 0.0, 1.0, name)
@@ -150,10 +146,7 @@ class ObjectDetection(Task):
                 f"The features of task `{self.name}` should be one map of shape (None, H, W, F) "
                 f"with known H, W and F. Received: {shape if shape else features!r}"
             )
-        # By the features, so that a loaded model computes as the saved one did.
-        dtype = {"float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}.get(
-            features.dtype, features.dtype
-        )
+        dtype = heads.policy_of(features)
         for i, units in enumerate(self.head_units):
             features = keras.layers.Conv2D(
                 units,

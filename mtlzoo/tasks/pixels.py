@@ -1,5 +1,6 @@
 """Tasks with a label for each pixel."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from mtlzoo.tasks import heads
@@ -9,10 +10,11 @@ from mtlzoo.tasks.task import Task, check_shape
 class PixelTask(Task):
     """Base of the kinds with a label for each pixel: their size and their head.
 
-    A kind calls `_set_size` when it is made, and supplies what `Task` says.
+    A kind calls `_set_size` and `_set_head` when it is made, and supplies what `Task` says.
     """
 
     loss_rank = 3
+    width_arguments = ("head_units", "aspp_filters")
     size: tuple[int, int] | None
 
     def _set_size(self, size: Any, channels: int, label_channels: tuple[int, ...] = ()) -> None:
@@ -27,12 +29,23 @@ class PixelTask(Task):
         self.output_shape = (*known, channels)
         self.label_shape = (*known, *label_channels)
 
+    def _set_head(
+        self, head_units: Sequence[int], aspp_filters: int | None, aspp_rates: Sequence[int]
+    ) -> None:
+        """Sets the layers before the last convolution, as `heads.of_pixels` takes them."""
+        self.head_units = heads.check_units(self.name, "head_units", head_units)
+        self.aspp_filters = (
+            None if aspp_filters is None else self._at_least("aspp_filters", aspp_filters, 1)
+        )
+        self.aspp_rates = heads.check_units(self.name, "aspp_rates", aspp_rates)
+
     def _label_shapes(self) -> set[tuple[int | None, ...]]:
         shape = self.label_shape
         return {shape} if len(shape) == 3 else {shape, (*shape, 1)}
 
     def head(self, features: Any) -> Any:
-        """One 1x1 convolution, and where its size is not that of the labels a bilinear resizing.
+        """What `aspp_filters` and `head_units` ask for, one 1x1 convolution, and where its size is
+        not that of the labels a bilinear resizing.
 
         Args:
             features: Symbolic tensor `(B, H, W, F)`.
@@ -43,8 +56,22 @@ class PixelTask(Task):
         Raises:
             ValueError: If `features` have another rank.
         """
-        return heads.of_pixels(self.name, features, self.output_shape[-1] or 1, self.size)
+        return heads.of_pixels(
+            self.name,
+            features,
+            self.output_shape[-1] or 1,
+            self.size,
+            self.head_units,
+            self.aspp_filters,
+            self.aspp_rates,
+        )
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""
-        return {"size": self.size, **super().get_config()}
+        return {
+            "size": self.size,
+            "head_units": list(self.head_units),
+            "aspp_filters": self.aspp_filters,
+            "aspp_rates": list(self.aspp_rates),
+            **super().get_config(),
+        }

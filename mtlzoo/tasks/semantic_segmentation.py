@@ -1,5 +1,6 @@
 """One class for each pixel."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -17,13 +18,21 @@ class SemanticSegmentation(ClassIds, PixelTask):
 
     $$\ell = \log \sum_c e^{z_c} - z_y,$$
 
-    averaged over the labelled pixels of the batch. The head is one 1x1 convolution; where `size`
-    differs from the features' own, its logits are resized.
+    averaged over the labelled pixels of the batch. The head is one 1x1 convolution, after a decoder
+    where `aspp_filters` or `head_units` ask for one; where `size` differs from the features' own,
+    its logits are resized. With `aspp_filters=256, head_units=(256,)` it is that of DeepLabv3
+    (Chen et al., *Rethinking Atrous Convolution for Semantic Image Segmentation*, 2017), without
+    the paper's dropout.
 
     Args:
         name: Name of the task.
         num_classes: Number of classes, at least 2.
         size: Height and width of the labels. Defaults to those of the features.
+        head_units: Channels of 3x3 convolutions before the last one, each with batch normalization
+            and a rectifier. Defaults to none.
+        aspp_filters: Channels of an `ASPP` before all these, for a decoder of the task's own.
+            Defaults to None, for none.
+        aspp_rates: Its rates. Defaults to `(6, 12, 18)`.
         loss: A Keras loss, its name, or a function of one value per pixel. Defaults to sparse
             categorical cross-entropy.
         metrics: List of metrics, see `Task`. Defaults to the IoU averaged over the classes that
@@ -37,7 +46,7 @@ class SemanticSegmentation(ClassIds, PixelTask):
 
     Raises:
         ValueError: If `name` cannot name a task, `num_classes` is below 2, `size` is no height and
-            width, or `missing` is a class.
+            width, a width or rate of the head is not positive, or `missing` is a class.
 
     Example:
     ```python
@@ -60,6 +69,9 @@ class SemanticSegmentation(ClassIds, PixelTask):
         num_classes: int,
         size: tuple[int, int] | None = None,
         *,
+        head_units: Sequence[int] = (),
+        aspp_filters: int | None = None,
+        aspp_rates: Sequence[int] = (6, 12, 18),
         loss: Any = None,
         metrics: list | tuple | None = None,
         missing: float = 255,
@@ -67,6 +79,7 @@ class SemanticSegmentation(ClassIds, PixelTask):
         super().__init__(name, loss=loss, metrics=metrics, missing=missing)
         self._set_classes("num_classes", num_classes)
         self._set_size(size, self.num_classes)
+        self._set_head(head_units, aspp_filters, aspp_rates)
 
     def default_loss(self) -> keras.losses.Loss:
         """Sparse categorical cross-entropy."""

@@ -1,5 +1,6 @@
 """The direction of the surface at each pixel."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -21,12 +22,18 @@ class SurfaceNormalEstimation(PixelTask):
 
     The default loss is the cosine distance of each labelled pixel,
     $\ell = 1 - y \cdot \hat y / (|y| |\hat y|)$, averaged over the labelled pixels of the batch.
-    The head is one 1x1 convolution; where `size` differs from the features' own, its vectors are
-    resized. Raw outputs are of any length, served ones of length 1.
+    The head is one 1x1 convolution, after a decoder where `aspp_filters` or `head_units` ask for
+    one; where `size` differs from the features' own, its vectors are resized. Raw outputs are of
+    any length, served ones of length 1.
 
     Args:
         name: Name of the task.
         size: Height and width of the labels. Defaults to those of the features.
+        head_units: Channels of 3x3 convolutions before the last one, each with batch normalization
+            and a rectifier. Defaults to none.
+        aspp_filters: Channels of an `ASPP` before all these, for a decoder of the task's own.
+            Defaults to None, for none.
+        aspp_rates: Its rates. Defaults to `(6, 12, 18)`.
         loss: A Keras loss, its name, or a function of one value per pixel. Defaults to
             `CosineDistance`.
         metrics: List of metrics, see `Task`. Defaults to the mean and the median angle between
@@ -42,7 +49,8 @@ class SurfaceNormalEstimation(PixelTask):
         sample weights `(B,)` or `(B, H, W)`.
 
     Raises:
-        ValueError: If `name` cannot name a task or `size` is no height and width.
+        ValueError: If `name` cannot name a task, `size` is no height and width, or a width or rate
+            of the head is not positive.
 
     Example:
     ```python
@@ -61,12 +69,16 @@ class SurfaceNormalEstimation(PixelTask):
         name: str,
         size: tuple[int, int] | None = None,
         *,
+        head_units: Sequence[int] = (),
+        aspp_filters: int | None = None,
+        aspp_rates: Sequence[int] = (6, 12, 18),
         loss: Any = None,
         metrics: list | tuple | None = None,
         missing: float = float("nan"),
     ) -> None:
         super().__init__(name, loss=loss, metrics=metrics, missing=missing)
         self._set_size(size, 3, (3,))
+        self._set_head(head_units, aspp_filters, aspp_rates)
 
     def default_loss(self) -> keras.losses.Loss:
         """Cosine distance."""

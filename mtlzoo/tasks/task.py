@@ -66,6 +66,8 @@ class Task(Labelled):
     from_logits: bool | None = None
     # What `serve` answers beside `<name>`, which no other task may answer too.
     served: tuple[str, ...] = ("class",)
+    # The arguments that are widths of the head, of which a student has less.
+    width_arguments: tuple[str, ...] = ()
 
     def __init__(
         self,
