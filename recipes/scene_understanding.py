@@ -2,17 +2,22 @@
 
     python -m recipes.scene_understanding --data_dir=~/nyuv2
     python -m recipes.scene_understanding --data_dir=~/cityscapes --num_classes=7
+    python -m recipes.scene_understanding --tfds=nyu_depth_v2,cityscapes/semantic_segmentation
     python -m mtlzoo.data scene_frames --download   # once: 8 and 14 MB
     python -m recipes.scene_understanding --frame=arc2017
 
 Trains hard parameter sharing, MTAN and cross-stitch networks on semantic segmentation, depth and
-surface normals, with a dilated residual network and atrous spatial pyramid pooling. `--data_dir` is
+surface normals, with a dilated residual network and atrous spatial pyramid pooling, which is shared
+or, with `--decoder=aspp`, each task's own, with a convolution after it. `--data_dir` is
 NYUv2 or Cityscapes (which has no normals) as the authors of MTAN publish them, see
-`mtlzoo/data/scene_folders.py`; you fetch them yourself. Without it the recipe takes random crops of
-one real frame, for training and for testing: that shows that it learns, not that it generalises.
+`mtlzoo/data/scene_folders.py`; you fetch them yourself. `--tfds` names sets of TensorFlow Datasets,
+see `mtlzoo/data/scene_sets.py`, which `tfds build` prepares. With neither the recipe takes random
+crops of one real frame, for training and for testing: that shows that it learns, not that it
+generalises.
 Prints all metrics of each model and draws its answers.
 """
 
+import dataclasses
 import pathlib
 
 import keras
@@ -21,17 +26,23 @@ from absl import app, flags, logging
 
 from mtlzoo import MTAN, CrossStitch, HardSharing, MultiTaskModel, data
 from mtlzoo.backbones import ResNet
-from mtlzoo.data import scene_folders
+from mtlzoo.data import scene_folders, scene_sets
 from mtlzoo.data.scene_frames.frames import CLASSES
 from recipes import scene_pictures
 from recipes.comparison import train, write
 from recipes.training import Progress, print_aligned
 
 _OUT = flags.DEFINE_string("out", "runs/scene_understanding", "Folder to write to.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of NYUv2 or Cityscapes.")
-_NUM_CLASSES = flags.DEFINE_integer("num_classes", 13, "Classes of the data in --data_dir.")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Folder of NYUv2 or Cityscapes, or with --tfds that of TensorFlow Datasets."
+)
+_NUM_CLASSES = flags.DEFINE_integer(
+    "num_classes", 13, "Classes of the data in --data_dir, without --tfds."
+)
+_TFDS = flags.DEFINE_list("tfds", [], "Names of sets of TensorFlow Datasets.")
+_SIZE = flags.DEFINE_list("size", ["128", "256"], "Height and width of pictures of --tfds.")
 _FRAME = flags.DEFINE_enum(
-    "frame", "arc2017", ["arc2017", "motorcycle"], "The frame without --data_dir."
+    "frame", "arc2017", ["arc2017", "motorcycle"], "The frame without --data_dir and --tfds."
 )
 _CROPS = flags.DEFINE_integer("crops", 256, "Training crops of the frame.", lower_bound=8)
 _CROP = flags.DEFINE_integer("crop", 96, "Pixels of a side of a crop.", lower_bound=16)
@@ -44,6 +55,9 @@ _BLOCKS = flags.DEFINE_list("blocks", ["1", "1", "1"], "Blocks of each stage.")
 _WIDTHS = flags.DEFINE_list("widths", ["16", "24", "32"], "Channels of each stage.")
 _OUTPUT_STRIDE = flags.DEFINE_integer("output_stride", 4, "Pixels that a cell stands for.")
 _ASPP_FILTERS = flags.DEFINE_integer("aspp_filters", 24, "Channels of the pyramid pooling.")
+_DECODER = flags.DEFINE_enum(
+    "decoder", "shared", ["shared", "aspp"], "One pyramid pooling for all, or one for each task."
+)
 _ASPP_RATES = flags.DEFINE_list("aspp_rates", ["2", "4", "6"], "Rates of the pyramid pooling.")
 
 ARCHITECTURES: dict[str, type[MultiTaskModel]] = {
@@ -86,7 +100,26 @@ def main(_) -> None:
 
 
 def load() -> data.Loaded:
-    """The scenes of `--data_dir`, else crops of the frame."""
+    """The scenes, with tasks that have the decoders of `--decoder`."""
+    scenes = read()
+    if _DECODER.value == "shared":
+        return scenes
+    filters = _ASPP_FILTERS.value
+    decoder = {"aspp_filters": filters, "aspp_rates": rates(), "head_units": (filters,)}
+    tasks = [type(task).from_config({**task.get_config(), **decoder}) for task in scenes.tasks]
+    return dataclasses.replace(scenes, tasks=tasks)
+
+
+def read() -> data.Loaded:
+    """The scenes of `--tfds`, else of `--data_dir`, else crops of the frame."""
+    if _TFDS.value:
+        return scene_sets.load(
+            _TFDS.value,
+            size=tuple(map(int, _SIZE.value)),
+            batch_size=_BATCH_SIZE.value,
+            seed=_SEED.value,
+            data_dir=_DATA_DIR.value,
+        )
     if _DATA_DIR.value is not None:
         return scene_folders.load(
             _DATA_DIR.value,
@@ -104,8 +137,20 @@ def load() -> data.Loaded:
     )
 
 
+def has_one_frame() -> bool:
+    """Whether the scenes are crops of the frame."""
+    return _DATA_DIR.value is None and not _TFDS.value
+
+
+def rates() -> tuple[int, ...]:
+    """Those of the pyramid pooling."""
+    return tuple(map(int, _ASPP_RATES.value))
+
+
 def backbone(scenes: data.Loaded) -> ResNet:
-    """A dilated residual network with pyramid pooling; heads resize its map to the picture."""
+    """A dilated residual network, with pyramid pooling if it is shared; heads resize its map to the
+    picture.
+    """
     return ResNet(
         scenes.inputs.shape[1:],
         blocks=tuple(map(int, _BLOCKS.value)),
@@ -113,8 +158,8 @@ def backbone(scenes: data.Loaded) -> ResNet:
         stem="large",
         output_stride=_OUTPUT_STRIDE.value,
         pooled=False,
-        aspp_filters=_ASPP_FILTERS.value,
-        aspp_rates=tuple(map(int, _ASPP_RATES.value)),
+        aspp_filters=_ASPP_FILTERS.value if _DECODER.value == "shared" else None,
+        aspp_rates=rates(),
     )
 
 
@@ -132,7 +177,7 @@ def print_table(report: dict[str, dict]) -> None:
     rows.append(["training, s", *(f"{found['seconds']:.0f}" for found in report.values())])
     print()
     print_aligned(rows)
-    if _DATA_DIR.value is None:
+    if has_one_frame():
         print(
             f"\nCrops of one frame, {_FRAME.value}, for training and testing: this shows that the "
             "models learn, not that they generalise."
@@ -146,7 +191,8 @@ def draw(name: str, model: MultiTaskModel, scenes: data.Loaded, out: pathlib.Pat
     served = {}
     for task in scenes.tasks:
         served |= {k: keras.ops.convert_to_numpy(v) for k, v in task.serve(raw[task.name]).items()}
-    names = CLASSES if _DATA_DIR.value is None else range(_NUM_CLASSES.value)
+    classes = {task.name: getattr(task, "num_classes", 0) for task in scenes.tasks}
+    names = CLASSES if has_one_frame() else range(classes.get("segmentation", 0))
     scene_pictures.dense(
         out / f"{name.replace(' ', '_')}.png",
         name,

@@ -27,6 +27,8 @@ from mtlzoo.data.scene_frames.loading import tasks_of
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from mtlzoo.tasks import Task
+
 #: By task the folders that its labels may be in.
 _FOLDERS = {"depth": ("depth",), "normals": ("normal",), "segmentation": ("label", "label_7")}
 
@@ -64,8 +66,6 @@ def load(
         street = scene_folders.load("~/cityscapes", num_classes=7)
         ```
     """
-    import keras
-
     check_batching(batch_size, seed)
     if not 0 < valid_share <= 0.5:
         raise ValueError(
@@ -101,11 +101,26 @@ def load(
         for split, scenes in chosen.items()
     }
     shape = first["image"].shape
+    return loaded_of(datasets, tasks_of((shape[0], shape[1]), num_classes, kinds), shape)
+
+
+def loaded_of(
+    datasets: dict[str, tf.data.Dataset], tasks: list[Task], shape: tuple[int, ...]
+) -> Loaded:
+    """A data set of pictures that are between 0 and 1 already, so that the preprocessor is none.
+
+    Args:
+        datasets: `train`, `valid` and `test`.
+        tasks: the tasks.
+        shape: that of a picture.
+    """
+    import keras
+
     image = keras.Input(shape, name="image")
     same = keras.layers.Identity(name="as_it_is")(image)
     return Loaded(
         **datasets,
-        tasks=tasks_of((shape[0], shape[1]), num_classes, kinds),
+        tasks=tasks,
         inputs=keras.Input(shape, name="image"),
         preprocessor=keras.Model({"image": image}, same, name="preprocessor"),
     )
