@@ -18,6 +18,7 @@ from mtlzoo import (
     MGDA,
     BinaryClassification,
     Classification,
+    CrossModalFusion,
     Equal,
     GradDrop,
     HardSharing,
@@ -290,6 +291,29 @@ NAMES = [
         "one that an input has too",
         lambda: HardSharing(inputs(name="a"), tasks(), shared_units=(3,)),
         "An input and a task should not share a name. Received: an input and a task named 'a'",
+    ),
+    *(
+        Case(
+            f"one that a layer of {kind} has too",
+            draw,
+            "`name` of a task should be one that no other layer of the model has. "
+            f"Received: a task and another layer named {name!r}",
+        )
+        for kind, name, draw in [
+            ("MMoE", "experts", lambda: MMoE(inputs(), [Regression("experts")])),
+            (
+                "HardSharing",
+                "a_tower_0",
+                lambda: HardSharing(
+                    inputs(), [Regression("a"), Regression("a_tower_0")], tower_units=(3,)
+                ),
+            ),
+            (
+                "CrossModalFusion",
+                "fused",
+                lambda: CrossModalFusion({"m": inputs(name="m")}, [Regression("fused")]),
+            ),
+        ]
     ),
     Case(
         "keys that two tasks share",

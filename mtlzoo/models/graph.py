@@ -2,7 +2,7 @@
 shared part ends.
 
 Keras gives no public way to walk a functional graph, so this file, and only this file, reads its
-nodes (`Functional._nodes_by_depth`). A test pins what it relies on.
+nodes (`Functional._nodes_by_depth`, `Operation._inbound_nodes`). A test pins what it relies on.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -40,6 +40,36 @@ def outputs_of(model: keras.Model, layer: keras.layers.Layer) -> list[keras.Kera
     """
     nodes = [node for node in _nodes_from_outputs(model) if node.operation is layer]
     return [tensor for node in nodes for tensor in node.output_tensors]
+
+
+def inputs_of(tensors: Iterable[keras.KerasTensor]) -> list[keras.KerasTensor]:
+    """The inputs of the graph in which these tensors are made."""
+    nodes = [node for node in _nodes_before(tensors) if node.is_input]
+    return [tensor for node in nodes for tensor in node.output_tensors]
+
+
+def check_names(outputs: Mapping) -> None:
+    """Refuse a task whose name another layer has, too. Keras's message would not speak of tasks."""
+    named: dict[str, Any] = {}
+    for node in _nodes_before(outputs.values()):
+        name, operation = node.operation.name, node.operation
+        if named.setdefault(name, operation) is not operation and name in outputs:
+            raise ValueError(
+                "`name` of a task should be one that no other layer of the model has. "
+                f"Received: a task and another layer named {name!r}"
+            )
+
+
+def _nodes_before(tensors: Iterable[keras.KerasTensor]):
+    """Every node that these tensors come from, once."""
+    todo, seen = list(tensors), set()
+    while todo:
+        operation, index, _ = todo.pop()._keras_history
+        node = operation._inbound_nodes[index]
+        if id(node) not in seen:
+            seen.add(id(node))
+            todo += node.input_tensors
+            yield node
 
 
 def check_inputs(inputs: Any, outputs: Mapping) -> None:

@@ -11,7 +11,7 @@ from mtlzoo.layers.arguments import check_rate, check_units
 from mtlzoo.layers.normalization import normalization
 from mtlzoo.layers.task_attention import TaskAttention
 from mtlzoo.models.architecture import Architecture, policy_config
-from mtlzoo.models.resizing import resized
+from mtlzoo.models.resizing import resized, same_positions
 from mtlzoo.models.stages import stages_of
 from mtlzoo.tasks import Task
 
@@ -122,7 +122,7 @@ class MTAN(Architecture):
             attended = None
             for stage_name, u, p in shared:
                 prefix = f"{task_name}_{stage_name}"
-                if u.shape[:-1] != p.shape[:-1]:
+                if not same_positions(u, p):
                     raise ValueError(
                         "The two tensors of a stage should have the same positions. Received: "
                         f"shapes {u.shape} and {p.shape} of stage {stage_name!r}"
@@ -182,7 +182,7 @@ def _leading_on(led: Any, target: Any, prefix: str, dtype: Any) -> Any:
     """What a task has attended to, normalized and at the positions of the next stage."""
     norm = normalization("batch", target.shape[-1], f"{prefix}_lead_norm", dtype)
     features = keras.layers.ReLU(name=f"{prefix}_lead_relu", dtype=dtype)(norm(led))
-    return resized(features, target.shape, "Max", f"{prefix}_lead_pool", dtype)
+    return resized(features, target, "Max", f"{prefix}_lead_pool", dtype)
 
 
 def _firsts_and_ends(backbone: Any, stages: Any) -> tuple[set[str], list[str] | None]:

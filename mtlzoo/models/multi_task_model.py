@@ -89,6 +89,7 @@ class MultiTaskModel(FittedByTask):
     ) -> None:
         outputs = graph.check_outputs(outputs)
         graph.check_inputs(inputs, outputs)
+        graph.check_names(outputs)
         if preprocessor is not None and not isinstance(preprocessor, keras.Model):
             raise ValueError(
                 "`preprocessor` should be a Keras model or None. "

@@ -178,7 +178,7 @@ def _alike(drawn: Sequence[DrawnStage], task_name: str, dtype: Any) -> list:
     for stage in drawn:
         features = stage.joined[task_name]
         prefix = f"{task_name}_{stage.name}"
-        features = resized(features, last.shape, "Average", f"{prefix}_resized", dtype)
+        features = resized(features, last, "Average", f"{prefix}_resized", dtype)
         if features.shape[-1] != last.shape[-1]:
             project = keras.layers.Dense(
                 last.shape[-1], use_bias=False, name=f"{prefix}_projected", dtype=dtype

@@ -79,8 +79,8 @@ def stages_of(
         What the first stage is drawn on, and the stages.
 
     Raises:
-        ValueError: if the backbone cannot be cut at `stages`, or cannot be copied, or if there is
-            no stage at all.
+        ValueError: if the backbone cannot be cut at `stages`, or cannot be copied, or has a layer
+            with weights in two of them, or if there is no stage at all.
     """
     chain: list[Stage] = []
     start = inputs
@@ -122,7 +122,11 @@ def _cut(backbone: Any, names: Sequence[str] | None) -> list[Stage]:
             )
         return [Stage(backbone.name, _copier(backbone))]
     ends = _ends(backbone, names)
-    chain, start = [], backbone.input
+    chain: list[Stage] = []
+    start = backbone.input
+    # By id, in which stage each was first. The backbone keeps them, and so their ids taken.
+    operations: dict[int, str] = {}
+    variables: dict[int, str] = {}
     for name, end in ends.items():
         try:
             part = keras.Model(start, end, name=name)
@@ -131,7 +135,18 @@ def _cut(backbone: Any, names: Sequence[str] | None) -> list[Stage]:
                 f"`stages` should cut the backbone where a single tensor passes. Received: the cut "
                 f"before the stage that ends with {name!r}, past which another tensor leads"
             ) from error
-        chain.append(Stage(name, _redrawer(part), part))
+        for layer in part.layers:
+            for variable in layer.weights:
+                first = variables.setdefault(id(variable), name)
+                if first != name:
+                    raise ValueError(
+                        "`stages` should be such that each layer with weights is in one stage "
+                        "only, since every stage is copied by itself. Received: the layer "
+                        f"{layer.name!r} in the stages {first!r} and {name!r}"
+                    )
+        # Without weights it is copied for each stage, under names that differ.
+        again = {id(o) for o in part.operations if operations.setdefault(id(o), name) != name}
+        chain.append(Stage(name, _redrawer(part, again, name), part))
         start = end
     return chain
 
@@ -183,13 +198,16 @@ def _copier(layer: keras.layers.Layer) -> Callable[[Any, str], Any]:
     return draw
 
 
-def _redrawer(part: keras.Model) -> Callable[[Any, str], Any]:
+def _redrawer(part: keras.Model, again: set[int], name: str) -> Callable[[Any, str], Any]:
+    """How a stage is drawn; `again` are the ids of operations that an earlier one has, too."""
+
     def draw(features, prefix):
         copied: dict[int, tuple[Any, Any]] = {}  # the original keeps its id taken
 
         def copy_of(operation):
             if id(operation) not in copied:
-                copied[id(operation)] = operation, _copy(operation, prefix)
+                start = f"{prefix}_{name}" if id(operation) in again else prefix
+                copied[id(operation)] = operation, _copy(operation, start)
             return copied[id(operation)][1]
 
         output = part._run_through_graph(_in_order(part, features), operation_fn=copy_of)

@@ -413,6 +413,8 @@ def test_the_private_parts_of_keras_are_as_the_walk_expects():
             assert [id(t) for t in node.outputs] == [id(t) for t in node.output_tensors]
             for tensor in node.output_tensors:
                 assert tensor._keras_history.operation is node.operation
+                index = tensor._keras_history.node_index
+                assert node.operation._inbound_nodes[index] is node
                 depth[id(tensor)] = level
             assert node.is_input == isinstance(node.operation, layers.InputLayer)
     # An operation stands at a greater depth than all that read its outputs; 0 is the last.

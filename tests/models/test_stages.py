@@ -4,8 +4,17 @@ import keras
 import numpy as np
 import pytest
 
-from mtlzoo import AdapterSharing, Regression
-from mtlzoo.models.resizing import resized
+from mtlzoo import (
+    MTAN,
+    AdapterSharing,
+    CrossStitch,
+    DynamicSharing,
+    Regression,
+    Sluice,
+    SoftSharing,
+)
+from mtlzoo.backbones import ResNet
+from mtlzoo.models.resizing import resized, same_positions
 from mtlzoo.models.stages import stages_of
 
 layers = keras.layers
@@ -26,6 +35,22 @@ def drawn(inputs, backbone, stages=None, units=(), prefix="copy"):
 
 def vectors(count=4):
     return np.random.default_rng(0).normal(size=(5, count)).astype("float32")
+
+
+class AtLeast(layers.Layer):
+    """Takes no smaller maps, as it says when it sees the size."""
+
+    def __init__(self, least):
+        super().__init__()
+        self.least = least
+
+    def call(self, maps):
+        return maps
+
+    def compute_output_spec(self, maps):
+        if (maps.shape[1] or self.least) < self.least:
+            raise ValueError("too small")
+        return keras.KerasTensor(maps.shape, maps.dtype)
 
 
 def residual():
@@ -119,6 +144,43 @@ def test_a_layer_that_is_used_twice_in_a_stage_is_one_layer_in_the_copy():
     model, _ = drawn(keras.Input((4,), name="x"), backbone)
     assert len(model.variables) == len(backbone.variables) == 4
     assert_is_a_copy(model, backbone, vectors())
+
+
+def in_two_stages(layer):
+    """Two stages, `s0` and `s1`, of which each begins with this layer."""
+    x = keras.Input((4,), name="x")
+    first = layers.Dense(4, "tanh", name="s0")(layer(x))
+    return keras.Model(x, layers.Dense(4, "tanh", name="s1")(layer(first)), name="backbone")
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.Dense(4, name="twice"),
+        keras.Sequential([layers.Dense(4)], name="twice"),
+    ],
+    ids=["layer", "model"],
+)
+@pytest.mark.parametrize("architecture", [DynamicSharing, CrossStitch, AdapterSharing])
+def test_a_layer_with_weights_in_two_stages_is_refused(architecture, layer):
+    message = "layer with weights is in one stage only.*the layer 'twice' in the stages 's0' and 's"
+    backbone = in_two_stages(layer)
+    with pytest.raises(ValueError, match=message):
+        architecture(keras.Input((4,)), [Regression("a")], backbone=backbone, stages=["s0", "s1"])
+    model, _ = drawn(keras.Input((4,), name="x"), backbone)  # one stage
+    assert_is_a_copy(model, backbone, vectors())
+
+
+@pytest.mark.parametrize("layer", [layers.ReLU(name="twice"), layers.Dropout(0.5, name="twice")])
+@pytest.mark.parametrize("architecture", [DynamicSharing, CrossStitch, SoftSharing, AdapterSharing])
+def test_a_layer_without_weights_may_be_in_two_stages(architecture, layer):
+    backbone = in_two_stages(layer)
+    model, _ = drawn(keras.Input((4,), name="x"), backbone, ["s0", "s1"])
+    assert_is_a_copy(model, backbone, vectors())
+    names = {each.name for each in model.layers}
+    assert {"copy_s0", "copy_s1", "copy_twice", "copy_s1_twice"} <= names
+    zoo = architecture(keras.Input((4,)), [Regression("a")], backbone=backbone, stages=["s0", "s1"])
+    assert zoo.predict(vectors(), verbose=0)["a"].shape == (5, 1)
 
 
 def test_no_stage_ends_at_a_layer_that_is_used_twice():
@@ -221,7 +283,7 @@ def test_what_cannot_be_cut_is_refused():
 )
 def test_features_are_brought_to_the_positions_of_others(old, new, kind, layer):
     features = keras.Input(old)
-    found = resized(features, (None, *new), kind, "resized", None)
+    found = resized(features, keras.Input(new), kind, "resized", None)
     assert found.shape == (None, *new[:-1], old[-1])
     made = found._keras_history.operation
     assert (type(made).__name__, made.name) == (layer, "resized")
@@ -230,7 +292,8 @@ def test_features_are_brought_to_the_positions_of_others(old, new, kind, layer):
 def test_features_of_the_same_positions_stay():
     for shape in ((4,), (8, 8, 3), (None, None, 3)):
         features = keras.Input(shape)
-        assert resized(features, (None, *shape[:-1], 9), "Max", "resized", None) is features
+        other = keras.Input((*shape[:-1], 9))
+        assert resized(features, other, "Max", "resized", None) is features
 
 
 @pytest.mark.parametrize(
@@ -243,7 +306,60 @@ def test_features_of_the_same_positions_stay():
 )
 def test_features_that_cannot_be_brought_there_are_refused(old, new, message):
     with pytest.raises(ValueError, match=message):
-        resized(keras.Input(old), (None, *new), "Max", "resized", None)
+        resized(keras.Input(old), keras.Input(new), "Max", "resized", None)
+
+
+@pytest.mark.parametrize("least", [1, 100])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.Conv2D(2, 3, padding="same"),
+        layers.Conv2D(2, 3, 2, padding="same"),
+        layers.MaxPooling2D((4, 1), padding="same"),
+        layers.Conv2DTranspose(2, 3, 2, padding="same"),
+    ],
+    ids=["stays", "halved", "one quartered", "doubled"],
+)
+def test_features_of_unknown_size_get_the_positions_of_others_for_every_size(layer, least):
+    image = keras.Input((None, None, 1))
+    end = layer(AtLeast(least)(image))
+    model = keras.Model(image, [end, resized(image, end, "Max", "resized", None)])
+    for rows, columns in ((130, 133), (131, 135), (132, 134)):
+        there, brought = model.compute_output_shape((2, rows, columns, 1))
+        assert there[:-1] == brought[:-1]
+    assert same_positions(image, end) is (layer.strides == (1, 1))
+
+
+def test_features_of_unknown_size_without_a_fixed_ratio_are_refused():
+    image = keras.Input((None, None, 1))
+    message = "where sizes are not known, a whole number of times smaller, rounded up"
+    for layer in (layers.Conv2D(2, 3), layers.MaxPooling2D(2), layers.ZeroPadding2D(1)):
+        with pytest.raises(ValueError, match=message):
+            resized(image, layer(image), "Max", "resized", None)
+
+
+def test_features_that_look_alike_stay_where_no_size_can_be_tried():
+    image = keras.Input((None, None, 1))
+    assert resized(image, AtLeast(10**6)(image), "Max", "resized", None) is image
+
+
+@pytest.mark.parametrize("architecture", [MTAN, Sluice])
+def test_images_of_unknown_size_are_treated_as_those_of_known_size(architecture):
+    def model(size):
+        trunk = ResNet((size, size, 3), blocks=(1, 1), widths=(2, 4), pooled=False)
+        return architecture(trunk.input, [Regression("a")], backbone=trunk)
+
+    known, unknown = model(9), model(None)
+    unknown.set_weights(known.get_weights())
+    x = np.random.default_rng(0).normal(size=(2, 9, 9, 3))
+    np.testing.assert_array_equal(unknown(x)["a"], known(x)["a"])
+    assert unknown(x[:, :7])["a"].shape == (2, 1)
+
+
+def test_both_tensors_of_a_stage_have_the_same_positions_also_where_sizes_are_not_known():
+    trunk = ResNet((None, None, 3), blocks=(1, 1), widths=(2, 4), pooled=False)
+    with pytest.raises(ValueError, match="two tensors of a stage should have the same positions"):
+        MTAN(trunk.input, [Regression("a")], backbone=trunk, stages=[("stage_1", "stage_2")])
 
 
 def adapted():
