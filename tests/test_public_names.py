@@ -89,7 +89,7 @@ OF_ROOMS = {
         ),
         *("AUC", "F1Score", "LabelwiseMetric", "Precision", "R2Score", "Recall", "delta_m"),
     },
-    "models": {*MODELS},
+    "models": {*MODELS, "LogSharing"},
     "tasks": {
         *(*TASKS, "CosineDistance", "DetectionLoss", "ScaleInvariantLog"),
         *("Labels", "by_name", "from_loss"),

@@ -6,7 +6,7 @@ from mtlzoo.models.aitm import AITM
 from mtlzoo.models.cross_modal_fusion import CrossModalFusion
 from mtlzoo.models.cross_stitch import CrossStitch
 from mtlzoo.models.dbmtl_net import DBMTLNet
-from mtlzoo.models.dynamic_sharing import DynamicSharing
+from mtlzoo.models.dynamic_sharing import DynamicSharing, LogSharing
 from mtlzoo.models.esmm import ESMM
 from mtlzoo.models.hard_sharing import HardSharing
 from mtlzoo.models.learning_to_branch import LearningToBranch
@@ -35,6 +35,7 @@ __all__ = [
     "DynamicSharing",
     "HardSharing",
     "LearningToBranch",
+    "LogSharing",
     "MMoE",
     "MultiTaskModel",
     "OMoE",

@@ -117,11 +117,11 @@ class Architecture(MultiTaskModel):
         """The model of a config, with new variables."""
         config = check_config(f"a `{cls.__name__}`", config, "inputs", "tasks")
         inputs = _deserialize_inputs(config.pop("inputs"))
-        arguments = {
-            key: keras.saving.deserialize_keras_object(value, custom_objects)
-            for key, value in config.items()
-        }
-        return cls(inputs, **arguments)
+        with keras.saving.custom_object_scope(custom_objects or {}):
+            arguments = {
+                key: keras.saving.deserialize_keras_object(value) for key, value in config.items()
+            }
+            return cls(inputs, **arguments)
 
 
 def features_of(inputs: Any, backbone: Any = None, dtype: Any = None) -> Any:

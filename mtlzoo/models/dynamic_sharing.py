@@ -61,9 +61,10 @@ class DynamicSharing(Architecture):
         Inputs as given; outputs a dict by task, of the shapes of the tasks' heads.
 
     Raises:
-        ValueError: for unusable inputs, tasks, widths, rates, strengths or dtypes, a backbone that
-            cannot be copied in stages, or none at all. `compile` raises it for
-            `sharing="conflict"` and a balancer that has no gradients by the shared weights.
+        ValueError: for unusable inputs, tasks, widths, rates, strengths (a function that is not
+            registered, too) or dtypes, a backbone that cannot be copied in stages, or none at all.
+            `compile` raises it for `sharing="conflict"` and a balancer that has no gradients by the
+            shared weights.
 
     Example:
     ```python
@@ -75,6 +76,12 @@ class DynamicSharing(Architecture):
     model.compile("adam", balancer="pcgrad")
     model.sharing_strengths()["units_0"]  # {"click": 0.5, "stay": 0.5}
     ```
+
+    The callback `mtlzoo.models.LogSharing` adds the strengths to the logs of each epoch.
+
+    Each of `units` has an independent draw for $\theta$ and each $\phi_t$, so that with
+    $\alpha = 0.5$ the blended kernel starts with $1/\sqrt{2}$ of the standard deviation of its
+    initializer. Copies of a backbone all start with its weights, and so does their blend.
 
     There is no paper. It is soft parameter sharing (Duong et al., *Low Resource Dependency
     Parsing*, ACL 2015) with the blend in place of a penalty; the measure of conflict is that of Yu
@@ -102,7 +109,7 @@ class DynamicSharing(Architecture):
         units = check_units("units", units)
         tower_units = check_units("tower_units", tower_units)
         dropout = check_rate("dropout", dropout)
-        sharing = check_sharing(sharing)
+        sharing = _registered(check_sharing(sharing))
         dtype = policy_config(dtype)
 
         # --- Graph ---
@@ -195,6 +202,24 @@ class DynamicSharing(Architecture):
                 layer.observe(mean[i], others[i] > 0)
 
 
+def _registered(sharing: Any) -> Any:
+    """A strength that the model's config can name.
+
+    Raises:
+        ValueError: for a function that Keras cannot find by name.
+    """
+    try:
+        if callable(sharing):
+            keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(sharing))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "`sharing` should be registered by `@keras.saving.register_keras_serializable()` where "
+            "it is a function or a schedule of your own, so that saved models and students have "
+            f"it, too. Received: sharing={sharing!r}"
+        ) from error
+    return sharing
+
+
 class LogSharing(keras.callbacks.Callback):
     """Adds the strengths of a `DynamicSharing` to the logs of each epoch.
 
@@ -202,7 +227,7 @@ class LogSharing(keras.callbacks.Callback):
 
     Example:
     ```python
-    from mtlzoo.models.dynamic_sharing import LogSharing
+    from mtlzoo.models import LogSharing
 
     callbacks = [LogSharing()]  # model.fit(..., callbacks=callbacks)
     ```

@@ -8,7 +8,7 @@ from model_cases import compiled, copies
 from test_sharing_tree import data, three
 
 from mtlzoo import DynamicSharing, GradDrop, PCGrad
-from mtlzoo.models.dynamic_sharing import LogSharing
+from mtlzoo.models import LogSharing
 
 NONE = {name: [] for name in "abc"}
 
@@ -193,6 +193,36 @@ def test_a_student():
     model = dynamic(units=(8, 6), sharing=(1.0, 0.5, 10)).student(0.5)
     assert model.get_layer("b_units_1_blend").own.output.shape == (None, 3)
     assert model.get_layer("b_units_1_blend").sharing == (1.0, 0.5, 10)
+
+
+@keras.saving.register_keras_serializable(package="mtlzoo_tests")
+def a_third(step):
+    return 0.0 * step + 1 / 3
+
+
+def a_fourth(step):
+    return 0.0 * step + 1 / 4
+
+
+class Fifth(keras.optimizers.schedules.LearningRateSchedule):
+    def __call__(self, step):
+        return 0.0 * step + 1 / 5
+
+    def get_config(self):
+        return {}
+
+
+def test_a_function_is_registered_or_refused():
+    model = dynamic(sharing=a_third).student(0.5)
+    assert model.sharing_strengths()["units_0"] == dict.fromkeys("abc", pytest.approx(1 / 3))
+    for sharing in (lambda step: 0.5, a_fourth, Fifth()):
+        with pytest.raises(ValueError, match="`sharing` should be registered by"):
+            dynamic(sharing=sharing)
+    mine = {"a_fourth": a_fourth}
+    with keras.saving.custom_object_scope(mine):
+        config = dynamic(sharing=a_fourth).get_config()
+    again = DynamicSharing.from_config(config, mine)
+    assert again.sharing_strengths()["units_0"] == dict.fromkeys("abc", 0.25)
 
 
 @pytest.mark.parametrize("sharing", [-0.1, 1.5, "often", None, True, (0, 1), (0, 2, 5), (0, 1, 0)])
