@@ -15,8 +15,7 @@ class BottleneckAdapter(keras.layers.Layer):
 
     $$y = x + a(x W_1 + b_1) W_2 + b_2,$$
 
-    over the last axis, so that on pictures it is a pair of 1×1 convolutions, as in the serial
-    residual adapters of Rebuffi et al. (2018).
+    over the last axis, so that on pictures it is a pair of 1×1 convolutions.
 
     Args:
         units: int, the width of the bottleneck.
@@ -43,7 +42,9 @@ class BottleneckAdapter(keras.layers.Layer):
         Houlsby et al., *Parameter-Efficient Transfer Learning for NLP*, ICML 2019.
         Rebuffi et al., *Efficient Parametrization of Multi-Domain Deep Neural Networks*, CVPR 2018.
 
-    *Differences from the papers*: no normalization inside.
+    *Differences from the papers*: Rebuffi et al. put one bank of 1×1 convolutions beside the
+    identity, as wide as the features and with batch normalization, where this has a bottleneck of
+    two kernels and no normalization.
     """
 
     def __init__(
@@ -102,9 +103,9 @@ class LowRankUpdate(keras.layers.Layer):
 
     Args:
         layer: a built Keras layer with a `kernel` whose last axis is that of its outputs, such as
-            `Dense`, `Conv1D` or `Conv2D`.
+            `Dense`, `EinsumDense`, `Conv1D` or `Conv2D`.
         rank: int, the rank $r$. Defaults to 4.
-        scale: the factor $s$. Defaults to 1.0.
+        scale: the factor $s$, the paper's alpha. Defaults to 1.0.
         **kwargs: those of `keras.layers.Layer`.
 
     Shapes:

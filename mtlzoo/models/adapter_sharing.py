@@ -7,14 +7,20 @@ import keras
 
 from mtlzoo import tasks as task_kinds
 from mtlzoo.layers.adapters import BottleneckAdapter, LowRankUpdate
-from mtlzoo.layers.arguments import check_rate, check_units
+from mtlzoo.layers.arguments import check_number, check_rate, check_units
 from mtlzoo.models.architecture import Architecture, dense_stack, policy_config
 from mtlzoo.models.stages import copy_weights, draw_again, stages_of
 from mtlzoo.tasks import Task
 
 ADAPTERS = ("bottleneck", "lora", "batch_norm")
 # The layers whose kernels `adapter="lora"` updates: those that are one product with one kernel.
-_UPDATED = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+_UPDATED = (
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+)
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -29,8 +35,8 @@ class AdapterSharing(Architecture):
     * `adapter="bottleneck"`: after each stage a narrow network beside the identity, over the last
       axis (`mtlzoo.layers.BottleneckAdapter`).
     * `adapter="lora"`: instead of $a$, an update of low rank to the kernel of each `Dense`,
-      `Conv1D`, `Conv2D` and `Conv3D` layer (`mtlzoo.layers.LowRankUpdate`). Other layers, and
-      layers inside nested models, are shared as they are.
+      `EinsumDense`, `Conv1D`, `Conv2D` and `Conv3D` layer (`mtlzoo.layers.LowRankUpdate`). Other
+      layers, and layers inside layers or nested models, are shared as they are.
     * `adapter="batch_norm"`: instead of $a$, each task has its own `BatchNormalization` layers,
       with statistics, scale and offset, while all other layers are shared. In a step the branches
       of all tasks run on all rows of the batch; with batches of one task each, the statistics of
@@ -50,6 +56,7 @@ class AdapterSharing(Architecture):
         adapter: `"bottleneck"`, `"lora"` or `"batch_norm"`. Defaults to `"bottleneck"`.
         adapter_units: width of the bottleneck. Defaults to 8.
         rank: rank of the updates of `"lora"`. Defaults to 4.
+        lora_alpha: what the updates of `"lora"` are multiplied by, over the rank. Defaults to 1.0.
         train_shared: whether the shared layers are trained. Defaults to True.
         tower_units: widths of the fully connected layers of each task's tower. Defaults to none.
         activation: activation of `units`, towers and bottlenecks. Defaults to `"relu"`.
@@ -84,7 +91,9 @@ class AdapterSharing(Architecture):
 
     *Differences from the papers*: all tasks are trained together, by default with the shared
     layers; one bottleneck after a stage, where Houlsby et al. have two in each block of a
-    transformer.
+    transformer; and updates of low rank are not those of the projections that Hu et al. choose
+    where these are inside a `MultiHeadAttention`, as in `mtlzoo.backbones.TextEncoder`, whose
+    attention is shared as it is.
     """
 
     def __init__(
@@ -98,6 +107,7 @@ class AdapterSharing(Architecture):
         adapter: str = "bottleneck",
         adapter_units: int = 8,
         rank: int = 4,
+        lora_alpha: float = 1.0,
         train_shared: bool = True,
         tower_units: Sequence[int] = (),
         activation: Any = "relu",
@@ -111,6 +121,7 @@ class AdapterSharing(Architecture):
         units = check_units("units", units)
         tower_units = check_units("tower_units", tower_units)
         dropout = check_rate("dropout", dropout)
+        lora_alpha = check_number("lora_alpha", lora_alpha, "a number of at least 0", 0)
         dtype = policy_config(dtype)
         if adapter not in ADAPTERS:
             raise ValueError(
@@ -134,8 +145,9 @@ class AdapterSharing(Architecture):
                     name = f"{task_name}_{operation.name.removeprefix('shared_')}"
                     replaced.append(name)
                     if adapter == "lora":
-                        update = LowRankUpdate(operation, rank, name=f"{name}_update", dtype=dtype)
-                        own[id(operation)] = update
+                        own[id(operation)] = LowRankUpdate(
+                            operation, rank, lora_alpha, name=f"{name}_update", dtype=dtype
+                        )
                     else:
                         own[id(operation)] = _twin(operation, name)
                 return own[id(operation)]
@@ -187,6 +199,7 @@ class AdapterSharing(Architecture):
             "adapter": adapter,
             "adapter_units": adapter_units,
             "rank": rank,
+            "lora_alpha": lora_alpha,
             "train_shared": train_shared,
             "tower_units": list(tower_units),
             "activation": activation,

@@ -36,7 +36,7 @@ class AITM(Architecture):
 
     Args:
         inputs: a `keras.Input`, or a list or dict of them.
-        tasks: list of tasks, of any kind with a head of vectors.
+        tasks: list of tasks.
         sequence: names of tasks in causal order. The others have a tower and a head of their own.
         backbone: a Keras model or layer from the inputs to features. Without it the inputs are
             vectors of floats.

@@ -64,8 +64,9 @@ class CrossStitch(Architecture):
         Misra et al., *Cross-stitch Networks for Multi-task Learning*, CVPR 2016.
 
     *Differences from the paper*: any number of tasks and any network; one matrix for a stage unless
-    `per_channel`; columns begin alike, not as networks that were trained for one task each, and the
-    matrices have no learning rate of their own.
+    `per_channel`; columns begin as copies of the backbone, and `units` with a draw for each column,
+    not as networks that were trained for one task each; and the matrices have no learning rate of
+    their own.
     """
 
     def __init__(

@@ -30,8 +30,9 @@ class HardSharing(Architecture):
     Args:
         inputs: a `keras.Input`, or a list or dict of them.
         tasks: list of tasks.
-        backbone: a Keras model or layer from the inputs to features. Without it the inputs are
-            vectors of floats.
+        backbone: a Keras model or layer from the inputs to features. Without a `tree` it is used
+            itself, so that two models that are built on one backbone share its variables; with one
+            it is copied. Without it the inputs are vectors of floats.
         shared_units: widths of fully connected layers that all tasks share, after the backbone.
             Defaults to none.
         tower_units: widths of the fully connected layers of each task's tower. Defaults to none.

@@ -68,9 +68,10 @@ class NDDR(Architecture):
         Gao et al., *NDDR-CNN: Layerwise Feature Fusing in Multi-Task CNNs by Neural
         Discriminative Dimensionality Reduction*, CVPR 2019.
 
-    *Differences from the paper*: any number of tasks and any network; columns begin alike, not as
-    networks that were trained for one task each; fusion has no learning rate of its own; and there
-    are no shortcuts from early stages to the head.
+    *Differences from the paper*: any number of tasks and any network; columns begin as copies of
+    the backbone, and `units` with a draw for each column, not as networks that were trained for one
+    task each; fusion has no learning rate of its own; and there are no shortcuts from early stages
+    to the head.
     """
 
     def __init__(

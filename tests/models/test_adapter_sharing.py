@@ -38,8 +38,9 @@ def test_a_bottleneck_stands_after_each_stage():
         np.testing.assert_allclose(found[name], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_low_rank_is_an_update_of_each_kernel():
-    model = adapted(adapter="lora", rank=2)
+@pytest.mark.parametrize("alpha", [1.0, 3.0])
+def test_low_rank_is_an_update_of_each_kernel(alpha):
+    model = adapted(adapter="lora", rank=2, lora_alpha=alpha)
     rng = np.random.default_rng(0)
     for name in "abc":
         for i in range(2):
@@ -53,7 +54,7 @@ def test_low_rank_is_an_update_of_each_kernel():
         for i in range(2):
             update = f"{name}_units_{i}_update"
             kernel = weights[f"shared_units_{i}/kernel"]
-            kernel = kernel + weights[f"{update}/a"] @ weights[f"{update}/b"] / 2
+            kernel = kernel + alpha / 2 * weights[f"{update}/a"] @ weights[f"{update}/b"]
             hidden = np.tanh(hidden @ kernel + weights[f"shared_units_{i}/bias"])
         expected = hidden @ weights[f"{name}/kernel"] + weights[f"{name}/bias"]
         np.testing.assert_allclose(found[name], expected, rtol=1e-4, atol=1e-5)
@@ -162,8 +163,26 @@ def test_convolutions_are_adapted(adapter):
         assert np.abs(v - old).max() > 0, v.path
 
 
+def test_einsum_dense_gets_an_update_of_low_rank():
+    inside = keras.Input((4,))
+    heads = keras.layers.EinsumDense("bi,iho->bho", (3, 2), name="heads")(inside)
+    end = keras.layers.Flatten(name="end")(heads)
+    backbone = keras.Model(inside, end)
+    model = adapted(units=(), backbone=backbone, adapter="lora", rank=2)
+    update = model.get_layer("b_heads_update")
+    assert update.a.shape == (4 * 3, 2) and update.b.shape == (2, 2)
+    update.b.assign([[1.0, -2.0], [0.5, 3.0]])
+    x, _ = data()
+    weights = {v.path: np.array(v, "float64") for v in model.variables}
+    product = weights["b_heads_update/a"] @ weights["b_heads_update/b"]
+    kernel = weights["shared_heads/kernel"].reshape(4, 6) + product.reshape(4, 6) / 2
+    expected = x @ kernel @ weights["b/kernel"] + weights["b/bias"]
+    np.testing.assert_allclose(model.predict(x, verbose=0)["b"], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_student():
-    model = adapted(units=(8, 6), adapter_units=4).student(0.5)
+    model = adapted(units=(8, 6), adapter_units=4, lora_alpha=2.0).student(0.5)
+    assert model.get_config()["lora_alpha"] == 2.0
     assert model.get_layer("a_units_1_adapter").units == 2
     assert model.get_layer("shared_units_1").units == 3
 
@@ -178,6 +197,7 @@ def test_a_student():
         ({"adapter": "batch_norm"}, "there is no BatchNormalization layer in it"),
         ({"train_shared": "no"}, "`train_shared` should be True or False. Received: train_shared"),
         ({"adapter_units": 0}, "`units` should be a positive integer. Received: units=0"),
+        ({"lora_alpha": -1}, "`lora_alpha` should be a number of at least 0. Received: lora_alpha"),
         ({"adapter": "lora", "rank": 0}, "`rank` should be a positive integer. Received: rank=0"),
     ],
 )
