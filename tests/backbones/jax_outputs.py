@@ -1,4 +1,4 @@
-"""Run on another backend: backbones from their configurations and weights, and layers' examples.
+"""Run on another backend: backbones from their configurations and weights, and layers.
 
 `python jax_outputs.py FOLDER` reads `<case>.json` and `<case>.npz` and writes `<case>.npy`.
 """
@@ -16,6 +16,12 @@ import numpy as np
 import mtlzoo
 from mtlzoo import backbones, layers
 
+# Those whose examples are models, which need TensorFlow.
+GATES = [
+    layers.SoftmaxGate(4, importance_weight=0.01),
+    layers.DSelectKGate(num_experts=4, num_selected=2, entropy_weight=0.01),
+]
+
 
 def main(folder):
     for path in sorted(folder.glob("*.json")):
@@ -30,13 +36,27 @@ def main(folder):
         x = x if isinstance(backbone.input, dict) else x[names[0]]
         np.save(path.with_suffix(".npy"), backbone.predict(x, verbose=0))
 
+    called = set()  # the names of layers' classes
+    call = keras.layers.Layer.__call__
+
+    def noted(layer, *args, **kwargs):
+        output = call(layer, *args, **kwargs)
+        called.add(type(layer).__name__)
+        return output
+
+    keras.layers.Layer.__call__ = noted
     for name in layers.__all__:
         text = inspect.getdoc(getattr(layers, name))
         for block in re.findall(r"```python\n(.*?)```", text, re.S):
             # What trains is TensorFlow's.
             if not re.search(r"from mtlzoo import|import mtlzoo$", block, re.M):
                 exec(textwrap.dedent(block), {"__name__": name})
-                print("example of", name)
+    for gate in GATES:
+        for training in (False, True):
+            weights = keras.ops.convert_to_numpy(gate(np.ones((2, 4)), training=training))
+            np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-5)
+        assert len(gate.losses) == 1
+    print("called:", *sorted(called))
 
     for attempt in ("HardSharing", "models", "export"):
         try:

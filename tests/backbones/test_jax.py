@@ -20,6 +20,8 @@ pytestmark = [
     ),
 ]
 
+# The layers that cannot be called, and why.
+NOT_CALLED = {"Fusion": "base of the fusions", "Gate": "base of the gates"}
 HERE = pathlib.Path(__file__).parent
 
 
@@ -62,9 +64,8 @@ def test_outputs_are_those_of_tensorflow(case, on_jax):
 
 
 def test_every_layer_runs(on_jax):
-    run = {line.split()[-1] for line in on_jax[0].splitlines() if line.startswith("example of")}
-    assert run <= set(layers.__all__)
-    assert {"ASPP", "Experts", "IdEmbedding", "LogMelSpectrogram", "MaskedMean"} <= run
+    (line,) = [line for line in on_jax[0].splitlines() if line.startswith("called:")]
+    assert set(layers.__all__) - set(line.split()) == set(NOT_CALLED)
 
 
 @pytest.mark.parametrize("name", ["HardSharing", "models", "export"])
