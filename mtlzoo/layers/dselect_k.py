@@ -1,5 +1,6 @@
 """A gate that chooses a few experts smoothly."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -40,6 +41,7 @@ class DSelectKGate(Gate):
             experts of its own; else they are variables, the same for all rows. Defaults to `True`.
         importance_weight: see `Gate`. Defaults to 0.
         entropy_weight: see `Gate`; that of the selectors' entropies, summed. Defaults to 0.
+        hidden_units: see `Gate`; only for each row's own experts. Defaults to `()`.
         code_weight: number from 0, the weight $\lambda_\text{code}$. Defaults to 1, as in the
             paper's program.
         **kwargs: those of `keras.layers.Layer`.
@@ -78,6 +80,7 @@ class DSelectKGate(Gate):
         per_example: bool = True,
         importance_weight: float = 0.0,
         entropy_weight: float = 0.0,
+        hidden_units: Sequence[int] = (),
         code_weight: float = 1.0,
         **kwargs: Any,
     ) -> None:
@@ -85,6 +88,7 @@ class DSelectKGate(Gate):
             num_experts,
             importance_weight=importance_weight,
             entropy_weight=entropy_weight,
+            hidden_units=hidden_units,
             **kwargs,
         )
         self.num_selected = check_count("num_selected", num_selected)
@@ -92,6 +96,11 @@ class DSelectKGate(Gate):
         if not self.gamma:
             raise ValueError(f"`gamma` should be positive. Received: gamma={gamma!r}")
         self.per_example = check_bool("per_example", per_example)
+        if self.hidden_units and not per_example:
+            raise ValueError(
+                "`hidden_units` should be () where `per_example=False`: no features are read. "
+                f"Received: hidden_units={hidden_units!r}"
+            )
         self.code_weight = check_weight("code_weight", code_weight)
 
     def build(self, input_shape: Any) -> None:
@@ -107,24 +116,24 @@ class DSelectKGate(Gate):
         self.code_kernel = self.code_bias = None
         if self.num_digits:  # one expert needs none
             width = self.num_selected * self.num_digits
-            self.code_kernel, self.code_bias = self._linear("code", input_shape, width, near_half)
+            self.code_kernel, self.code_bias = self._linear("code", width, near_half)
         initializer = keras.initializers.RandomUniform(-0.05, 0.05)
         self.selector_kernel, self.selector_bias = self._linear(
-            "selector", input_shape, self.num_selected, initializer
+            "selector", self.num_selected, initializer
         )
 
-    def _linear(self, name, input_shape, width, initializer):
+    def _linear(self, name, width, initializer):
         kernel = None
         if self.per_example:
             kernel = self.add_weight(
-                name=f"{name}_kernel", shape=(input_shape[-1], width), initializer=initializer
+                name=f"{name}_kernel", shape=(self.width, width), initializer=initializer
             )
         again = type(initializer).from_config(initializer.get_config())  # with draws of its own
         return kernel, self.add_weight(name=f"{name}_bias", shape=(width,), initializer=again)
 
     def call(self, features: Any, training: bool | None = None) -> Any:
         """The weight of each expert for each row."""
-        given, features = features, to_rows(features)
+        given, features = features, self._hidden(to_rows(features))
         logits = self._affine(features, self.selector_kernel, self.selector_bias)
         # A softmax; that of Keras warns of a single selector.
         shares = ops.exp(logits - ops.logsumexp(logits, axis=-1, keepdims=True))

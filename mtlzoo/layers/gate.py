@@ -1,11 +1,12 @@
 """What all gates of a mixture of experts have in common."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
-from mtlzoo.layers.arguments import check_count, check_number
+from mtlzoo.layers.arguments import check_count, check_number, check_units
 from mtlzoo.layers.positions import to_positions, to_rows
 
 # Below this, probabilities count as 0 and sums as empty.
@@ -18,7 +19,7 @@ class Gate(keras.layers.Layer):
     A mixture of the zoo takes as `gate`:
 
     * `"softmax"`: all experts, weighed by a softmax (a plain `keras.layers.Dense`);
-    * `"top_k"`: the two best, see `TopKGate`;
+    * `"top_k"`: the two best, or the only one there is, see `TopKGate`;
     * `"dselect_k"`: at most two, chosen smoothly, see `DSelectKGate`;
     * a gate of any of these classes, or of a subclass of this one, with arguments of its own and
       without a number of experts. Each task gets one like it, with the model's `dtype`.
@@ -35,11 +36,17 @@ class Gate(keras.layers.Layer):
     They are added to the objective as regularization is, whichever balancer weighs the tasks, and
     on several replicas they are the mean of the replicas' terms, by their rows.
 
+    With `hidden_units` a gate reads hidden layers instead of the features,
+    $\mathrm{relu}(\ldots \mathrm{relu}(x V_1 + c_1) \ldots V_n + c_n)$. So does `_weights` of a
+    subclass, which finds their width in `self.width` after `super().build`.
+
     Args:
         num_experts: int, the number of experts; `None` in the `gate` of a mixture, which knows it.
         importance_weight: number from 0, weight of the loss that keeps experts in use. Defaults
             to 0.
         entropy_weight: number from 0, weight of the entropy. Defaults to 0.
+        hidden_units: widths of fully connected layers before the gate's own product, each with a
+            bias and a rectifier. Defaults to `()`, none.
         **kwargs: those of `keras.layers.Layer`.
 
     Shapes:
@@ -79,6 +86,7 @@ class Gate(keras.layers.Layer):
         *,
         importance_weight: float = 0.0,
         entropy_weight: float = 0.0,
+        hidden_units: Sequence[int] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -87,11 +95,12 @@ class Gate(keras.layers.Layer):
         self.num_experts = num_experts
         self.importance_weight = check_weight("importance_weight", importance_weight)
         self.entropy_weight = check_weight("entropy_weight", entropy_weight)
+        self.hidden_units = check_units("hidden_units", hidden_units)
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
         self.supports_masking = True
 
     def build(self, input_shape: Any) -> None:
-        """Check what the variables are made for."""
+        """Check what the variables are made for, and make the hidden layers."""
         if self.num_experts is None:
             raise ValueError(
                 "`num_experts` should be given to a gate outside of a mixture. "
@@ -103,16 +112,31 @@ class Gate(keras.layers.Layer):
                 f"F known. Received: shape={tuple(input_shape)}"
             )
         self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: input_shape[-1]})
+        self.width = input_shape[-1]
+        self.hidden_kernels, self.hidden_biases = [], []
+        for i, units in enumerate(self.hidden_units):
+            kernel = self.add_weight(
+                name=f"hidden_kernel_{i}", shape=(self.width, units), initializer="glorot_uniform"
+            )
+            bias = self.add_weight(name=f"hidden_bias_{i}", shape=(units,), initializer="zeros")
+            self.hidden_kernels.append(kernel)
+            self.hidden_biases.append(bias)
+            self.width = units
 
     def call(self, features: Any, training: bool | None = None) -> Any:
         """The weight of each expert for each row."""
-        weights = self._weights(to_rows(features), bool(training))
+        weights = self._weights(self._hidden(to_rows(features)), bool(training))
         if training:
             self._regularize(weights, weights)
         return to_positions(ops.cast(weights, self.compute_dtype), features)
 
     def _weights(self, features: Any, training: bool) -> Any:
         raise NotImplementedError
+
+    def _hidden(self, rows: Any) -> Any:
+        for kernel, bias in zip(self.hidden_kernels, self.hidden_biases, strict=True):
+            rows = ops.relu(ops.matmul(rows, kernel) + bias)
+        return rows
 
     def _regularize(self, weights: Any, distributions: Any) -> None:
         """Add the losses of `weights` `(batch, num_experts)`, and of what decides."""
@@ -136,7 +160,19 @@ class Gate(keras.layers.Layer):
             "num_experts": self.num_experts,
             "importance_weight": self.importance_weight,
             "entropy_weight": self.entropy_weight,
+            "hidden_units": list(self.hidden_units),
         }
+
+    def scaled(self, scale: float) -> "Gate":
+        """A new gate like this one, with hidden layers of other widths.
+
+        Args:
+            scale: positive number, factor of `hidden_units`, which become at least 1.
+        """
+        config = self.get_config()
+        if self.hidden_units:
+            config["hidden_units"] = [max(1, round(units * scale)) for units in self.hidden_units]
+        return type(self).from_config(config)
 
 
 def importance_loss(weights: Any) -> Any:

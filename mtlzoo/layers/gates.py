@@ -1,6 +1,7 @@
 """Gates by a softmax, of all experts or of the best."""
 
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -23,6 +24,7 @@ class SoftmaxGate(Gate):
         num_experts: see `Gate`.
         importance_weight: see `Gate`. Defaults to 0.
         entropy_weight: see `Gate`. Defaults to 0.
+        hidden_units: see `Gate`. Defaults to `()`.
         kernel_initializer: initializer of $W$. Defaults to `"glorot_uniform"`.
         **kwargs: those of `keras.layers.Layer`.
 
@@ -53,6 +55,7 @@ class SoftmaxGate(Gate):
         *,
         importance_weight: float = 0.0,
         entropy_weight: float = 0.0,
+        hidden_units: Sequence[int] = (),
         kernel_initializer: Any = "glorot_uniform",
         **kwargs: Any,
     ) -> None:
@@ -60,6 +63,7 @@ class SoftmaxGate(Gate):
             num_experts,
             importance_weight=importance_weight,
             entropy_weight=entropy_weight,
+            hidden_units=hidden_units,
             **kwargs,
         )
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
@@ -67,7 +71,7 @@ class SoftmaxGate(Gate):
     def build(self, input_shape: Any) -> None:
         """Make the kernel."""
         super().build(input_shape)
-        shape = (input_shape[-1], self.num_experts)
+        shape = (self.width, self.num_experts)
         self.kernel = self.add_weight(
             name="kernel", shape=shape, initializer=self.kernel_initializer
         )
@@ -102,6 +106,7 @@ class TopKGate(SoftmaxGate):
             Defaults to 1, as in the paper.
         importance_weight: see `Gate`. Defaults to 0.
         entropy_weight: see `Gate`. Defaults to 0.
+        hidden_units: see `Gate`. Defaults to `()`.
         kernel_initializer: initializer of $W$. Defaults to `"glorot_uniform"`.
         seed: int, seed of the noise; `None` for a random one.
         **kwargs: those of `keras.layers.Layer`.
@@ -137,6 +142,7 @@ class TopKGate(SoftmaxGate):
         *,
         importance_weight: float = 0.0,
         entropy_weight: float = 0.0,
+        hidden_units: Sequence[int] = (),
         kernel_initializer: Any = "glorot_uniform",
         seed: int | None = None,
         **kwargs: Any,
@@ -145,6 +151,7 @@ class TopKGate(SoftmaxGate):
             num_experts,
             importance_weight=importance_weight,
             entropy_weight=entropy_weight,
+            hidden_units=hidden_units,
             kernel_initializer=kernel_initializer,
             **kwargs,
         )
@@ -164,7 +171,7 @@ class TopKGate(SoftmaxGate):
         if self.noise:
             self.noise_kernel = self.add_weight(
                 name="noise_kernel",
-                shape=(input_shape[-1], self.num_experts),
+                shape=(self.width, self.num_experts),
                 initializer="zeros",
             )
 
@@ -208,7 +215,8 @@ def make_gate(gate: Any, num_experts: int, name: str, dtype: Any) -> keras.layer
             num_experts, activation="softmax", use_bias=False, name=name, dtype=dtype
         )
     if isinstance(gate, str) and gate in _BY_NAME:
-        return _BY_NAME[gate](num_experts, name=name, dtype=dtype)
+        of_few = {"k": min(2, num_experts)} if gate == "top_k" else {}
+        return _BY_NAME[gate](num_experts, name=name, dtype=dtype, **of_few)
     if not isinstance(gate, Gate):
         raise ValueError(
             f"`gate` should be one of {['softmax', *_BY_NAME]} or a `mtlzoo.layers.Gate`. "

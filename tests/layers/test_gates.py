@@ -237,6 +237,52 @@ def test_a_selector_that_has_chosen_no_expert_gives_finite_losses():
     np.testing.assert_array_equal(tape.gradient(loss, gate.code_bias), [0, 0])
 
 
+# -- hidden layers -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gate_class", [SoftmaxGate, TopKGate, DSelectKGate])
+def test_a_gate_reads_its_hidden_layers(gate_class):
+    gate = randomized(gate_class(4, hidden_units=(6, 3), **DOUBLE), 0.5)
+    hidden = rows()
+    for i in range(2):
+        kernel, bias = (np.array(v[i]) for v in (gate.hidden_kernels, gate.hidden_biases))
+        assert kernel.shape == ((WIDTH, 6), (6, 3))[i]
+        hidden = np.maximum(hidden @ kernel + bias, 0)
+    plain = gate_class(4, **DOUBLE)
+    plain.build((None, 3))
+    own = [v for v in gate.trainable_variables if "hidden" not in v.path]
+    assert len(own) == len(plain.trainable_variables)
+    for variable, value in zip(plain.trainable_variables, own, strict=True):
+        variable.assign(value)
+    assert 0 < (hidden > 0).mean() < 1
+    np.testing.assert_allclose(gate(rows()), plain(hidden), rtol=1e-12)
+    maps = np.stack([rows(), rows(1)])
+    np.testing.assert_allclose(gate(maps)[0], gate(rows()), rtol=1e-9)
+
+
+def test_a_gate_of_ones_own_has_hidden_layers():
+    class Mean(Gate):
+        def build(self, input_shape):
+            super().build(input_shape)
+            self.read = self.width
+
+        def _weights(self, features, training):
+            assert features.shape[-1] == self.read == 2
+            return keras.ops.repeat(keras.ops.mean(features, -1, keepdims=True), 3, -1)
+
+    gate = randomized(Mean(3, hidden_units=(2,), **DOUBLE))
+    hidden = np.maximum(rows() @ np.array(gate.hidden_kernels[0]) + gate.hidden_biases[0], 0)
+    np.testing.assert_allclose(gate(rows())[:, 1], hidden.mean(1), rtol=1e-12)
+
+
+def test_hidden_layers_are_in_the_config_and_a_student_has_narrower_ones():
+    given = TopKGate(k=1, hidden_units=(6, 1))
+    assert make_gate(given, 3, "a_gate", "float32").hidden_units == (6, 1)
+    assert given.scaled(0.5).hidden_units == (3, 1)
+    assert given.scaled(0.5).k == 1
+    assert {v.name for v in randomized(SoftmaxGate(3)).variables} == {"kernel"}
+
+
 # -- losses --------------------------------------------------------------------------------------
 
 
@@ -318,6 +364,8 @@ def test_gates_by_name():
     assert type(plain) is keras.layers.Dense and not plain.use_bias and plain.name == "a_gate"
     assert make_gate("top_k", 4, "a_gate", "float32").k == 2
     assert make_gate("dselect_k", 4, "a_gate", "float32").num_selected == 2
+    for num_experts in (1, 2):
+        assert make_gate("top_k", num_experts, "a_gate", "float32").k == num_experts
 
 
 @pytest.mark.parametrize("gate", ["sparse", None, keras.layers.Dense(3), SoftmaxGate])
@@ -347,6 +395,11 @@ def test_a_gate_for_another_number_of_experts_is_refused():
         (lambda: DSelectKGate(3, gamma=0), "`gamma` should be positive. Received: gamma=0"),
         (lambda: DSelectKGate(3, gamma=-1), "`gamma` should be a finite number that is not negati"),
         (lambda: DSelectKGate(3, per_example=1), "`per_example` should be a bool. Received: per_e"),
+        (lambda: SoftmaxGate(3, hidden_units=(0,)), "`hidden_units` should be a tuple of positive"),
+        (
+            lambda: DSelectKGate(3, per_example=False, hidden_units=(2,)),
+            r"`hidden_units` should be \(\) where `per_example=False`",
+        ),
         (lambda: DSelectKGate(3, code_weight=-2), "`code_weight` should be a finite number that "),
     ],
 )
