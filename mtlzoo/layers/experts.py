@@ -159,6 +159,8 @@ class Mix(keras.Operation):
 
     def call(self, weights: Any, *banks: Any) -> Any:
         """The mixture."""
+        for _ in range(len(banks[0].shape) - 1 - len(weights.shape)):
+            weights = ops.expand_dims(weights, -2)  # the same at all positions of a row
         ends = [0, *itertools.accumulate(bank.shape[-2] for bank in banks)]
         parts = [
             ops.squeeze(ops.matmul(ops.expand_dims(weights[..., start:end], -2), bank), -2)
@@ -181,13 +183,43 @@ def mix(weights: Any, *banks: Any) -> Any:
     an einsum.
 
     Args:
-        weights: `(batch, ..., experts)`, of the experts of all banks, bank by bank.
+        weights: `(batch, ..., experts)`, of the experts of all banks, bank by bank; or
+            `(batch, experts)` for all positions of a row.
         *banks: `(batch, ..., experts of the bank, units)`.
 
     Returns:
         `(batch, ..., units)`.
     """
     return Mix()(weights, *banks)
+
+
+@keras.saving.register_keras_serializable(package="mtlzoo")
+class ExpertStack(keras.layers.Layer):
+    """A bank of the outputs of experts that are networks of their own.
+
+    Args:
+        **kwargs: those of `keras.layers.Layer`.
+
+    Shapes:
+        A list of `(batch, ..., units)` in, `(batch, ..., num_experts, units)` out, with the mask of
+        the first.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def call(self, outputs: Any) -> Any:
+        """The bank."""
+        return ops.stack(outputs, axis=-2)
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        """The mask of the first."""
+        return previous_mask[0] if isinstance(previous_mask, list) else previous_mask
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        """`(batch, ..., num_experts, units)`."""
+        return (*input_shape[0][:-1], len(input_shape), input_shape[0][-1])
 
 
 def _offset(seed: int, k: int) -> int:

@@ -60,7 +60,7 @@ class Architecture(MultiTaskModel):
             scale: factor of all widths, rounded, at least 1, those of the tasks' heads among them.
                 Ranks, such as that of a LoRA, stay as they are. Defaults to 0.5, which leaves about
                 a quarter of the parameters. A backbone is `backbone.scaled(scale)`, which those of
-                `mtlzoo.backbones` have.
+                `mtlzoo.backbones` have; an `expert_network` too.
             name: name of the twin. Defaults to this model's, with `_student`.
             **arguments: arguments of the constructor that are to differ otherwise, `backbone` for
                 instance.
@@ -77,7 +77,7 @@ class Architecture(MultiTaskModel):
         if "tasks" not in arguments:
             smaller["tasks"] = [_scaled_task(task, scale) for task in self.tasks.values()]
         for key, value in own.items():
-            if key in ("backbone", "encoders"):
+            if key in ("backbone", "encoders", "expert_network"):
                 smaller[key] = _scaled_networks(key, value, scale)
             elif key == "units" or key.endswith("_units") or key in self.scaled_arguments:
                 smaller[key] = _scaled(value, scale, self._width_unit(key))
@@ -124,17 +124,11 @@ class Architecture(MultiTaskModel):
             return cls(inputs, **arguments)
 
 
-def features_of(inputs: Any, backbone: Any = None, dtype: Any = None) -> Any:
-    """The features that the tasks' layers start from.
-
-    Args:
-        inputs: a `keras.Input`, or a list or dict of them.
-        backbone: a Keras model or layer, or a function, from the inputs to one feature tensor;
-            `None` for inputs that are features already: one tensor, or several that are joined.
-        dtype: dtype policy of the layer that joins them.
+def check_inputs(inputs: Any) -> list:
+    """The inputs in a flat list, if they are `keras.Input`s.
 
     Raises:
-        ValueError: for inputs that are no `keras.Input`s, or that need a backbone.
+        ValueError: if there is none, or another tensor among them.
     """
     flat = keras.tree.flatten(inputs)
     if not flat:
@@ -147,6 +141,22 @@ def features_of(inputs: Any, backbone: Any = None, dtype: Any = None) -> Any:
                 "`inputs` should be `keras.Input`s; what is learned before the tasks part is "
                 f"`backbone`. Received: {tensor!r}"
             )
+    return flat
+
+
+def features_of(inputs: Any, backbone: Any = None, dtype: Any = None) -> Any:
+    """The features that the tasks' layers start from.
+
+    Args:
+        inputs: a `keras.Input`, or a list or dict of them.
+        backbone: a Keras model or layer, or a function, from the inputs to one feature tensor;
+            `None` for inputs that are features already: one tensor, or several that are joined.
+        dtype: dtype policy of the layer that joins them.
+
+    Raises:
+        ValueError: for inputs that are no `keras.Input`s, or that need a backbone.
+    """
+    flat = check_inputs(inputs)
     if backbone is not None:
         if not callable(backbone):
             raise ValueError(

@@ -8,9 +8,15 @@ import numpy as np
 
 from mtlzoo import tasks as task_kinds
 from mtlzoo.layers.arguments import check_rate, check_units
-from mtlzoo.layers.experts import Experts, mix
+from mtlzoo.layers.experts import mix
 from mtlzoo.layers.gates import make_gate
-from mtlzoo.models.architecture import Architecture, dense_stack, features_of, policy_config
+from mtlzoo.models.architecture import Architecture, dense_stack, policy_config
+from mtlzoo.models.expert_banks import (
+    expert_features,
+    gate_features,
+    make_experts,
+    units_beside,
+)
 from mtlzoo.tasks import Task
 
 
@@ -25,9 +31,17 @@ class MMoE(Architecture):
         inputs: a `keras.Input`, or a list or dict of them.
         tasks: list of tasks.
         backbone: a Keras model or layer from the inputs to features, which experts and gates read,
-            at each position of a sequence or a map. Without it the inputs are vectors of floats.
+            at each position of a sequence or a map. Without it the inputs are vectors of floats, or
+            floats of any shape that `expert_network` takes.
         num_experts: number of experts. Defaults to 8, as in the paper.
-        expert_units: widths of each expert's layers. Defaults to `(16,)`, as in the paper.
+        expert_units: widths of each expert's layers, without `expert_network`. Defaults to one
+            layer of 16, as in the paper.
+        expert_network: a functional Keras model, a `Sequential` or a layer, from the backbone's
+            features, or the inputs where there is no backbone, to one tensor of features. Each
+            expert is a copy of it whose weights are drawn anew; frozen layers, and what
+            `Normalization` has adapted to, are kept. Where its output has other positions than what
+            it reads, a vector of a map for instance, the gates read all of that as one vector,
+            and give one weight for each row. Defaults to none: experts are fully connected.
         tower_units: widths of the fully connected layers of each task's tower. Defaults to `(8,)`,
             as in the paper.
         gate: `"softmax"`, `"top_k"`, `"dselect_k"` or a gate, see `mtlzoo.layers.Gate`. Defaults
@@ -59,8 +73,8 @@ class MMoE(Architecture):
         Ma et al., *Modeling Task Relationships in Multi-task Learning with Multi-gate
         Mixture-of-Experts*, KDD 2018.
 
-    *Differences from the paper*: experts and towers may have several layers, and an optional
-    backbone stands before experts and gates.
+    *Differences from the paper*: experts and towers may have several layers, experts may be any
+    network, and an optional backbone stands before experts and gates.
     """
 
     def __init__(
@@ -70,7 +84,8 @@ class MMoE(Architecture):
         *,
         backbone: Any = None,
         num_experts: int = 8,
-        expert_units: Sequence[int] = (16,),
+        expert_units: Sequence[int] | None = None,
+        expert_network: Any = None,
         tower_units: Sequence[int] = (8,),
         gate: Any = "softmax",
         activation: Any = "relu",
@@ -84,13 +99,9 @@ class MMoE(Architecture):
         tower_units = check_units("tower_units", tower_units)
         dropout = check_rate("dropout", dropout)
         dtype = policy_config(dtype)
-        experts = Experts(
-            num_experts,
-            check_units("expert_units", expert_units),
-            activation=activation,
-            dropout=dropout,
-            name="experts",
-            dtype=dtype,
+        expert_units = units_beside(expert_units, expert_network)
+        experts = make_experts(
+            num_experts, expert_units, expert_network, "experts", activation, dropout, dtype
         )
         gates = {
             task_name: make_gate(gate, num_experts, f"{task_name}_gate", dtype)
@@ -98,11 +109,12 @@ class MMoE(Architecture):
         }
 
         # --- Graph ---
-        features = features_of(inputs, backbone, dtype)
+        features = expert_features(inputs, backbone, expert_network, dtype)
         expert_outputs = experts(features)
+        read = gate_features(features, expert_outputs, dtype)
         gate_outputs, outputs = {}, {}
         for task_name, task in by_name.items():
-            gate_outputs[task_name] = gates[task_name](features)
+            gate_outputs[task_name] = gates[task_name](read)
             mixed = mix(gate_outputs[task_name], expert_outputs)
             tower = dense_stack(
                 mixed, tower_units, f"{task_name}_tower", activation, dropout, dtype
@@ -113,7 +125,8 @@ class MMoE(Architecture):
         arguments = {
             "backbone": backbone,
             "num_experts": num_experts,
-            "expert_units": list(expert_units),
+            "expert_units": None if expert_units is None else list(expert_units),
+            "expert_network": expert_network,
             "tower_units": list(tower_units),
             "gate": gate,
             "activation": activation,

@@ -8,9 +8,15 @@ import numpy as np
 
 from mtlzoo import tasks as task_kinds
 from mtlzoo.layers.arguments import check_rate, check_units
-from mtlzoo.layers.experts import Experts, mix
+from mtlzoo.layers.experts import mix
 from mtlzoo.layers.gates import make_gate
-from mtlzoo.models.architecture import Architecture, dense_stack, features_of, policy_config
+from mtlzoo.models.architecture import Architecture, dense_stack, policy_config
+from mtlzoo.models.expert_banks import (
+    expert_features,
+    gate_features,
+    make_experts,
+    units_beside,
+)
 from mtlzoo.tasks import Task
 
 
@@ -24,9 +30,17 @@ class OMoE(Architecture):
         inputs: a `keras.Input`, or a list or dict of them.
         tasks: list of tasks.
         backbone: a Keras model or layer from the inputs to features, which experts and gate read.
-            Without it the inputs are vectors of floats.
+            Without it the inputs are vectors of floats, or floats of any shape that
+            `expert_network` takes.
         num_experts: number of experts. Defaults to 8, as in Ma et al.
-        expert_units: widths of each expert's layers. Defaults to `(16,)`, as in Ma et al.
+        expert_units: widths of each expert's layers, without `expert_network`. Defaults to one
+            layer of 16, as in Ma et al.
+        expert_network: a functional Keras model, a `Sequential` or a layer, from the backbone's
+            features, or the inputs where there is no backbone, to one tensor of features. Each
+            expert is a copy of it whose weights are drawn anew; frozen layers, and what
+            `Normalization` has adapted to, are kept. Where its output has other positions than what
+            it reads, a vector of a map for instance, the gate reads all of that as one vector,
+            and gives one weight for each row. Defaults to none: experts are fully connected.
         tower_units: widths of the fully connected layers of each task's tower. Defaults to `(8,)`,
             as in Ma et al.
         gate: `"softmax"`, `"top_k"`, `"dselect_k"` or a gate, see `mtlzoo.layers.Gate`. Defaults
@@ -58,7 +72,8 @@ class OMoE(Architecture):
         Mixture-of-Experts*, KDD 2018, where it is the one-gate model beside `MMoE`.
 
     *Differences from the paper*: that of 1991 has one task, and no towers; experts and towers may
-    have several layers, and an optional backbone stands before experts and gate.
+    have several layers, experts may be any network, and an optional backbone stands before experts
+    and gate.
     """
 
     def __init__(
@@ -68,7 +83,8 @@ class OMoE(Architecture):
         *,
         backbone: Any = None,
         num_experts: int = 8,
-        expert_units: Sequence[int] = (16,),
+        expert_units: Sequence[int] | None = None,
+        expert_network: Any = None,
         tower_units: Sequence[int] = (8,),
         gate: Any = "softmax",
         activation: Any = "relu",
@@ -82,20 +98,17 @@ class OMoE(Architecture):
         tower_units = check_units("tower_units", tower_units)
         dropout = check_rate("dropout", dropout)
         dtype = policy_config(dtype)
-        experts = Experts(
-            num_experts,
-            check_units("expert_units", expert_units),
-            activation=activation,
-            dropout=dropout,
-            name="experts",
-            dtype=dtype,
+        expert_units = units_beside(expert_units, expert_network)
+        experts = make_experts(
+            num_experts, expert_units, expert_network, "experts", activation, dropout, dtype
         )
         shared_gate = make_gate(gate, num_experts, "shared_gate", dtype)
 
         # --- Graph ---
-        features = features_of(inputs, backbone, dtype)
-        weights = shared_gate(features)
-        mixed = mix(weights, experts(features))
+        features = expert_features(inputs, backbone, expert_network, dtype)
+        expert_outputs = experts(features)
+        weights = shared_gate(gate_features(features, expert_outputs, dtype))
+        mixed = mix(weights, expert_outputs)
         outputs = {}
         for task_name, task in by_name.items():
             tower = dense_stack(
@@ -107,7 +120,8 @@ class OMoE(Architecture):
         arguments = {
             "backbone": backbone,
             "num_experts": num_experts,
-            "expert_units": list(expert_units),
+            "expert_units": None if expert_units is None else list(expert_units),
+            "expert_network": expert_network,
             "tower_units": list(tower_units),
             "gate": gate,
             "activation": activation,

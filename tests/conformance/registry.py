@@ -33,7 +33,7 @@ from mtlzoo import (
     balancing,
 )
 from mtlzoo.balancing import Balancer, GradientBalancer, JacobianBalancer
-from mtlzoo.layers import DSelectKGate, TopKGate
+from mtlzoo.layers import DSelectKGate, SoftmaxGate, TopKGate
 
 TASKS = ("click", "kind", "stay")
 MISSING = {"click": -1, "kind": -1, "stay": np.nan}
@@ -100,6 +100,39 @@ def ple(tasks):
         num_shared_experts=2,
         num_task_experts=1,
         expert_units=(5,),
+        tower_units=(4,),
+        activation="tanh",
+    )
+
+
+def mmoe_of_networks(tasks):
+    """Each expert is a convolution over the features; the gates have hidden layers."""
+    inputs = {"features": keras.Input((6,), name="features")}
+    inside = {"features": keras.Input((6,), name="features")}
+    signal = keras.layers.Reshape((6, 1), name="signal")(inside["features"])
+    signal = keras.layers.Conv1D(3, 3, 2, activation="tanh", name="conv")(signal)
+    network = keras.Model(inside, keras.layers.Flatten(name="flat")(signal), name="network")
+    gate = SoftmaxGate(hidden_units=(4,))
+    return MMoE(
+        inputs,
+        tasks,
+        num_experts=3,
+        expert_network=network,
+        tower_units=(4,),
+        gate=gate,
+        activation="tanh",
+    )
+
+
+def ple_unequal(tasks):
+    inputs = {"features": keras.Input((6,), name="features")}
+    names = sorted(task.name for task in tasks)
+    return PLE(
+        inputs,
+        tasks,
+        num_shared_experts=(1, 2),
+        num_task_experts=[{name: 1 + i % 2 for i, name in enumerate(names)}, 1],
+        expert_units=[(5,), (4, 3)],
         tower_units=(4,),
         activation="tanh",
     )
@@ -227,8 +260,10 @@ ARCHITECTURES: dict[str, Callable] = {
     "MMoE": mmoe,
     "MMoE, top-k gates": mmoe_by(partial(TopKGate, noise=0.0)),
     "MMoE, DSelect-k gates": mmoe_by(DSelectKGate),
+    "MMoE, expert networks": mmoe_of_networks,
     "OMoE": omoe,
     "PLE": ple,
+    "PLE, unequal": ple_unequal,
     "SNR": snr,
     "AITM": aitm,
     "DBMTLNet": dbmtl_net,

@@ -1,5 +1,8 @@
 """PLE: its graph against NumPy level by level, parameters, owners, gates."""
 
+import json
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -30,8 +33,10 @@ def softmax(logits):
     return scores / scores.sum(1, keepdims=True)
 
 
-def by_hand(model, x, levels):
+def by_hand(model, x, levels, counts=None, units=None):
     """Outputs and gates, level by level and expert by expert."""
+    counts = counts or [{"a": OWN, "b": OWN, "shared": SHARED}] * levels
+    units = units or [UNITS] * levels
     weights = {v.path: np.array(v, "float64") for v in model.variables}
     features = dict.fromkeys([*NAMES, "shared"], x)
     gates = {}
@@ -39,13 +44,15 @@ def by_hand(model, x, levels):
         experts = {}
         for owner, value in features.items():
             prefix = f"level_{level}_{owner}_experts"
-            count = SHARED if owner == "shared" else OWN
-            first = weights[f"{prefix}/kernel_0"].reshape(value.shape[1], count, UNITS[0])
+            count = counts[level][owner]
+            first = weights[f"{prefix}/kernel_0"].reshape(value.shape[1], count, units[level][0])
             experts[owner] = []
             for k in range(count):
                 hidden = np.tanh(value @ first[:, k] + weights[f"{prefix}/bias_0"][k])
-                hidden = hidden @ weights[f"{prefix}/kernel_1"][k] + weights[f"{prefix}/bias_1"][k]
-                experts[owner].append(np.tanh(hidden))
+                for i in range(1, len(units[level])):
+                    hidden = hidden @ weights[f"{prefix}/kernel_{i}"][k]
+                    hidden = np.tanh(hidden + weights[f"{prefix}/bias_{i}"][k])
+                experts[owner].append(hidden)
         mixes = {name: experts[name] + experts["shared"] for name in NAMES}
         if level < levels - 1:
             mixes["shared"] = experts["a"] + experts["b"] + experts["shared"]
@@ -95,6 +102,95 @@ def test_the_number_of_parameters(levels, count):
             total += width * (count * OWN + SHARED)
     total += count * ((UNITS[-1] + 1) * TOWER + TOWER + 1)
     assert model.count_params() == total
+
+
+UNEQUAL = {
+    "num_levels": 3,
+    "num_shared_experts": (1, 2, 3),
+    "num_task_experts": [{"a": 3, "b": 1}, 2, {"b": 2, "a": 1}],
+    "expert_units": [(6,), (3, 5), (4,)],
+}
+COUNTS = [
+    {"a": 3, "b": 1, "shared": 1},
+    {"a": 2, "b": 2, "shared": 2},
+    {"a": 1, "b": 2, "shared": 3},
+]
+
+
+def test_levels_and_tasks_may_differ():
+    model = ple(**UNEQUAL)
+    x, _ = data()
+    outputs, gates = by_hand(model, x.astype("float64"), 3, COUNTS, UNEQUAL["expert_units"])
+    for name, value in model.predict(x, verbose=0).items():
+        np.testing.assert_allclose(value, outputs[name], rtol=1e-4, atol=1e-5)
+    for level, of_level in model.gate_weights(x).items():
+        for owner, value in of_level.items():
+            np.testing.assert_allclose(value, gates[level][owner], rtol=1e-4, atol=1e-6)
+    total, width = 0, WIDTH
+    for level, (counts, units) in enumerate(zip(COUNTS, UNEQUAL["expert_units"], strict=True)):
+        gates_of_all = sum(counts[name] + counts["shared"] for name in NAMES)
+        total += width * (gates_of_all + (sum(counts.values()) if level < 2 else 0))
+        for layer in units:
+            total += sum(counts.values()) * (width + 1) * layer
+            width = layer
+    assert model.count_params() == total + 2 * ((4 + 1) * TOWER + TOWER + 1)
+
+
+def test_what_differs_is_in_the_config_and_in_a_student():
+    model = ple(**UNEQUAL)
+    config = json.loads(json.dumps(model.get_config()))
+    again = PLE.from_config(config)
+    assert json.loads(json.dumps(again.get_config())) == config
+    assert [v.shape for v in again.variables] == [v.shape for v in model.variables]
+    student = model.student(0.5)
+    assert student.get_config()["expert_units"] == [[3], [2, 2], [2]]
+    assert student.get_layer("level_0_a_experts").num_experts == 3
+    for_all = ple(num_task_experts={"a": 1, "b": 2})
+    counts = [for_all.get_layer(f"level_{i}_{n}_experts").num_experts for i in (0, 1) for n in "ab"]
+    assert counts == [1, 2, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"num_task_experts": {"a": 1}},
+            "`num_task_experts` should have a number for each of the tasks ['a', 'b'] and no "
+            "other. Received: num_task_experts={'a': 1}",
+        ),
+        (
+            {"num_task_experts": [2, {"a": 1, "c": 1}]},
+            "`num_task_experts[1]` should have a number for each of the tasks ['a', 'b'] and",
+        ),
+        (
+            {"num_task_experts": [{"a": 1, "b": 0}, 2]},
+            "`num_task_experts[0]['b']` should be a positive integer. "
+            "Received: num_task_experts[0]['b']=0",
+        ),
+        (
+            {"num_task_experts": [1, 2, 3]},
+            "`num_task_experts` should have an entry for each of 2 levels. Received: "
+            "num_task_experts=[1, 2, 3]",
+        ),
+        (
+            {"num_shared_experts": [2, 1.5]},
+            "`num_shared_experts[1]` should be a positive integer. Received: num_shared_experts[1",
+        ),
+        ({"num_shared_experts": [2]}, "`num_shared_experts` should have an entry for each of 2"),
+        ({"num_shared_experts": {"a": 2}}, "`num_shared_experts` should be a positive integer."),
+        (
+            {"expert_units": [(4,), (0,)]},
+            "`expert_units[1]` should be a tuple of positive integers. Received: expert_units[1]",
+        ),
+        ({"expert_units": [(4,), 4]}, "`expert_units[1]` should be a tuple of positive integers"),
+        ({"expert_units": [(4,)]}, "`expert_units` should have an entry for each of 2 levels"),
+        ({"expert_units": 4}, "`expert_units` should be a tuple of positive integers"),
+        ({"expert_units": [(4,), ()]}, "`units` should have at least one layer"),
+    ],
+)
+def test_what_differs_is_checked(arguments, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        ple(**arguments)
 
 
 def owners(model, name):
