@@ -5,10 +5,15 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import keras
+import numpy as np
 
 from mtlzoo import tasks as task_kinds
+from mtlzoo.backbones.backbone import check_positive
 from mtlzoo.layers.arguments import check_rate, check_units
+from mtlzoo.layers.experts import mix
+from mtlzoo.layers.gates import make_gate
 from mtlzoo.models.architecture import Architecture, dense_stack, features_of, policy_config
+from mtlzoo.models.expert_banks import make_experts
 from mtlzoo.tasks import Task
 
 
@@ -23,11 +28,12 @@ class DBMTLNet(Architecture):
     y_t = h_t(z_t), \quad
     z_t = r_t\big([q_t(f(x)),\; z_u \text{ for } u \in \mathrm{pa}(t)]\big),$$
 
-    with a shared bottom $f$, and a tower $q_t$, a relation network $r_t$ and a head for each task.
-    A task hands on the features $z_u$ from which its output is made, not the output.
+    with a shared bottom $f$, on which may stand experts that a gate of each task mixes, and a tower
+    $q_t$, a relation network $r_t$ and a head for each task. A task hands on the features $z_u$
+    from which its output is made, not the output.
 
-    The tower and the relation network of a task that others depend on serve these too, so that they
-    are shared.
+    The gate, the tower and the relation network of a task that others depend on serve these too, so
+    that they are shared.
 
     Args:
         inputs: a `keras.Input`, or a list or dict of them.
@@ -38,6 +44,12 @@ class DBMTLNet(Architecture):
             vectors of floats.
         shared_units: widths of fully connected layers that all tasks share, after the backbone.
             Defaults to none.
+        num_experts: number of experts between the shared layers and the towers, of which each task
+            has a mixture by a gate of its own, as in `MMoE`. Defaults to 0: all tasks have the
+            features of the shared layers.
+        expert_units: widths of each expert's layers, if there are experts. Defaults to `(32,)`.
+        gate: `"softmax"`, `"top_k"`, `"dselect_k"` or a gate, see `mtlzoo.layers.Gate`. Defaults
+            to `"softmax"`.
         tower_units: widths of the fully connected layers of each task's tower. Defaults to `(32,)`.
         relation_units: widths of the fully connected layers of each task's relation network.
             Defaults to `(16,)`.
@@ -68,8 +80,8 @@ class DBMTLNet(Architecture):
         Wang et al., *Deep Bayesian Multi-Target Learning for Recommender Systems*, 2019.
 
     *Differences from the paper*: the widths are our own, any kind of task may take part, and the
-    shared embeddings are the backbone. As in EasyRec every task has a relation network; its
-    mixture of experts below the towers is left out.
+    shared embeddings are the backbone. As in EasyRec every task has a relation network, and there
+    may be a mixture of experts below the towers, whose gates have no bias here.
     """
 
     def __init__(
@@ -80,6 +92,9 @@ class DBMTLNet(Architecture):
         relations: Mapping[str, Sequence[str]] | None = None,
         backbone: Any = None,
         shared_units: Sequence[int] = (),
+        num_experts: int = 0,
+        expert_units: Sequence[int] = (32,),
+        gate: Any = "softmax",
         tower_units: Sequence[int] = (32,),
         relation_units: Sequence[int] = (16,),
         activation: Any = "relu",
@@ -92,6 +107,8 @@ class DBMTLNet(Architecture):
         by_name = task_kinds.by_name(tasks)
         parents = _parents(relations, list(by_name))
         shared_units = check_units("shared_units", shared_units)
+        check_positive("num_experts", num_experts, 0)
+        expert_units = check_units("expert_units", expert_units)
         tower_units = check_units("tower_units", tower_units)
         relation_units = check_units("relation_units", relation_units)
         dropout = check_rate("dropout", dropout)
@@ -100,10 +117,20 @@ class DBMTLNet(Architecture):
         # --- Graph ---
         features = features_of(inputs, backbone, dtype)
         features = dense_stack(features, shared_units, "shared", activation, dropout, dtype)
+        of_task = dict.fromkeys(by_name, features)
+        gate_outputs = {}
+        if num_experts:
+            experts = make_experts(
+                num_experts, expert_units, None, "experts", activation, dropout, dtype
+            )(features)
+            for task_name in by_name:
+                gate_layer = make_gate(gate, num_experts, f"{task_name}_gate", dtype)
+                gate_outputs[task_name] = gate_layer(features)
+                of_task[task_name] = mix(gate_outputs[task_name], experts)
         related: dict[str, Any] = {}
         for task_name in TopologicalSorter(parents).static_order():
             tower = dense_stack(
-                features, tower_units, f"{task_name}_tower", activation, dropout, dtype
+                of_task[task_name], tower_units, f"{task_name}_tower", activation, dropout, dtype
             )
             if parents[task_name]:
                 join = keras.layers.Concatenate(name=f"{task_name}_parents", dtype=dtype)
@@ -119,13 +146,37 @@ class DBMTLNet(Architecture):
             "relations": {child: list(names) for child, names in parents.items() if names},
             "backbone": backbone,
             "shared_units": list(shared_units),
+            "num_experts": num_experts,
+            "expert_units": list(expert_units),
+            "gate": gate,
             "tower_units": list(tower_units),
             "relation_units": list(relation_units),
             "activation": activation,
             "dropout": dropout,
             "dtype": dtype,
         }
-        super().__init__(inputs, outputs, list(by_name.values()), arguments, preprocessor, name)
+        inside = {"gates": gate_outputs} if num_experts else {}
+        tasks = list(by_name.values())
+        super().__init__(inputs, outputs, tasks, arguments, preprocessor, name, inside)
+
+    def gate_weights(self, x: Any, batch_size: int | None = None) -> dict[str, np.ndarray]:
+        """How much each task uses each expert.
+
+        Args:
+            x: inputs of the model, a batch of them or as for `predict`.
+            batch_size: as for `predict`.
+
+        Returns:
+            dict by task of arrays `(rows, ..., num_experts)`.
+
+        Raises:
+            ValueError: if the model has no experts.
+        """
+        if not self._held.inside:
+            raise ValueError(
+                "`num_experts` should be positive for gates to read. Received: num_experts=0"
+            )
+        return self._read("gates", x, batch_size)
 
 
 def _parents(relations: Any, tasks: list[str]) -> dict[str, list[str]]:

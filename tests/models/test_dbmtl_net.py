@@ -29,14 +29,17 @@ def data(rows=8):
 
 
 def by_hand(model, x, parents):
+    """Outputs, of inputs or of a dict by task of what its tower reads."""
     weights = {v.path: np.array(v, "float64") for v in model.variables}
 
     def dense(features, name):
         return features @ weights[f"{name}/kernel"] + weights[f"{name}/bias"]
 
-    bottom, z = np.tanh(dense(x, "shared_0")), {}
+    if not isinstance(x, dict):
+        x = dict.fromkeys(parents, np.tanh(dense(x, "shared_0")))
+    z = {}
     for name in ("click", "stay", "buy"):
-        tower = np.tanh(dense(bottom, f"{name}_tower_0"))
+        tower = np.tanh(dense(x[name], f"{name}_tower_0"))
         joined = np.concatenate([tower, *(z[parent] for parent in parents[name])], axis=1)
         z[name] = np.tanh(dense(joined, f"{name}_relation_0"))
     return {name: dense(features, name) for name, features in z.items()}
@@ -93,6 +96,42 @@ def test_no_order_means_anything():
         assert_same(other.variables, first.variables)
         expected = first.predict(x, verbose=0)
         assert_same(list(other.predict(x, verbose=0).values()), list(expected.values()))
+
+
+def test_tasks_may_have_mixtures_of_experts():
+    model = dbmtl_net(shared_units=(6,), num_experts=2, expert_units=(4,))
+    x = data()
+    weights = {v.path: np.array(v, "float64") for v in model.variables}
+    bottom = np.tanh(x @ weights["shared_0/kernel"] + weights["shared_0/bias"])
+    kernels = weights["experts/kernel_0"].reshape(6, 2, 4)
+    experts = [np.tanh(bottom @ kernels[:, k] + weights["experts/bias_0"][k]) for k in range(2)]
+    towers = {}
+    for name in model.task_names:
+        scores = np.exp(bottom @ weights[f"{name}_gate/kernel"])
+        gate = scores / scores.sum(1, keepdims=True)
+        np.testing.assert_allclose(model.gate_weights(x)[name], gate, rtol=1e-5)
+        towers[name] = gate[:, :1] * experts[0] + gate[:, 1:] * experts[1]
+    parents = {"click": [], "stay": ["click"], "buy": ["click", "stay"]}
+    expected = by_hand(model, towers, parents)
+    for name, value in model.predict(x, verbose=0).items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-4, atol=1e-5)
+    plain = dbmtl_net(shared_units=(6,))
+    experts, gates = 2 * (6 + 1) * 4, 3 * 6 * 2
+    assert model.count_params() == plain.count_params() + experts + gates - 3 * (6 - 4) * 5
+    gates = {f"{n}_gate" for n in ("click", "stay")}
+    shared = {v.path.split("/")[0] for v in model.shared_variables}
+    assert {layer for layer in shared if "gate" in layer} == gates
+    assert "experts" in shared and "buy_gate" not in shared
+    again = DBMTLNet.from_config(json.loads(json.dumps(model.get_config())))
+    assert [v.shape for v in again.variables] == [v.shape for v in model.variables]
+
+
+def test_experts_are_checked():
+    for number in (-1, 1.0, True):
+        with pytest.raises(ValueError, match="`num_experts` should be an integer of at least 0"):
+            dbmtl_net(num_experts=number)
+    with pytest.raises(ValueError, match="`num_experts` should be positive for gates to read"):
+        dbmtl_net().gate_weights(data())
 
 
 def test_networks_may_have_no_layers():
