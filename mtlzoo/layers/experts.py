@@ -163,7 +163,7 @@ class Mix(keras.Operation):
             weights = ops.expand_dims(weights, -2)  # the same at all positions of a row
         ends = [0, *itertools.accumulate(bank.shape[-2] for bank in banks)]
         parts = [
-            ops.squeeze(ops.matmul(ops.expand_dims(weights[..., start:end], -2), bank), -2)
+            _weighed(weights[..., start:end], bank)
             for (start, end), bank in zip(itertools.pairwise(ends), banks, strict=True)
         ]
         return with_mask(functools.reduce(operator.add, parts), banks[0])
@@ -220,6 +220,13 @@ class ExpertStack(keras.layers.Layer):
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """`(batch, ..., num_experts, units)`."""
         return (*input_shape[0][:-1], len(input_shape), input_shape[0][-1])
+
+
+def _weighed(weights: Any, bank: Any) -> Any:
+    """The weighted sum of the experts of one bank."""
+    if bank.shape[-2] == 1:
+        return ops.squeeze(bank, -2) * weights
+    return ops.squeeze(ops.matmul(ops.expand_dims(weights, -2), bank), -2)
 
 
 def _offset(seed: int, k: int) -> int:
