@@ -5,8 +5,8 @@
 
 Trains one network for each task and all architectures of the zoo on Multi-Fashion, with the same
 convolutions, optimizer and number of steps, and tasks weighted equally. Where an architecture has
-experts, they take the place of the trunk's fully connected layer; where it has columns, the trunk
-is there once for each task. The validation data chooses each model's epoch. Prints the accuracies
+experts or columns, the trunk is there once for each of them; sub-networks of SNR take the place of
+its fully connected layer. The validation data chooses each model's epoch. Prints the accuracies
 on the test data, parameters, training time, `delta_m` against the single tasks, and what the models
 let one read; draws accuracy over parameters, and a few pictures with the answers of one model.
 """
@@ -49,7 +49,7 @@ def trunk() -> ConvNet:
 
 
 def convolutions() -> ConvNet:
-    """The same without the fully connected layer, for models whose experts take its place."""
+    """The same without the fully connected layer."""
     return ConvNet(SHAPE, dense_units=())
 
 
@@ -64,23 +64,26 @@ def tokens() -> keras.Model:
     return keras.Model(network.input, PositionEmbedding(name="positions")(places))
 
 
-# What each is drawn on, and with which arguments, where the defaults are not used.
-_EXPERTS = {"expert_units": UNITS, "tower_units": ()}
-ARCHITECTURES: dict[type, tuple[Callable[[], Any], dict[str, Any]]] = {
-    zoo.HardSharing: (trunk, {}),
-    zoo.SoftSharing: (trunk, {}),
-    zoo.CrossStitch: (trunk, {}),
-    zoo.Sluice: (trunk, {}),
-    zoo.NDDR: (trunk, {}),
-    zoo.MMoE: (convolutions, {"num_experts": 4, **_EXPERTS}),
-    zoo.OMoE: (convolutions, {"num_experts": 4, **_EXPERTS}),
-    zoo.PLE: (convolutions, {"num_shared_experts": 2, "num_task_experts": 1, **_EXPERTS}),
-    zoo.SNR: (convolutions, {"subnetwork_units": UNITS * 2, "tower_units": ()}),
-    zoo.MTAN: (trunk, {}),
-    zoo.TaskQueryAttention: (tokens, {"tower_units": UNITS}),
-    zoo.LearningToBranch: (trunk, {}),
-    zoo.DynamicSharing: (trunk, {}),
-    zoo.AdapterSharing: (trunk, {}),
+# Which network each is drawn with, as which argument, and its other arguments, where the defaults
+# are not used.
+BACKBONE, EXPERT = "backbone", "expert_network"
+_EXPERTS = {"num_experts": 4, "tower_units": ()}
+_CGC = {"num_levels": 1, "num_shared_experts": 2, "num_task_experts": 1, "tower_units": ()}
+ARCHITECTURES: dict[type, tuple[str, Callable[[], Any], dict[str, Any]]] = {
+    zoo.HardSharing: (BACKBONE, trunk, {}),
+    zoo.SoftSharing: (BACKBONE, trunk, {}),
+    zoo.CrossStitch: (BACKBONE, trunk, {}),
+    zoo.Sluice: (BACKBONE, trunk, {}),
+    zoo.NDDR: (BACKBONE, trunk, {}),
+    zoo.MMoE: (EXPERT, trunk, _EXPERTS),
+    zoo.OMoE: (EXPERT, trunk, _EXPERTS),
+    zoo.PLE: (EXPERT, trunk, _CGC),
+    zoo.SNR: (BACKBONE, convolutions, {"subnetwork_units": UNITS * 2, "tower_units": ()}),
+    zoo.MTAN: (BACKBONE, trunk, {}),
+    zoo.TaskQueryAttention: (BACKBONE, tokens, {"tower_units": UNITS}),
+    zoo.LearningToBranch: (BACKBONE, trunk, {}),
+    zoo.DynamicSharing: (BACKBONE, trunk, {}),
+    zoo.AdapterSharing: (BACKBONE, trunk, {}),
 }
 NOT_HERE = {
     zoo.AITM: "neither item comes before the other, so that there is no sequence to hand on along",
@@ -155,8 +158,9 @@ def load(seed: int) -> data.Loaded:
 
 def build(architecture: type, inputs: Any, tasks: list) -> zoo.MultiTaskModel:
     """A new model, with new variables."""
-    backbone, arguments = ARCHITECTURES[architecture]
-    return architecture(inputs, tasks, backbone=backbone(), name=architecture.__name__, **arguments)
+    argument, network, arguments = ARCHITECTURES[architecture]
+    drawn = {argument: network(), **arguments}
+    return architecture(inputs, tasks, name=architecture.__name__, **drawn)
 
 
 # --- What can be read --------------------------------------------------------------------------
