@@ -605,6 +605,7 @@ ARCHITECTURES = [
         )
         for builder, argument in WIDTHS
         for units in (3, (0,), (2.5,), ("3",), None, (3, -1), (True,))
+        if (argument, units) != ("expert_units", None)  # its default, beside `expert_network`
     ),
     *(
         Case(f"{builder.__name__}: {name}", lambda b=builder, do=do: do(b), text)

@@ -76,7 +76,7 @@ def gate_features(features: Any, experts: Any, dtype: Any) -> Any:
                 "Gates should read floats; a `backbone` makes features of other inputs. "
                 f"Received: `{tensor.name}` of dtype {tensor.dtype}"
             )
-    if len(flat) == 1 and flat[0].shape[1:-1] == experts.shape[1:-2]:
+    if len(flat) == 1 and flat[0].shape[:-1] == experts.shape[:-2]:
         return flat[0]
     for tensor in flat:
         if None in tensor.shape[1:]:
