@@ -185,6 +185,9 @@ def main(argv):
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
 
+    # First, since a new process inherits the peak of this one.
+    memory = {name: peak(name, experts[-1], tasks[-1]) for name in CASES} if FLAGS.memory else {}
+
     print(f"CPU time {'with' if FLAGS.jit else 'without'} XLA: trunk in ms, then ratios to it;")
     print("last, the first level of PLE as one product, as a ratio to banks")
     print("".join(f"{name:>16}" for name in ["N, T", *CASES, "one product"]))
@@ -199,13 +202,12 @@ def main(argv):
             print(line + f"{level['one product'] / level['banks']:16.2f}", flush=True)
             keras.backend.clear_session()
 
-    if FLAGS.memory:
+    if memory:
         print(
             f"\nPeak resident memory, MiB, N, T = {experts[-1]}, {tasks[-1]}, and above the trunk"
         )
-        found = {name: peak(name, experts[-1], tasks[-1]) for name in CASES}
-        for name, measured in found.items():
-            print(f"{name:>16}{measured:16.0f}{measured - found['trunk']:+16.0f}", flush=True)
+        for name, measured in memory.items():
+            print(f"{name:>16}{measured:16.0f}{measured - memory['trunk']:+16.0f}")
 
 
 if __name__ == "__main__":
