@@ -63,7 +63,7 @@ OF_ROOMS = {
     "data": {"Loaded", "load", "names"},
     "layers": {
         *("ASPP", "IdEmbedding", "LogMelSpectrogram", "MaskedMean", "PaddingMask"),
-        *("PositionEmbedding", "ZeroMasked"),
+        *("PositionEmbedding", "PositionFusion", "ZeroMasked"),
         *("DSelectKGate", "Gate", "SoftmaxGate", "SubNetworkRouting", "TopKGate"),
         *("ConcatenationFusion", "Fusion", "GatedFusion", "LowRankFusion", "ModalityDropout"),
         *("BottleneckFusion", "ContrastiveAlignment", "CrossAttentionFusion"),

@@ -18,6 +18,7 @@ from mtlzoo.layers.layer_mixture import LayerMixture
 from mtlzoo.layers.log_mel import LogMelSpectrogram
 from mtlzoo.layers.modalities import ContrastiveAlignment, ModalityDropout
 from mtlzoo.layers.nddr import NDDRUnit
+from mtlzoo.layers.position_fusion import PositionFusion
 from mtlzoo.layers.product_of_probabilities import ProductOfProbabilities
 from mtlzoo.layers.query_attention import QueryAttention
 from mtlzoo.layers.routing import SubNetworkRouting
@@ -51,6 +52,7 @@ __all__ = [
     "NDDRUnit",
     "PaddingMask",
     "PositionEmbedding",
+    "PositionFusion",
     "ProductOfProbabilities",
     "QueryAttention",
     "SoftmaxGate",

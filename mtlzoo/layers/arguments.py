@@ -73,5 +73,16 @@ def check_bool(argument: str, value: Any) -> bool:
     raise ValueError(f"`{argument}` should be a bool. Received: {argument}={value!r}")
 
 
+def check_seed(seed: int | None) -> int | None:
+    """The seed of random numbers, or `None` for a random one.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if seed is None or (isinstance(seed, numbers.Integral) and not isinstance(seed, bool)):
+        return seed
+    raise ValueError(f"`seed` should be an integer or None. Received: seed={seed!r}")
+
+
 def _is_positive_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -8,10 +8,11 @@ import numpy as np
 from keras import ops
 
 from mtlzoo import tasks as task_kinds
-from mtlzoo.layers.arguments import check_count, check_rate, check_units
+from mtlzoo.layers.arguments import check_count, check_rate, check_seed, check_units
 from mtlzoo.layers.attention_fusion import BottleneckFusion, CrossAttentionFusion
 from mtlzoo.layers.fusion import ConcatenationFusion, Fusion, GatedFusion, LowRankFusion
 from mtlzoo.layers.modalities import ContrastiveAlignment, ModalityDropout
+from mtlzoo.layers.position_fusion import PositionFusion
 from mtlzoo.layers.sequences import MaskedMean
 from mtlzoo.models.architecture import Architecture, dense_stack, features_of, policy_config
 from mtlzoo.tasks import Task
@@ -35,6 +36,14 @@ class CrossModalFusion(Architecture):
     modality $m$ is there. What is at the place of a missing modality, zeros by convention, is
     replaced by zeros before its encoder, and never shows in the answers.
 
+    For tasks of pixels or steps one modality gives the positions, `positions_of`. What was fused,
+    $z$, is joined to its features at each of them,
+
+    $$y_t = h_t(s(a([p_m\, e_m(x_m)_s, z]\, W + b))),$$
+
+    shared layers, towers and heads run there, and heads of tasks of whole rows take the mean. Where
+    that modality is missing, its positions all hold what the others say.
+
     Args:
         inputs: a dict of `keras.Input`s, one for each modality; and for a modality that may be
             missing one more, of shape `()` and dtype `"bool"`, named `<modality>_present`.
@@ -48,10 +57,13 @@ class CrossModalFusion(Architecture):
             `"concatenation"`.
         projection_units: width of all modalities before the fusion. Defaults to 64.
         fusion_units: width of the fused vector, where `fusion` is a name. Defaults to 64.
+        positions_of: name of the modality at whose positions the tasks stand; its encoder gives a
+            sequence or a map. Defaults to None, for tasks of whole rows.
         shared_units: widths of fully connected layers after the fusion. Defaults to none.
         tower_units: widths of the fully connected layers of each task's tower. Defaults to none.
         modality_dropout: rate at which modalities are made missing in training, so that the model
             learns to do without. Defaults to 0.
+        seed: int, seed of these draws. Defaults to a random one.
         alignment: weight of a contrastive loss that draws the modalities of one row together in
             one space, see `mtlzoo.layers.ContrastiveAlignment`. Defaults to 0.
         temperature: that of the contrastive loss. Defaults to 0.07.
@@ -65,7 +77,8 @@ class CrossModalFusion(Architecture):
         Inputs as given; outputs a dict by task, of the shapes of the tasks' heads.
 
     Raises:
-        ValueError: for unusable inputs, encoders, tasks, widths, rates or dtypes.
+        ValueError: for unusable inputs, encoders, tasks, widths, rates or dtypes, or positions of
+            a modality that has none.
 
     Example:
     ```python
@@ -94,7 +107,8 @@ class CrossModalFusion(Architecture):
 
     References:
         See the layers in `mtlzoo.layers`: `ConcatenationFusion`, `GatedFusion`, `LowRankFusion`,
-        `CrossAttentionFusion`, `BottleneckFusion`, `ModalityDropout`, `ContrastiveAlignment`.
+        `CrossAttentionFusion`, `BottleneckFusion`, `PositionFusion`, `ModalityDropout`,
+        `ContrastiveAlignment`.
 
     *Differences from the papers*: those of the layers.
     """
@@ -108,9 +122,11 @@ class CrossModalFusion(Architecture):
         fusion: str | Fusion = "concatenation",
         projection_units: int = 64,
         fusion_units: int = 64,
+        positions_of: str | None = None,
         shared_units: Sequence[int] = (),
         tower_units: Sequence[int] = (),
         modality_dropout: float = 0.0,
+        seed: int | None = None,
         alignment: float = 0.0,
         temperature: float = 0.07,
         activation: Any = "relu",
@@ -128,15 +144,22 @@ class CrossModalFusion(Architecture):
         shared_units = check_units("shared_units", shared_units)
         tower_units = check_units("tower_units", tower_units)
         modality_dropout = check_rate("modality_dropout", modality_dropout)
+        seed = check_seed(seed)
         dropout = check_rate("dropout", dropout)
         dtype = policy_config(dtype)
+        if positions_of is not None and positions_of not in modalities:
+            raise ValueError(
+                f"`positions_of` should be one of {modalities} or None. "
+                f"Received: positions_of={positions_of!r}"
+            )
         fuse = _fusion(fusion, fusion_units, dtype)
         align = ContrastiveAlignment(alignment, temperature, name="alignment", dtype=dtype)
 
         # --- Graph ---
-        features, vectors = {}, {}
+        encodings, features, vectors = {}, {}, {}
         for modality in modalities:
-            encoded = _encoded(modality, inputs, encoders.get(modality), dtype)
+            encodings[modality] = _encoded(modality, inputs, encoders.get(modality), dtype)
+            encoded = _flat(modality, encodings[modality], dtype)
             encoded = (_tokens if fuse.reads_tokens else _pooled)(modality, encoded, dtype)
             project = keras.layers.Dense(
                 projection_units, name=f"{modality}_projection", dtype=dtype
@@ -145,10 +168,16 @@ class CrossModalFusion(Architecture):
             vectors[modality] = _pooled(f"{modality}_tokens", features[modality], dtype)
         joint, present = align(list(vectors.values()), _present(inputs, vectors, dtype))
         if modality_dropout:
-            present = ModalityDropout(modality_dropout, name="modality_dropout")(present)
+            drop = ModalityDropout(modality_dropout, seed, name="modality_dropout")
+            present = drop(present)
         fused = fuse(list(features.values()), present)
         fused, gates = fused if isinstance(fused, list | tuple) else (fused, None)
         fused = keras.layers.Activation(activation, name="fused", dtype=dtype)(fused)
+        if positions_of is not None:
+            i = modalities.index(positions_of)
+            fused = _at_positions(
+                encodings[positions_of], fused, present[:, i : i + 1], fuse.units, activation, dtype
+            )
         shared = dense_stack(fused, shared_units, "shared", activation, dropout, dtype)
         outputs = {}
         for task_name, task in by_name.items():
@@ -163,9 +192,11 @@ class CrossModalFusion(Architecture):
             "fusion": fusion,
             "projection_units": projection_units,
             "fusion_units": fusion_units,
+            "positions_of": positions_of,
             "shared_units": list(shared_units),
             "tower_units": list(tower_units),
             "modality_dropout": modality_dropout,
+            "seed": seed,
             "alignment": alignment,
             "temperature": temperature,
             "activation": activation,
@@ -255,7 +286,7 @@ def _fusion(fusion: Any, units: int, dtype: Any) -> Fusion:
 
 
 def _encoded(modality: str, inputs: Mapping[str, Any], encoder: Any, dtype: Any) -> Any:
-    """Vectors `(batch, width)` or tokens `(batch, tokens, width)`, these with their mask."""
+    """Vectors `(batch, width)`, tokens `(batch, tokens, width)` with their mask, or a map."""
     flag = inputs.get(f"{modality}_present")
 
     def encode(tensor: Any) -> Any:
@@ -275,13 +306,30 @@ def _encoded(modality: str, inputs: Mapping[str, Any], encoder: Any, dtype: Any)
             f"The encoder of `{modality}` should give features of shape (None, F), (None, S, F) or "
             f"(None, H, W, F). Received: shape={tuple(features.shape)}"
         )
-    if rank == 4:
-        width = features.shape[-1]
-        shape = (features.shape[1] * features.shape[2], width)
-        features = keras.layers.Reshape(shape, name=f"{modality}_flat", dtype=dtype)(features)
-    elif rank == 3 and getattr(features, "_keras_mask", None) is None:
+    if rank == 3 and getattr(features, "_keras_mask", None) is None:
         features = keras.layers.Masking(name=f"{modality}_mask", dtype=dtype)(features)
     return features
+
+
+def _flat(modality: str, features: Any, dtype: Any) -> Any:
+    """The places of a map as tokens."""
+    if len(features.shape) != 4:
+        return features
+    shape = (features.shape[1] * features.shape[2], features.shape[-1])
+    return keras.layers.Reshape(shape, name=f"{modality}_flat", dtype=dtype)(features)
+
+
+def _at_positions(
+    features: Any, fused: Any, present: Any, units: int, activation: Any, dtype: Any
+) -> Any:
+    """What was fused, at each position of one modality."""
+    if len(features.shape) == 2:
+        raise ValueError(
+            "`positions_of` should be a modality whose encoder gives features of shape "
+            f"(None, S, F) or (None, H, W, F). Received: shape={tuple(features.shape)}"
+        )
+    join = PositionFusion(units, activation, name="at_positions", dtype=dtype)
+    return join(features, fused, present)
 
 
 def _tokens(name: str, features: Any, dtype: Any) -> Any:

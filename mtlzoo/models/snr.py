@@ -1,7 +1,7 @@
 """Sub-network routing."""
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import count, pairwise, repeat
 from typing import Any
 
 import keras
@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from mtlzoo import tasks as task_kinds
-from mtlzoo.layers.arguments import check_count, check_rate, check_units
+from mtlzoo.layers.arguments import check_count, check_rate, check_seed, check_units
 from mtlzoo.layers.experts import Experts
 from mtlzoo.layers.positions import with_mask
 from mtlzoo.layers.routing import SubNetworkRouting
@@ -43,6 +43,7 @@ class SNR(Architecture):
         l0_weight: number from 0, weight of the expected number of connections, which is added to
             the objective in training. Defaults to 0.0001.
         sample: whether connections are drawn in training, as in the paper. Defaults to `True`.
+        seed: int, seed of these draws, which differ between the layers. Defaults to a random one.
         activation: activation of sub-networks and towers. Defaults to `"relu"`.
         dropout: rate of the dropout after each layer of sub-networks and towers. Defaults to 0.
         dtype: dtype policy of the layers. Defaults to the global one.
@@ -63,7 +64,7 @@ class SNR(Architecture):
     tasks = [BinaryClassification("click"), Regression("stay")]
     model = SNR(keras.Input((8,)), tasks, num_subnetworks=3, routing="aver")
     model.routing_probabilities()["routing_1"].shape  # (3, 3)
-    model.routing_probabilities()["click_routing"].shape  # (3, 1)
+    model.connections()["click_routing"].shape  # (3, 1)
     ```
 
     References:
@@ -87,6 +88,7 @@ class SNR(Architecture):
         routing: str = "trans",
         l0_weight: float = 0.0001,
         sample: bool = True,
+        seed: int | None = None,
         activation: Any = "relu",
         dropout: float = 0.0,
         dtype: Any = None,
@@ -103,6 +105,7 @@ class SNR(Architecture):
             )
         tower_units = check_units("tower_units", tower_units)
         dropout = check_rate("dropout", dropout)
+        seed = check_seed(seed)
         dtype = policy_config(dtype)
         first = Experts(
             num_subnetworks,
@@ -113,9 +116,12 @@ class SNR(Architecture):
             dtype=dtype,
         )
 
-        def connected(count, layer_name):
+        # So that no two layers draw the same.
+        seeds = repeat(None) if seed is None else count(seed)
+
+        def connected(above, layer_name):
             return SubNetworkRouting(
-                count, routing, l0_weight, sample, name=layer_name, dtype=dtype
+                above, routing, l0_weight, sample, next(seeds), name=layer_name, dtype=dtype
             )
 
         following = [
@@ -152,6 +158,7 @@ class SNR(Architecture):
             "routing": routing,
             "l0_weight": l0_weight,
             "sample": sample,
+            "seed": seed,
             "activation": activation,
             "dropout": dropout,
             "dtype": dtype,
@@ -165,8 +172,18 @@ class SNR(Architecture):
             dict by layer, `"routing_1"` and so on and `"<task>_routing"`, of arrays of shape
             `(sub-networks below, sub-networks above)`; above, a task counts as one.
         """
-        routings = [layer for layer in self.layers if isinstance(layer, SubNetworkRouting)]
-        return {r.name: keras.ops.convert_to_numpy(r.probabilities()) for r in routings}
+        return {r.name: ops.convert_to_numpy(r.probabilities()) for r in self._routings()}
+
+    def connections(self) -> dict[str, np.ndarray]:
+        """How strong each connection is outside of training: what predictions are made with.
+
+        Returns:
+            dict by layer, as that of `routing_probabilities`, of numbers from 0 (not there) to 1.
+        """
+        return {r.name: ops.convert_to_numpy(r.connections()) for r in self._routings()}
+
+    def _routings(self) -> list[SubNetworkRouting]:
+        return [layer for layer in self.layers if isinstance(layer, SubNetworkRouting)]
 
 
 class _TheOnlyOne(keras.Operation):

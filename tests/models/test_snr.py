@@ -10,12 +10,13 @@ from mtlzoo import SNR
 COUNT, UNITS, TOWER = 3, (6, 5), 2
 
 
-def snr(given=None, seed=1, **arguments):
+def snr(given=None, seed=1, seed_of_draws=None, **arguments):
     keras.utils.set_random_seed(seed)
     arguments = {
         "num_subnetworks": COUNT,
         "subnetwork_units": UNITS,
         "tower_units": (TOWER,),
+        "seed": seed_of_draws,
         **arguments,
     }
     return SNR(keras.Input((4,), name="x"), given or tasks(), activation="tanh", **arguments)
@@ -104,6 +105,40 @@ def test_routing_probabilities_follow_the_training():
         assert value.mean() < before[name].mean()  # a heavy penalty
 
 
+def test_connections_are_what_predictions_are_made_with():
+    model = snr(routing="aver", subnetwork_units=(6,), tower_units=())
+    layer = model.get_layer("a_routing")
+    layer.log_alpha.assign([[-4.0], [0.5], [4.0]])
+    found = model.connections()
+    assert {name: value.shape for name, value in found.items()} == {
+        "a_routing": (COUNT, 1),
+        "b_routing": (COUNT, 1),
+    }
+    between = 1.2 / (1 + np.exp(-0.5)) - 0.1
+    np.testing.assert_allclose(found["a_routing"], [[0], [between], [1]], rtol=1e-6)
+    x, _ = data()
+    hidden = keras.Model(model.input, layer.input).predict(x, verbose=0)
+    head = model.get_layer("a")
+    routed = between * hidden[:, 1] + hidden[:, 2]
+    expected = routed @ np.array(head.kernel) + np.array(head.bias)
+    np.testing.assert_allclose(model.predict(x, verbose=0)["a"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_seed_settles_the_draws():
+    models = [snr(seed_of_draws=5), snr(seed=2, seed_of_draws=5), snr()]
+    models += [SNR.from_config(models[0].get_config())]
+    x, _ = data()
+    found = []
+    for model in models:
+        model.set_weights(models[0].get_weights())
+        found.append(np.array(model(x, training=True)["a"]))
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[3])
+    assert np.abs(found[0] - found[2]).max() > 1e-4
+    seeds = [layer.seed for layer in models[0].layers if "routing" in layer.name]
+    assert sorted(seeds) == [5, 6, 7]
+
+
 def test_it_is_random_in_training_and_resumes_exactly(tmp_path):
     model = compiled(snr(dropout=0.2))
     x, y = data()
@@ -135,6 +170,7 @@ def test_a_student_is_narrower():
         ({"subnetwork_units": (0,)}, "`subnetwork_units` should be a tuple of positive integers"),
         ({"routing": "both"}, "`routing` should be 'trans' or 'aver'. Received: routing='both'"),
         ({"l0_weight": -0.1}, "`l0_weight` should be a finite number that is not negative"),
+        ({"seed_of_draws": 0.5}, "`seed` should be an integer or None. Received: seed=0.5"),
         ({"sample": None}, "`sample` should be a bool. Received: sample=None"),
     ],
 )
