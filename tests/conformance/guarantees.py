@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from conformance.compiling import check_compiles_for_tpus
 from conformance.registry import (
+    DRAWS,
     MISSING,
     OWNS_NOTHING,
     PENALIZES,
@@ -93,14 +94,15 @@ def check_partition(case: Case, tmp_path):
 
 
 def check_modes(case: Case, tmp_path):
-    """Eagerly, as a graph and under XLA, training is the same."""
+    """Eagerly, as a graph and under XLA, training is the same, but for what XLA draws."""
     logs, weights = [], []
     for mode in ({"run_eagerly": True}, {}, {"jit_compile": True}):
         model = case.compiled(metrics={name: [] for name in TASKS}, **mode)
         data = rows(model)
         logs.append(list(train(model, data).history.values()))  # 3 steps
         weights.append(copies(everything(model)))
-    for other in (1, 2):
+    assert all(np.isfinite(values).all() for values in (*logs[2], *weights[2]))
+    for other in (1,) if case.architecture in DRAWS else (1, 2):
         assert_close(logs[other], logs[0], 1e-5)
         assert_close(weights[other], weights[0], 1e-5)
 

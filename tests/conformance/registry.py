@@ -138,17 +138,21 @@ def ple_unequal(tasks):
     )
 
 
-def snr(tasks):
+def snr(tasks, **arguments):
     inputs = {"features": keras.Input((6,), name="features")}
+    arguments = {
+        "l0_weight": 0.0,  # plain Keras would log it as a part of a task's loss
+        "sample": False,  # XLA draws other connections
+        **arguments,
+    }
     return SNR(
         inputs,
         tasks,
         num_subnetworks=2,
         subnetwork_units=(5, 4),
         tower_units=(4,),
-        l0_weight=0.0,  # plain Keras would log it as a part of a task's loss
-        sample=False,  # XLA draws other connections
         activation="tanh",
+        **arguments,
     )
 
 
@@ -188,10 +192,11 @@ def task_query_attention(tasks):
     )
 
 
-def cross_modal_fusion(tasks):
+def cross_modal_fusion(tasks, flags=(), **arguments):
     inputs = {
         "features": keras.Input((6,), name="features"),
         "word": keras.Input((), dtype="int32", name="word"),
+        **{flag: keras.Input((), dtype="bool", name=flag) for flag in flags},
     }
     encoders = {
         "features": keras.layers.Dense(5, "tanh", name="of_features"),
@@ -201,12 +206,12 @@ def cross_modal_fusion(tasks):
         inputs,
         tasks,
         encoders=encoders,
-        fusion="gated",
         projection_units=5,
         fusion_units=6,
         shared_units=(8,),
         tower_units=(4,),
         activation="tanh",
+        **({"fusion": "gated"} | arguments),
     )
 
 
@@ -218,6 +223,22 @@ def staged(architecture, **arguments):
         return architecture(inputs, tasks, units=(8, 8), activation="tanh", **arguments)
 
     return make
+
+
+def low_rank_updates(tasks):
+    """Begun where training leads: next to a factor of zeros the other one does not move."""
+    model = staged(AdapterSharing, adapter="lora", rank=2)(tasks)
+    for i, variable in enumerate(v for v in model.variables if v.path.endswith("update/b")):
+        variable.assign(keras.random.normal(variable.shape, stddev=0.1, seed=i))
+    return model
+
+
+def norms_of_tasks(tasks):
+    inside = {"features": keras.Input((6,), name="inside")}
+    first = keras.layers.Dense(8, "tanh", name="first")(inside["features"])
+    norm = keras.layers.BatchNormalization(synchronized=True, name="norm")  # over replicas
+    backbone = keras.Model(inside, norm(first), name="backbone")
+    return staged(AdapterSharing, adapter="batch_norm", backbone=backbone)(tasks)
 
 
 def graph(tasks):
@@ -265,11 +286,21 @@ ARCHITECTURES: dict[str, Callable] = {
     "PLE": ple,
     "PLE, unequal": ple_unequal,
     "SNR": snr,
+    # A seed that leaves each task a connected network in the one step that a guarantee looks at.
+    "SNR, as in the paper": partial(snr, l0_weight=0.01, sample=True, seed=2),
     "AITM": aitm,
     "DBMTLNet": dbmtl_net,
     "ESMM": esmm,
     "TaskQueryAttention": task_query_attention,
     "CrossModalFusion": cross_modal_fusion,
+    "CrossModalFusion, missing modalities": partial(
+        cross_modal_fusion,
+        flags=("features_present", "word_present"),
+        fusion="concatenation",
+        modality_dropout=0.3,
+        seed=0,
+        alignment=0.1,
+    ),
     "SoftSharing": staged(SoftSharing),
     "CrossStitch": staged(CrossStitch),
     "Sluice": staged(Sluice),
@@ -281,6 +312,8 @@ ARCHITECTURES: dict[str, Callable] = {
     "DynamicSharing": staged(DynamicSharing),
     "DynamicSharing, conflict": staged(DynamicSharing, sharing="conflict"),
     "AdapterSharing": staged(AdapterSharing, adapter_units=4),
+    "AdapterSharing, lora": low_rank_updates,
+    "AdapterSharing, batch_norm": norms_of_tasks,
     "MultiTaskModel": graph,
     "a model inside a model": nested,
 }
@@ -350,14 +383,26 @@ REFUSALS: dict[str, tuple[Callable[[Balancer], bool], str]] = {
         "`balancer` should be a gradient balancer with `wrt='parameters'`",
     ),
     "MTAN, shared lead": (_no_features, "`wrt` should be 'parameters' for this model"),
-    "AdapterSharing": (_no_features, "`wrt` should be 'parameters' for this model"),
+    **dict.fromkeys(
+        ("AdapterSharing", "AdapterSharing, lora", "AdapterSharing, batch_norm"),
+        (_no_features, "`wrt` should be 'parameters' for this model"),
+    ),
 }
 
 # Methods that rescale even a single task, so that one task alone is not plain training.
 RESCALES_ONE_TASK = {"uncertainty"}
 
 # Architectures that add to the loss what no task's own network has.
-PENALIZES = {"AITM", "SoftSharing", "Sluice"}
+PENALIZES = {
+    *("AITM", "SoftSharing", "Sluice"),
+    *("CrossModalFusion, missing modalities", "SNR, as in the paper"),
+}
+
+# Architectures that draw random numbers in training: under XLA they are others.
+DRAWS = {"CrossModalFusion, missing modalities", "SNR, as in the paper"}
+
+# Those in which each replica draws for its own rows, and compares them with each other only.
+BY_REPLICA = {"CrossModalFusion, missing modalities"}
 
 # Methods that promise that the scale of a loss does not decide.
 CORRECTS_SCALE = ["uncertainty"]
@@ -412,6 +457,7 @@ def rows(model, count: int = 12, seed: int = 0, names=TASKS):
         "kind": rng.integers(0, 5, count),
         "stay": rng.normal(size=count).astype("float32"),
     }
+    x |= {f"{name}_present": rng.random(count) > 0.3 for name in ("features", "word")}
     for name, task in model.tasks.items():
         if isinstance(task, BinaryClassification):
             y[name] = y[name] % 2

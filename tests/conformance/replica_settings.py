@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from conformance.registry import (
     ARCHITECTURES,
+    BY_REPLICA,
     MISSING,
     PLAIN,
     TASKS,
@@ -183,7 +184,9 @@ def of(case: Case) -> Setting:
 
 
 # Every architecture with one balancer, and every balancer with one model.
-OF_MODELS: dict[str, Setting] = {f"model {name}": of(Case(name)) for name in ARCHITECTURES}
+OF_MODELS: dict[str, Setting] = {
+    f"model {name}": of(Case(name)) for name in ARCHITECTURES if name not in BY_REPLICA
+}
 OF_BALANCERS: dict[str, Setting] = {
     f"balancer {name}": of(Case(balancer=name)) for name in PLAIN if name != USUAL_BALANCER
 }
