@@ -49,7 +49,6 @@ QUICK = [
     *OF_BALANCERS,
     "embeddings, pcgrad",
     "together",
-    "facts",
     "refused",
     "absent task is untouched",
     "infinite loss, guarded",

@@ -82,7 +82,10 @@ def test_the_forward_pass_is_that_of_its_equation():
     np.testing.assert_allclose(answers(model, x), np.concatenate(expected, 1), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize(
+    "fusion",
+    ["gated", *(pytest.param(f, marks=pytest.mark.slow) for f in FUSIONS if f != "gated")],
+)
 def test_training_with_missing_modalities(fusion, tmp_path):
     model = small(fusion, modality_dropout=0.3, alignment=0.5)
     x, y = rows()
