@@ -11,7 +11,7 @@ from mtlzoo.layers.arguments import check_count, check_units
 from mtlzoo.layers.experts import Experts, ExpertStack
 from mtlzoo.layers.positions import FlatFeatures
 from mtlzoo.models.architecture import check_inputs, features_of
-from mtlzoo.models.stages import copy_weights, draw_again
+from mtlzoo.models.stages import copy_weights, draw_copies
 
 UNITS = (16,)
 
@@ -165,20 +165,18 @@ class NetworkExperts:
             _check_output(_built_on(features, network))
         if isinstance(network, keras.Sequential):
             network = keras.Model(network.inputs, network.outputs[0], name=network.name)
-        copies: dict[int, tuple[Any, Any]] = {}  # the original keeps its id taken
 
-        def copy_of(operation):
-            if id(operation) not in copies:
-                config = _reseeded(operation.get_config(), zlib.crc32(prefix.encode()))
-                config["name"] = f"{prefix}_{operation.name}"
-                copies[id(operation)] = operation, type(operation).from_config(config)
-            return copies[id(operation)][1]
+        def copy(operation):
+            config = _reseeded(operation.get_config(), zlib.crc32(prefix.encode()))
+            config["name"] = f"{prefix}_{operation.name}"
+            return type(operation).from_config(config)
 
         if hasattr(network, "_run_through_graph"):
-            output = draw_again(network, features, copy_of)
+            output, pairs = draw_copies(network, features, copy)
         else:
-            output = copy_of(network)(features)
-        layers = [pair for pair in copies.values() if isinstance(pair[0], keras.layers.Layer)]
+            pairs = [(network, copy(network))]
+            output = pairs[0][1](features)
+        layers = [pair for pair in pairs if isinstance(pair[0], keras.layers.Layer)]
         self._check_start([new for _, new in layers], prefix)
         for original, new in layers:
             _keep_what_is_not_trained(original, new)

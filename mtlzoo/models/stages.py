@@ -202,21 +202,41 @@ def _redrawer(part: keras.Model, again: set[int], name: str) -> Callable[[Any, s
     """How a stage is drawn; `again` are the ids of operations that an earlier one has, too."""
 
     def draw(features, prefix):
-        copied: dict[int, tuple[Any, Any]] = {}  # the original keeps its id taken
+        def copy(operation):
+            start = f"{prefix}_{name}" if id(operation) in again else prefix
+            return _copy(operation, start)
 
-        def copy_of(operation):
-            if id(operation) not in copied:
-                start = f"{prefix}_{name}" if id(operation) in again else prefix
-                copied[id(operation)] = operation, _copy(operation, start)
-            return copied[id(operation)][1]
-
-        output = part._run_through_graph(_in_order(part, features), operation_fn=copy_of)
-        for original, new in copied.values():
+        output, pairs = draw_copies(part, features, copy)
+        for original, new in pairs:
             if isinstance(original, keras.layers.Layer) and original.weights:
                 copy_weights(original, new)
         return output
 
     return draw
+
+
+def draw_copies(
+    part: keras.Model, features: Any, copy: Callable[[Any], Any]
+) -> tuple[Any, list[tuple[Any, Any]]]:
+    """Draw the graph of a model on other features, with a copy of each of its operations.
+
+    Args:
+        part: a functional model.
+        features: symbolic tensors like its inputs.
+        copy: a function from an operation to a new one, called once for each.
+
+    Returns:
+        The symbolic tensor at which the graph ends, and the pairs of operations and their copies.
+    """
+    copies: dict[int, tuple[Any, Any]] = {}  # the original keeps its id taken
+
+    def copy_of(operation):
+        if id(operation) not in copies:
+            copies[id(operation)] = operation, copy(operation)
+        return copies[id(operation)][1]
+
+    output = draw_again(part, features, copy_of)
+    return output, list(copies.values())
 
 
 def draw_again(part: keras.Model, features: Any, operation: Callable[[Any], Any]) -> Any:
