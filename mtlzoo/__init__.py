@@ -18,6 +18,7 @@ _WHERE = {
     "SpanExtraction": "tasks",
     "SurfaceNormalEstimation": "tasks",
     "Task": "tasks",
+    "Combined": "balancing",
     "DWA": "balancing",
     "Equal": "balancing",
     "GradDrop": "balancing",

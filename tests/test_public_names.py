@@ -23,6 +23,7 @@ TASKS = [
     "Task",
 ]
 BALANCERS = [
+    "Combined",
     "DWA",
     "Equal",
     "GradDrop",

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from mtlzoo.balancing.balancer import Balancer, LossBalancer
+from mtlzoo.balancing.combined import Combined
 from mtlzoo.balancing.dwa import DWA
 from mtlzoo.balancing.equal import Equal
 from mtlzoo.balancing.graddrop import GradDrop
@@ -22,6 +23,7 @@ __all__ = [
     "DWA",
     "MGDA",
     "Balancer",
+    "Combined",
     "Equal",
     "GradDrop",
     "GradientBalancer",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +22,9 @@ class Balancer:
     weights (or a combined gradient) in each training step, advances `step` after it, and calls
     `on_epoch_end` with the logs of each epoch. The state is saved with the model, by variable name.
 
+    Methods are functions of their input and of the state, which they never assign: what a step
+    learns is returned, as values by variable name, and the model keeps it if the step succeeded.
+
     Subclass `LossBalancer`, `GradientBalancer` or `JacobianBalancer`, register the class with
     `keras.saving.register_keras_serializable`, and return the arguments of `__init__` from
     `get_config`. Trainable state has the task axis first, so that the entries of an absent task can
@@ -33,13 +38,17 @@ class Balancer:
     step: keras.Variable = None  # made by `build`, as is the next
     task_weights: keras.Variable = None
     refreshed: keras.Variable = None  # of those that keep weights for several steps
+    every: int = 1  # steps between two computations of the weights
+    weighs_heads: bool = False  # whether the weights multiply the gradients of the heads, too
     _variables: Mapping[str, keras.Variable] = {}
 
-    def build(self, tasks: Sequence[Any]) -> None:
-        """Creates the state for `tasks`; does nothing to it when the names are those of last time.
+    def build(self, tasks: Sequence[Any], variables: Sequence[keras.Variable] = ()) -> None:
+        """Creates the state for `tasks`; does nothing to it when all is as it was last time.
 
         Args:
             tasks: Objects with `name` and `loss_family`, in sorted order of their names.
+            variables: The model's shared variables, for methods that treat them apart. Defaults to
+                none.
 
         Raises:
             ValueError: If the names are not sorted and unique, or there are none.
@@ -53,14 +62,67 @@ class Balancer:
                 f"Received: `tasks` named {list(names)}"
             )
         self.loss_families = tuple(task.loss_family for task in tasks)
-        if self.built and names == self.task_names:
-            return
-        self.task_names = names
-        self._variables = {}
-        self.step = self.add_variable("step", (), "zeros", dtype="int")
-        self.task_weights = self.add_variable("task_weights", (len(names),), "ones")
-        self.create_variables()
+        kept = self.built and names == self.task_names and self.keeps(variables)
+        self.see_variables(variables)
+        if not kept:
+            self.task_names = names
+            self._variables = {}
+            self.step = self.add_variable("step", (), "zeros", dtype="int")
+            self.task_weights = self.add_variable("task_weights", (*self.lead, len(names)), "ones")
+            self.create_variables()
+        for prefix, part in self.parts.items():
+            part.built = part.built and kept
+            part.build(tasks, variables)
+            if not kept:
+                part.step = self.step
+                inside = {f"{prefix}_{n}": v for n, v in part.state.items() if n != "step"}
+                self._variables = {**self._variables, **inside}
         self.built = True
+
+    @property
+    def parts(self) -> Mapping[str, Balancer]:
+        """The balancers that this one is made of, by the prefix of their variables' names."""
+        return {}
+
+    @property
+    def lead(self) -> tuple[int, ...]:
+        """The leading axes of what is kept by task: none, or that of the variable groups."""
+        return ()
+
+    def named(self, part: Balancer, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of the state of a part, or of this balancer itself, by the names in `state`.
+
+        Args:
+            part: This balancer or one of those that it is made of, at any depth.
+            values: Values by the names in `part.state`.
+
+        Raises:
+            KeyError: If it is not made of `part`.
+        """
+        if part is self:
+            return dict(values)
+        for prefix, inner in self.parts.items():
+            try:
+                found = inner.named(part, values)
+            except KeyError:
+                continue
+            return {f"{prefix}_{name}": value for name, value in found.items()}
+        raise KeyError(part)
+
+    def keeps(self, variables: Sequence[keras.Variable]) -> bool:
+        """Whether the state is still right for these shared variables.
+
+        Args:
+            variables: Those of `build`.
+        """
+        return all(part.keeps(variables) for part in self.parts.values())
+
+    def see_variables(self, variables: Sequence[keras.Variable]) -> None:
+        """Looks at the shared variables, before `create_variables`: here, does nothing.
+
+        Args:
+            variables: Those of `build`.
+        """
 
     def create_variables(self) -> None:
         """Creates what a method remembers between steps, with `add_variable`: nothing here."""
@@ -102,6 +164,21 @@ class Balancer:
         return variable
 
     @property
+    def loss_part(self) -> LossBalancer | None:
+        """What weighs the losses, heads included; None for a method of gradients alone."""
+        return None
+
+    @property
+    def gradient_part(self) -> Any:
+        """What balances the gradients by the shared variables; None for a method of losses."""
+        return None
+
+    @property
+    def state(self) -> dict[str, keras.Variable]:
+        """All state by the names under which it is saved, in order of creation."""
+        return dict(self._variables)
+
+    @property
     def variables(self) -> list[keras.Variable]:
         """All state, in order of creation."""
         return list(self._variables.values())
@@ -112,11 +189,13 @@ class Balancer:
         return [variable for variable in self.variables if variable.trainable]
 
     def on_epoch_end(self, logs: Mapping[str, float]) -> None:
-        """Reads the logs of a finished epoch, on the host; by default does nothing.
+        """Reads the logs of a finished epoch, on the host; by default its parts do.
 
         Args:
             logs: The epoch's logs, with `"<task>_loss"` for every task.
         """
+        for part in self.parts.values():
+            part.on_epoch_end(logs)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""
@@ -128,7 +207,8 @@ class Balancer:
         return cls(**config)
 
     def __repr__(self) -> str:
-        arguments = ", ".join(f"{key}={value!r}" for key, value in self.get_config().items())
+        given = {key: value for key, value in self.get_config().items() if value is not None}
+        arguments = ", ".join(f"{key}={value!r}" for key, value in given.items())
         return f"{type(self).__name__}({arguments})"
 
     def _present(self, present: Any, shape: Sequence[int]) -> Any:
@@ -138,6 +218,31 @@ class Balancer:
         present = ops.cast(to_numbers("present", present), "bool")
         check_task_axis("present", present.shape, shape[-1])
         return ops.broadcast_to(present, shape)
+
+    def _by_task(self, argument: str, given: Mapping[str, float]) -> np.ndarray:
+        """The numbers of a dict by task name in the order of the tasks, float64.
+
+        Raises:
+            ValueError: If the names are not those of the tasks, or there are no tasks yet.
+        """
+        if not self.task_names:
+            raise ValueError(
+                f"`{type(self).__name__}` with `{argument}` should be built with its tasks before "
+                "it is used."
+            )
+        if set(given) != set(self.task_names):
+            raise ValueError(
+                f"`{argument}` should have one entry for each of the tasks "
+                f"{list(self.task_names)}. Received: `{argument}={given!r}`"
+            )
+        return np.array([given[name] for name in self.task_names], "float64")
+
+    def _preferred(self, preference: Mapping[str, float] | None, present: Any, dtype: Any) -> Any:
+        """The preference (..., T) among the tasks that are present, with the sum 1."""
+        count = present.shape[-1]
+        wanted = np.ones(count) if preference is None else self._by_task("preference", preference)
+        wanted = ops.cast(wanted, dtype) * ops.cast(present, dtype)
+        return ops.divide_no_nan(wanted, ops.sum(wanted, axis=-1, keepdims=True))
 
 
 class LossBalancer(Balancer):
@@ -162,6 +267,32 @@ class LossBalancer(Balancer):
     """
 
     needs = frozenset({"losses"})
+
+    @property
+    def loss_part(self) -> LossBalancer:
+        """This method."""
+        return self
+
+    def advance(self, losses: Any, present: Any = None) -> dict[str, Any]:
+        """What the method remembers of this step, by variable name: here, nothing.
+
+        Args:
+            losses: (T,) losses, those of `objective`.
+            present: (T,) booleans; None where all tasks are present.
+        """
+        return {}
+
+    def after_update(self, before: Any, after: Any, present: Any = None) -> dict[str, Any]:
+        """What the method learns from the losses after the update of the model, by variable name.
+
+        It is called if `needs` has `"second_forward"`: one more forward pass on the same batch.
+
+        Args:
+            before: (T,) losses before the update, those of `objective`.
+            after: (T,) losses after it.
+            present: (T,) booleans; None where all tasks are present.
+        """
+        return {}
 
     def objective(self, losses: Any, present: Any = None) -> Any:
         """The scalar to be minimised.
@@ -191,6 +322,32 @@ class LossBalancer(Balancer):
 
     def _objective(self, losses: Any, present: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} should define `_objective`.")
+
+
+def check_preference(preference: Mapping[str, float] | None) -> dict[str, float] | None:
+    """A dict by task name of numbers that are not negative, with a positive sum; or None."""
+    if preference is None:
+        return None
+    if isinstance(preference, Mapping) and preference:
+        wanted = list(preference.values())
+        if all(is_number(n) and 0 <= n < math.inf for n in wanted) and sum(wanted) > 0:
+            return {name: float(number) for name, number in preference.items()}
+    raise ValueError(
+        "`preference` should be a dict by task name of numbers that are not negative, not all of "
+        f"them zero. Received: `preference={preference!r}`"
+    )
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a real number, and no boolean."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def check_positive(argument: str, value: float) -> float:
+    """A finite positive number."""
+    if is_number(value) and 0 < value < math.inf:
+        return float(value)
+    raise ValueError(f"`{argument}` should be a positive number. Received: `{argument}={value!r}`")
 
 
 def to_numbers(name: str, given: Any) -> Any:

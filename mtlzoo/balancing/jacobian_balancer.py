@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import keras
 from keras import ops
 
 from mtlzoo.balancing.balancer import Balancer, check_level, to_numbers
@@ -40,6 +41,21 @@ class JacobianBalancer(Balancer):
     """
 
     needs = frozenset({"jacobian"})
+    # Whether the method remembers something for each entry of the task gradients.
+    keeps_rows: bool = False
+    _places: Mapping[int, int] = {}
+
+    def keeps(self, variables: Sequence[keras.Variable]) -> bool:
+        """Whether these are the shared variables of last time, or it does not matter."""
+        return not self.keeps_rows or [id(v) for v in variables] == list(self._places)
+
+    def see_variables(self, variables: Sequence[keras.Variable]) -> None:
+        """Remembers the shared variables by their places.
+
+        Args:
+            variables: Those of `build`.
+        """
+        self._places = {id(v): place for place, v in enumerate(variables)}
 
     def __init__(self, *, wrt: str = "parameters", every: int = 1) -> None:
         check_level(wrt)
@@ -50,6 +66,11 @@ class JacobianBalancer(Balancer):
             )
         self.wrt = wrt
         self.every = every
+
+    @property
+    def gradient_part(self) -> JacobianBalancer:
+        """This method."""
+        return self
 
     def combine(self, jacobian: Sequence[Any], present: Any = None) -> list[Any]:
         """The combined gradient of each shared variable.
@@ -64,6 +85,25 @@ class JacobianBalancer(Balancer):
         Raises:
             ValueError: If the rows are not one per task.
         """
+        return self.advance(jacobian, present)[0]
+
+    def advance(
+        self,
+        jacobian: Sequence[Any],
+        present: Any = None,
+        variables: Sequence[keras.Variable] | None = None,
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """The combined gradient, and what the method remembers of this step.
+
+        Args:
+            jacobian: See `combine`, as the next.
+            present: See `combine`.
+            variables: The shared variables of `jacobian`, where they are not all of `build`.
+
+        Returns:
+            What `combine` returns, and values by variable name. A value that is not finite leaves
+            the variable as it is. `"task_weights"` stands for the weights, of methods with such.
+        """
         if not isinstance(jacobian, list | tuple):
             raise ValueError(
                 "`jacobian` should be a list with a tensor (T, *shape) for each variable. "
@@ -71,7 +111,7 @@ class JacobianBalancer(Balancer):
             )
         jacobian = [to_numbers("jacobian", rows) for rows in jacobian]
         if not jacobian:
-            return []
+            return [], {}
         size = len(self.task_names) or (*jacobian[0].shape, 1)[0]
         for rows in jacobian:
             if len(rows.shape) < 1 or rows.shape[0] != size:
@@ -88,10 +128,28 @@ class JacobianBalancer(Balancer):
             for rows in jacobian
         ]
         alone = ops.sum(ops.cast(usable, "int32")) <= 1
-        return [
-            ops.where(alone, ops.sum(rows, axis=0), combined)
-            for rows, combined in zip(jacobian, self._combine(jacobian, usable), strict=True)
+        which = list(range(len(jacobian)))
+        if variables is not None:
+            which = [self._places[id(v)] for v in variables]
+        found, state = self._advance(jacobian, usable, which)
+        combined = [
+            ops.where(alone, ops.sum(rows, axis=0), one)
+            for rows, one in zip(jacobian, found, strict=True)
         ]
+        for name, value in state.items():
+            old = self._variables[name]
+            sound = ops.all(ops.isfinite(value))
+            state[name] = ops.where(sound, ops.cast(value, old.dtype), old)
+        return combined, state
+
+    def _advance(
+        self, jacobian: list[Any], present: Any, which: list[int]
+    ) -> tuple[Iterable[Any], dict[str, Any]]:
+        """The combination, and what a method that remembers something makes of its variables.
+
+        `which` are the places of the shared variables among those of `build`.
+        """
+        return self._combine(jacobian, present), {}
 
     def _combine(self, jacobian: list[Any], present: Any) -> Iterable[Any]:
         raise NotImplementedError(f"{type(self).__name__} should define `_combine`.")

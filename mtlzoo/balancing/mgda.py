@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 import numpy as np
 from keras import ops
 
-from mtlzoo.balancing.gradient_balancer import GradientBalancer
+from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -27,9 +27,8 @@ class MGDA(GradientBalancer):
     a zero gradient stops the shared variables.
 
     Args:
-        wrt: `"parameters"` or `"features"` (the paper's MGDA-UB), see `GradientBalancer`.
-            Defaults to `"parameters"`.
-        every: Steps between two computations of the weights, see `GradientBalancer`. Defaults to 1.
+        **options: `wrt` (with `"features"` it is the paper's MGDA-UB), `every` and `groups`, see
+            `GradientBalancer`.
 
     Shapes: Gramian (..., T, T), weights (..., T).
 
@@ -49,7 +48,10 @@ class MGDA(GradientBalancer):
         in fewer and cheaper iterations. Their normalisation of the gradients is not done.
     """
 
-    convex = True
+    averages = True
+
+    def __init__(self, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
 
     def _weights(self, gramian: Any, losses: Any, present: Any) -> Any:
         if gramian.shape[-1] == 2:

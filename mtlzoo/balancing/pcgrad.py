@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 import numpy as np
 from keras import ops
 
-from mtlzoo.balancing.gradient_balancer import GradientBalancer
+from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
 from mtlzoo.layers.hashing import random_bits
 
 
@@ -28,8 +28,7 @@ class PCGrad(GradientBalancer):
     Args:
         seed: Integer; with the step it decides the orders, the same in every mode and replica.
             Defaults to 0.
-        wrt: `"parameters"` or `"features"`, see `GradientBalancer`. Defaults to `"parameters"`.
-        every: Steps between two computations of the weights, see `GradientBalancer`. Defaults to 1.
+        **options: `wrt`, `every` and `groups`, see `GradientBalancer`.
 
     Shapes: Gramian (..., T, T), weights (..., T). All matrices of a batch share the orders.
 
@@ -48,8 +47,8 @@ class PCGrad(GradientBalancer):
         It works on the Gramian, which gives the same update. A zero gradient is not projected on.
     """
 
-    def __init__(self, seed: int = 0, *, wrt: str = "parameters", every: int = 1) -> None:
-        super().__init__(wrt=wrt, every=every)
+    def __init__(self, seed: int = 0, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise ValueError(
                 f"`seed` should be an integer of at least 0. Received: `seed={seed!r}`"

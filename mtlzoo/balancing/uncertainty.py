@@ -50,7 +50,7 @@ class Uncertainty(LossBalancer):
         negative, its sᵢ has no best value and falls without end.
     """
 
-    def build(self, tasks: Sequence[Any]) -> None:
+    def build(self, tasks: Sequence[Any], variables: Sequence[keras.Variable] = ()) -> None:
         """See `Balancer.build`; also checks the loss families."""
         for task in tasks:
             if task.loss_family not in _FACTORS:
@@ -58,7 +58,7 @@ class Uncertainty(LossBalancer):
                     f"`loss_family` of task `{task.name}` should be one of {list(_FACTORS)} for "
                     f"uncertainty weighting. Received: `loss_family={task.loss_family!r}`"
                 )
-        super().build(tasks)
+        super().build(tasks, variables)
 
     def create_variables(self) -> None:
         """Creates `log_variance`."""

@@ -15,14 +15,14 @@ class BalancerState(keras.layers.Layer):
         self._lock_state()
         self._held_names: list[str] = []
 
-    def hold(self, variables: list[keras.Variable]) -> None:
-        """Hold these variables in place of the ones before."""
+    def hold(self, variables: dict[str, keras.Variable]) -> None:
+        """Hold these variables, by the names to save them under, in place of the ones before."""
         self._tracker.unlock()
         for name in self._held_names:
             delattr(self, f"variable_{name}")
-        self._held_names = [v.name for v in variables]
-        for variable in variables:
-            setattr(self, f"variable_{variable.name}", variable)
+        self._held_names = list(variables)
+        for name, variable in variables.items():
+            setattr(self, f"variable_{name}", variable)
         self._tracker.lock()
 
     def save_own_variables(self, store: Any) -> None:

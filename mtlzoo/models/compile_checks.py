@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from mtlzoo import tasks as task_kinds
-from mtlzoo.balancing import Balancer, GradientBalancer, JacobianBalancer
+from mtlzoo.balancing import Balancer, GradientBalancer
 from mtlzoo.models import graph
 from mtlzoo.tasks import Task
 
@@ -116,14 +116,15 @@ def check_balancer(model: keras.Model, balancer: Balancer) -> graph.Split | None
             f"`balancer` should need only what the training step provides, "
             f"{sorted(PROVIDED)}. Received: {balancer!r}, which needs {sorted(missing)}"
         )
+    of_gradients = balancer.gradient_part
     if measured_groups(model) and not (
-        isinstance(balancer, GradientBalancer) and balancer.wrt == "parameters"
+        isinstance(of_gradients, GradientBalancer) and of_gradients.wrt == "parameters"
     ):
         raise ValueError(
             "`balancer` should be a gradient balancer with `wrt='parameters'`, since this model "
             f"follows the conflicts of gradients, which no other measures. Received: {balancer!r}"
         )
-    if not isinstance(balancer, GradientBalancer | JacobianBalancer):
+    if of_gradients is None:
         return None
     # One that no output depends on is nobody's, and so among the shared ones too.
     tasks_of = map(model._ownership.of, model.shared_variables)
@@ -132,7 +133,7 @@ def check_balancer(model: keras.Model, balancer: Balancer) -> graph.Split | None
             "`balancer` should be one that weighs losses, since this model has no trainable "
             f"variable that two tasks share. Received: {balancer!r}"
         )
-    if balancer.wrt == "parameters" or len(model.task_names) == 1:
+    if of_gradients.wrt == "parameters" or len(model.task_names) == 1:
         return None
     try:
         return graph.split(model, model._ownership)

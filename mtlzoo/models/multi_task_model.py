@@ -263,7 +263,7 @@ class MultiTaskModel(FittedByTask):
                 # Its state is that of another model.
                 balancer = type(balancer).from_config(balancer.get_config())
             split = check_balancer(self, balancer)
-            balancer.build(list(self.tasks.values()))
+            balancer.build(list(self.tasks.values()), self.shared_variables)
             optimizers.check(self.optimizer, replicas)
             slots = OptimizerSlots(self.optimizer)
             self._hold_balancer(balancer)
@@ -292,7 +292,7 @@ class MultiTaskModel(FittedByTask):
         """Have Keras save the balancer's state and train its trainable variables."""
         if getattr(self, "_balancer_state", None) is None:
             self._balancer_state = BalancerState()
-        self._balancer_state.hold(balancer.variables)
+        self._balancer_state.hold(balancer.state)
         self._held.balancer = balancer
 
     @property
@@ -308,8 +308,13 @@ class MultiTaskModel(FittedByTask):
 
     @property
     def task_weights(self) -> dict[str, float]:
-        """The weights that the balancer gave the tasks in the last training step."""
+        """The weights that the balancer gave the tasks in the last training step.
+
+        With `groups`, the mean over them; `balancer.task_weights` has each.
+        """
         weights = keras.ops.convert_to_numpy(self._step.balancer.task_weights)
+        if weights.ndim == 2:
+            weights = weights.mean(0)
         return dict(zip(self.task_names, weights.tolist(), strict=True))
 
     @property

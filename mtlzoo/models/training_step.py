@@ -90,19 +90,25 @@ class TrainingStep:
         # Weights out of an overflow, which the optimizer passes over, are not kept.
         sound = ok if update.finite is None else ok & tf.reduce_all(update.finite)
         if due is not None:
-            refreshed = self.balancer.refreshed
+            refreshed = self.balancer.gradient_part.refreshed
             new = tf.cast(present & sound, refreshed.dtype)
             refreshed.assign(tf.where(due & ok, new, _read(refreshed)))
         step = self.balancer.step
         step.assign(_read(step) + tf.cast(ok, _read(step).dtype))
-        weights = self.balancer.task_weights
-        weights.assign(tf.where(sound, tf.cast(update.weights, weights.dtype), _read(weights)))
+        self._remember(update.state, sound)
         if update.gramians:
             self.model.observe_gramians(update.gramians, present & ok)
         self._log(recording.unweighted, recording.losses, recording.extra, rows, part)
         self.objectives.update_metrics(
             batches, outputs, recording.unweighted, self._parts(counts, present)
         )
+
+    def _remember(self, values, sound):
+        """Keep what the balancer made of its state, if the step was one."""
+        state = self.balancer.state
+        for name, value in values.items():
+            old = _read(state[name])
+            state[name].assign(tf.where(sound, tf.cast(value, old.dtype), old))
 
     def test(self, x: Any, y: Any, sample_weight: Any) -> None:
         """Evaluate one batch; the metrics are updated."""
@@ -153,10 +159,10 @@ class TrainingStep:
 
     def _due(self, present):
         """Whether the weights must be computed anew: each k-th step, and when a task comes back."""
-        every = getattr(self.balancer, "every", 1)
+        every = self.balancer.every
         if every == 1:
             return None
-        new = tf.reduce_any(present & (_read(self.balancer.refreshed) == 0))
+        new = tf.reduce_any(present & (_read(self.balancer.gradient_part.refreshed) == 0))
         return tf.equal(_read(self.balancer.step) % every, 0) | new
 
     def _shares(self, batches, outputs, counts, present):

@@ -29,7 +29,7 @@ def test_extremes_are_finite_and_keep_dtype_and_container(method, size, dtype):
         assert weights.shape == (size,)
         assert np.all(np.isfinite(weights)), name
         assert np.all(weights >= 0), name
-        if method.convex:
+        if method.averages:
             assert weights.sum() == pytest.approx(1.0, abs=20 * eps(dtype)), name
         if name in ("plain", "scales"):
             eager = method.weights(gramian)
@@ -156,7 +156,7 @@ def test_no_conflict_is_left(method, size):
         # mean and of the longest in a sum.
         gramian = gradients @ gradients.T
         lengths = np.sqrt(np.diag(gramian))
-        unit = lengths.min() if method.convex else lengths.max()
+        unit = lengths.min() if method.averages else lengths.max()
         inner = gramian @ method.weights(gramian)
         assert np.all(inner >= -1e-13 * size * lengths * unit), name
 
@@ -189,15 +189,15 @@ def test_shapes_are_checked(method):
         fresh.weights(np.eye(3))
 
 
-@pytest.mark.parametrize("convex", [False, True])
-def test_weights_that_fail_become_equal_ones(convex):
+@pytest.mark.parametrize("averages", [False, True])
+def test_weights_that_fail_become_equal_ones(averages):
     class Failing(GradientBalancer):
         def _weights(self, gramian, losses, present):
             return gramian[..., 0] * np.nan
 
-    Failing.convex = convex
+    Failing.averages = averages
     weights = Failing().weights(np.eye(4), present=[True, False, True, True])
-    np.testing.assert_allclose(weights, np.array([1, 0, 1, 1]) / (3 if convex else 1))
+    np.testing.assert_allclose(weights, np.array([1, 0, 1, 1]) / (3 if averages else 1))
 
 
 def test_a_method_sees_sanitised_input():

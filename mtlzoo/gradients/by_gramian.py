@@ -1,0 +1,157 @@
+"""Balancing by the Gramian of the task gradients."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtlzoo.balancing import GradientBalancer
+from mtlzoo.gradients.recording import (
+    Recording,
+    Update,
+    Variables,
+    backward,
+    into_trunk,
+    replica_count,
+    replica_sum,
+    task_rows,
+    weighed,
+)
+from mtlzoo.gramian import columns, combine, dense, gramian
+
+
+def by_gramian(
+    recording: Recording,
+    variables: Variables,
+    balancer: GradientBalancer,
+    scale: Any,
+    due: tf.Tensor | None,
+) -> Update:
+    """The gradients of the model, those of shared variables weighed by the balancer."""
+    at_features = bool(recording.cut)
+    refresh = _features_level if at_features else _parameters_level
+    if balancer.every == 1:
+        return refresh(recording, variables, balancer, scale)
+    if replica_count() > 1:
+        return refresh(recording, variables, balancer, scale, due)
+    reuse = _reuse_at_features if at_features else _reuse_at_parameters
+
+    # Collectives cannot stand inside a branch, so only a single replica skips the work.
+    def densely(compute):  # branches must agree, also in the number of looked-up rows
+        update = compute(recording, variables, balancer, scale)
+        gradients = [dense(g) for g in update.gradients]
+        return gradients, update.weights, update.finite, update.gramians, update.state
+
+    return Update(*tf.cond(due, lambda: densely(refresh), lambda: densely(reuse)))
+
+
+def _parameters_level(recording, variables, balancer, scale, due=None):
+    rows, owned = task_rows(recording, variables.shared, variables.owned, scale)
+    found = columns(rows)
+    summed = keras.tree.pack_sequence_as(found, replica_sum(keras.tree.flatten(found)))
+    of = {id(variable): column for variable, column in zip(variables.shared, summed, strict=True)}
+
+    def of_group(group):
+        members = [of[id(v)] for v in variables.shared if balancer.group_of(v) == group]
+        count = len(recording.shares)  # a group may be frozen, or out of all tasks' reach
+        return gramian(members) if any(members) else tf.zeros([count, count], keras.config.floatx())
+
+    if balancer.groups is None:
+        total = gramian(summed)
+    else:
+        total = tf.stack([of_group(group) for group in range(*balancer.lead)])
+    weights, state, finite = _weights(balancer, total, recording, scale)
+    weights, state = _unless_due(balancer, recording, due, weights, state)
+    gramians = [gramian([of[id(variable)] for variable in group]) for group in variables.groups]
+    of_groups = [weights] if balancer.groups is None else tf.unstack(weights)
+    of_groups = [tf.unstack(of_tasks) for of_tasks in of_groups]
+    shared = [
+        combine(column, of_groups[balancer.group_of(variable)], variable)
+        for column, variable in zip(found, variables.shared, strict=True)
+    ]
+    owned = weighed(owned, _of_tasks(weights), balancer)
+    return Update([*shared, *owned], _of_tasks(weights), finite, gramians, state)
+
+
+def _features_level(recording, variables, balancer, scale, due=None):
+    copies = [copy for _, copy in recording.cut]
+    rows, owned = task_rows(recording, copies, variables.owned, scale)
+    # Replicas hold disjoint rows of the batch, so that the Gramian of the global batch is the sum
+    # of theirs: T x T numbers travel, whatever the size of the model.
+    found = columns(rows)
+    (total,) = replica_sum([gramian(found)])
+    weights, state, finite = _weights(balancer, total, recording, scale)
+    weights, state = _unless_due(balancer, recording, due, weights, state)
+    of_tasks = tf.unstack(weights)
+    combined = [combine(c, of_tasks, copy) for c, copy in zip(found, copies, strict=True)]
+    shared = into_trunk(recording, variables, combined)
+    owned = weighed(owned, weights, balancer)
+    return Update([*shared, *owned], weights, finite, [], state)
+
+
+def _reuse_at_parameters(recording, variables, balancer, scale):
+    weights = _stored(balancer, recording)
+    if balancer.groups is None:
+        shared = backward(recording, variables.shared, weights, scale)
+    else:
+        shared = [None] * len(variables.shared)
+        for group, of_group in enumerate(tf.unstack(weights)):
+            places = [i for i, v in enumerate(variables.shared) if balancer.group_of(v) == group]
+            members = [variables.shared[i] for i in places]
+            found = backward(recording, members, of_group, scale)
+            for place, gradient in zip(places, found, strict=True):
+                shared[place] = gradient
+    groups = [tf.zeros([len(recording.shares)] * 2, weights.dtype) for _ in variables.groups]
+    return _reused(recording, variables, balancer, scale, shared, groups)
+
+
+def _reuse_at_features(recording, variables, balancer, scale):
+    copies = [copy for _, copy in recording.cut]
+    at_boundary = backward(recording, copies, _stored(balancer, recording), scale)
+    shared = into_trunk(recording, variables, at_boundary)
+    return _reused(recording, variables, balancer, scale, shared, [])
+
+
+def _reused(recording, variables, balancer, scale, shared, gramians):
+    """A step with the weights of an earlier one, of which nothing new is remembered."""
+    weights = _stored(balancer, recording)
+    of_tasks = _of_tasks(weights)
+    for_owned = of_tasks if balancer.weighs_heads else tf.ones_like(of_tasks)
+    owned = backward(recording, [v for own in variables.owned for v in own], for_owned, scale)
+    state = {n: tf.convert_to_tensor(v) for n, v in balancer.learned.items()}
+    state["task_weights"] = weights
+    finite = tf.ones_like(recording.present)
+    return Update([*shared, *owned], of_tasks, finite, gramians, state)
+
+
+def _weights(balancer, total, recording, scale):
+    """The balancer's weights, what it remembers, and which tasks have a finite gradient."""
+    if scale is not None:
+        total = total / tf.cast(scale, total.dtype) ** 2
+    finite = tf.math.is_finite(tf.linalg.diag_part(total))
+    if balancer.groups is not None:
+        finite = tf.reduce_all(finite, axis=0)
+    weights, state = balancer.advance(total, recording.losses, recording.present)
+    weights = tf.cast(weights, recording.losses.dtype)
+    return weights, {**state, "task_weights": weights}, finite | ~recording.present
+
+
+def _stored(balancer, recording):
+    """The weights of the last step, for the tasks that are present."""
+    weights = tf.cast(tf.convert_to_tensor(balancer.task_weights), recording.losses.dtype)
+    return tf.where(recording.present, weights, tf.zeros_like(weights))
+
+
+def _unless_due(balancer, recording, due, weights, state):
+    """The new weights and state where they are due, else the old ones."""
+    if due is None:
+        return weights, state
+    weights = tf.where(due, weights, _stored(balancer, recording))
+    old = balancer.learned
+    state = {n: tf.where(due, state[n], tf.convert_to_tensor(v)) for n, v in old.items()}
+    return weights, {**state, "task_weights": weights}
+
+
+def _of_tasks(weights):
+    """`(T,)` of the weights of the tasks, or of those of each group, `(G, T)`: their mean."""
+    return weights if weights.shape.rank == 1 else tf.reduce_mean(weights, axis=0)
