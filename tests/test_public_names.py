@@ -26,10 +26,16 @@ BALANCERS = [
     "Combined",
     "DWA",
     "Equal",
+    "ExcessMTL",
     "GradDrop",
     "MGDA",
+    "MoCo",
+    "MoDo",
     "PCGrad",
+    "SDMGrad",
+    "TrimmedMean",
     "Uncertainty",
+    "WarmUp",
 ]
 MODELS = [
     "AITM",

@@ -12,12 +12,18 @@ from mtlzoo.balancing.balancer import Balancer, LossBalancer
 from mtlzoo.balancing.combined import Combined
 from mtlzoo.balancing.dwa import DWA
 from mtlzoo.balancing.equal import Equal
+from mtlzoo.balancing.excess_mtl import ExcessMTL
 from mtlzoo.balancing.graddrop import GradDrop
 from mtlzoo.balancing.gradient_balancer import GradientBalancer
 from mtlzoo.balancing.jacobian_balancer import JacobianBalancer
 from mtlzoo.balancing.mgda import MGDA
+from mtlzoo.balancing.moco import MoCo
+from mtlzoo.balancing.modo import MoDo
 from mtlzoo.balancing.pcgrad import PCGrad
+from mtlzoo.balancing.sdmgrad import SDMGrad
+from mtlzoo.balancing.trimmed_mean import TrimmedMean
 from mtlzoo.balancing.uncertainty import Uncertainty
+from mtlzoo.balancing.warm_up import WarmUp
 
 __all__ = [
     "DWA",
@@ -25,12 +31,18 @@ __all__ = [
     "Balancer",
     "Combined",
     "Equal",
+    "ExcessMTL",
     "GradDrop",
     "GradientBalancer",
     "JacobianBalancer",
     "LossBalancer",
+    "MoCo",
+    "MoDo",
     "PCGrad",
+    "SDMGrad",
+    "TrimmedMean",
     "Uncertainty",
+    "WarmUp",
     "get",
     "names",
 ]
@@ -38,9 +50,14 @@ __all__ = [
 _BY_NAME: dict[str, type[Balancer]] = {
     "dwa": DWA,
     "equal": Equal,
+    "excess_mtl": ExcessMTL,
     "grad_drop": GradDrop,
     "mgda": MGDA,
+    "moco": MoCo,
+    "modo": MoDo,
     "pcgrad": PCGrad,
+    "sdmgrad": SDMGrad,
+    "trimmed_mean": TrimmedMean,
     "uncertainty": Uncertainty,
 }
 

@@ -32,12 +32,16 @@ class Balancer:
     """
 
     needs: frozenset[str] = frozenset()  # a subset of `NEEDS`, checked when the model is compiled
+    # How many independent parts of the batch it compares, of those that need `"n_batches"`: two, or
+    # three with one for the update.
+    n_batches: int = 1
     built: bool = False
     task_names: tuple[str, ...] = ()
     loss_families: tuple[str, ...] = ()
     step: keras.Variable = None  # made by `build`, as is the next
     task_weights: keras.Variable = None
     refreshed: keras.Variable = None  # of those that keep weights for several steps
+    wrt: str = "parameters"  # what the gradients are taken by, of methods that need them
     every: int = 1  # steps between two computations of the weights
     weighs_heads: bool = False  # whether the weights multiply the gradients of the heads, too
     _variables: Mapping[str, keras.Variable] = {}
@@ -88,6 +92,15 @@ class Balancer:
     def lead(self) -> tuple[int, ...]:
         """The leading axes of what is kept by task: none, or that of the variable groups."""
         return ()
+
+    @property
+    def phases(self) -> list[Balancer]:
+        """The methods that are used one after the other: this one alone, or its parts."""
+        return [self]
+
+    def phase(self) -> int:
+        """The place in `phases` of the method in use, read on the host."""
+        return 0
 
     def named(self, part: Balancer, values: Mapping[str, Any]) -> dict[str, Any]:
         """Values of the state of a part, or of this balancer itself, by the names in `state`.
@@ -164,7 +177,7 @@ class Balancer:
         return variable
 
     @property
-    def loss_part(self) -> LossBalancer | None:
+    def loss_part(self) -> Any:
         """What weighs the losses, heads included; None for a method of gradients alone."""
         return None
 
@@ -177,6 +190,29 @@ class Balancer:
     def state(self) -> dict[str, keras.Variable]:
         """All state by the names under which it is saved, in order of creation."""
         return dict(self._variables)
+
+    def check_built(self) -> None:
+        """Refuses use before `build`, for methods that are nothing without their state.
+
+        Raises:
+            ValueError: If it has no tasks yet.
+        """
+        if not self.built:
+            raise ValueError(
+                f"`{type(self).__name__}` should be built with its tasks before it is used."
+            )
+
+    def check_parameters_level(self) -> None:
+        """Refuses `wrt="features"`, for methods to which that would mean nothing.
+
+        Raises:
+            ValueError: If it was given.
+        """
+        if self.wrt != "parameters":
+            raise ValueError(
+                f"`wrt` should be 'parameters' for {type(self).__name__}. "
+                f"Received: `wrt={self.wrt!r}`"
+            )
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -207,7 +243,8 @@ class Balancer:
         return cls(**config)
 
     def __repr__(self) -> str:
-        given = {key: value for key, value in self.get_config().items() if value is not None}
+        own = self.parts  # as they are, not as they are stored
+        given = {k: own.get(k, v) for k, v in self.get_config().items() if v is not None}
         arguments = ", ".join(f"{key}={value!r}" for key, value in given.items())
         return f"{type(self).__name__}({arguments})"
 
@@ -293,6 +330,22 @@ class LossBalancer(Balancer):
             present: (T,) booleans; None where all tasks are present.
         """
         return {}
+
+    def after_holdout(self, agreement: Any, present: Any = None) -> dict[str, Any]:
+        """What the method learns from held-out rows after the update, by variable name.
+
+        It is called if `needs` has `"holdout"`: half of the rows of each batch are then held out.
+
+        Args:
+            agreement: (T,) inner products of each task's gradient by the training rows, before the
+                update, with the gradient of the held-out losses after it.
+            present: (T,) booleans, which tasks have training labels; None for all.
+        """
+        return {}
+
+    def held_out_weights(self) -> Any:
+        """The factors (T,) of the held-out losses in their sum: here, ones."""
+        return ops.ones(len(self.task_names))
 
     def objective(self, losses: Any, present: Any = None) -> Any:
         """The scalar to be minimised.

@@ -77,6 +77,3 @@ class Combined(Balancer):
     def from_config(cls, config: Mapping[str, Any]) -> Combined:
         """A new, unbuilt balancer with these arguments."""
         return cls(**{k: keras.saving.deserialize_keras_object(v) for k, v in config.items()})
-
-    def __repr__(self) -> str:
-        return f"Combined(losses={self.losses!r}, gradients={self.gradients!r})"

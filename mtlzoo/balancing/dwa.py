@@ -87,8 +87,7 @@ class DWA(LossBalancer):
         self.history.assign(history)
 
     def _objective(self, losses: Any, present: Any) -> Any:
-        if not self.built:
-            raise ValueError("`DWA` should be built with its tasks before it is used.")
+        self.check_built()
         weights = ops.cast(self.epoch_weights(), losses.dtype)
         return ops.sum(ops.where(present, weights * losses, 0.0))
 

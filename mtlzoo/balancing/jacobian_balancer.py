@@ -44,6 +44,7 @@ class JacobianBalancer(Balancer):
     # Whether the method remembers something for each entry of the task gradients.
     keeps_rows: bool = False
     _places: Mapping[int, int] = {}
+    _shapes: Sequence[tuple[int, ...]] = ()
 
     def keeps(self, variables: Sequence[keras.Variable]) -> bool:
         """Whether these are the shared variables of last time, or it does not matter."""
@@ -56,6 +57,25 @@ class JacobianBalancer(Balancer):
             variables: Those of `build`.
         """
         self._places = {id(v): place for place, v in enumerate(variables)}
+        self._shapes = [tuple(v.shape) for v in variables]
+
+    def add_rows(self, name: str) -> None:
+        """Makes a variable (T, *shape) of zeros for each shared variable, `<name>_0` and so on.
+
+        Args:
+            name: What their names begin with.
+        """
+        for place, shape in enumerate(self._shapes):
+            self.add_variable(f"{name}_{place}", (len(self.task_names), *shape), "zeros")
+
+    def rows(self, name: str, which: Sequence[int]) -> list[Any]:
+        """The values of `add_rows`, for the shared variables at these places.
+
+        Args:
+            name: That of `add_rows`.
+            which: Places.
+        """
+        return [ops.convert_to_tensor(self._variables[f"{name}_{place}"]) for place in which]
 
     def __init__(self, *, wrt: str = "parameters", every: int = 1) -> None:
         check_level(wrt)

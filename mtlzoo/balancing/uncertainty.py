@@ -67,8 +67,7 @@ class Uncertainty(LossBalancer):
         )
 
     def _objective(self, losses: Any, present: Any) -> Any:
-        if not self.built:
-            raise ValueError("`Uncertainty` should be built with its tasks before it is used.")
+        self.check_built()
         factors = np.array([_FACTORS[family] for family in self.loss_families])
         log_variance = ops.cast(self.log_variance, losses.dtype)
         terms = ops.cast(factors, losses.dtype) * ops.exp(-log_variance) * losses

@@ -14,6 +14,7 @@ embedding table stay the rows that were looked up (`gramian.py`).
 """
 
 from mtlzoo.gradients.balanced import balanced
+from mtlzoo.gradients.holdout import TaskGradients, agreement, task_gradients
 from mtlzoo.gradients.recording import (
     Recording,
     Update,
@@ -25,10 +26,13 @@ from mtlzoo.gradients.recording import (
 
 __all__ = [
     "Recording",
+    "TaskGradients",
     "Update",
     "Variables",
+    "agreement",
     "balanced",
     "record",
     "replica_count",
     "replica_sum",
+    "task_gradients",
 ]

@@ -45,7 +45,7 @@ def balanced(
             "`balancer` should be a `LossBalancer`, `GradientBalancer` or `JacobianBalancer`. "
             f"Received: {balancer!r}"
         )
-    factors, of_balancer, learned = None, [None for _ in variables.balancer], {}
+    factors, of_balancer, learned = None, [tf.zeros_like(v) for v in variables.balancer], {}
     if of_losses is not None:
         factors, of_balancer = _objective(recording, variables, of_losses, scale)
         learned = balancer.named(of_losses, of_losses.advance(recording.losses, recording.present))

@@ -1,5 +1,6 @@
 """Balancing by the Gramian of the task gradients."""
 
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -30,6 +31,8 @@ def by_gramian(
     """The gradients of the model, those of shared variables weighed by the balancer."""
     at_features = bool(recording.cut)
     refresh = _features_level if at_features else _parameters_level
+    if recording.parts:
+        refresh = _parts_level
     if balancer.every == 1:
         return refresh(recording, variables, balancer, scale)
     if replica_count() > 1:
@@ -48,29 +51,46 @@ def by_gramian(
 def _parameters_level(recording, variables, balancer, scale, due=None):
     rows, owned = task_rows(recording, variables.shared, variables.owned, scale)
     found = columns(rows)
-    summed = keras.tree.pack_sequence_as(found, replica_sum(keras.tree.flatten(found)))
-    of = {id(variable): column for variable, column in zip(variables.shared, summed, strict=True)}
-
-    def of_group(group):
-        members = [of[id(v)] for v in variables.shared if balancer.group_of(v) == group]
-        count = len(recording.shares)  # a group may be frozen, or out of all tasks' reach
-        return gramian(members) if any(members) else tf.zeros([count, count], keras.config.floatx())
-
-    if balancer.groups is None:
-        total = gramian(summed)
-    else:
-        total = tf.stack([of_group(group) for group in range(*balancer.lead)])
-    weights, state, finite = _weights(balancer, total, recording, scale)
+    summed = _over_replicas(found)
+    weights, state, finite = _weights(
+        balancer, _by_group(summed, variables.shared, balancer), recording, scale
+    )
     weights, state = _unless_due(balancer, recording, due, weights, state)
+    of = {id(variable): column for variable, column in zip(variables.shared, summed, strict=True)}
     gramians = [gramian([of[id(variable)] for variable in group]) for group in variables.groups]
-    of_groups = [weights] if balancer.groups is None else tf.unstack(weights)
-    of_groups = [tf.unstack(of_tasks) for of_tasks in of_groups]
-    shared = [
-        combine(column, of_groups[balancer.group_of(variable)], variable)
-        for column, variable in zip(found, variables.shared, strict=True)
-    ]
+    shared = _combined(found, weights, variables.shared, balancer)
     owned = weighed(owned, _of_tasks(weights), balancer)
     return Update([*shared, *owned], _of_tasks(weights), finite, gramians, state)
+
+
+def _parts_level(recording, variables, balancer, scale, due=None):
+    """The products of the gradients of one part of the batch with those of another.
+
+    Where there is a third part, the update is made of its gradients alone.
+    """
+    rows = []
+    for part in recording.parts[:2]:
+        none_owned = [[] for _ in part]
+        of_part = replace(recording, shares=part)
+        rows += task_rows(of_part, variables.shared, none_owned, scale)[0]
+    found = columns(rows)
+    total = _by_group(_over_replicas(found), variables.shared, balancer)
+    count = len(recording.shares)
+    finite = tf.math.is_finite(tf.linalg.diag_part(total))
+    finite = finite[..., :count] & finite[..., count:]
+    cross = total[..., :count, count:]
+    weights, state, finite = _weights(balancer, cross, recording, scale, finite)
+    weights, state = _unless_due(balancer, recording, due, weights, state)
+    if len(recording.parts) == 2:
+        of_parts = [weights * fraction for fraction in tf.unstack(recording.fractions)]
+        both = tf.concat(of_parts, axis=-1)
+        shared = _combined(found, both, variables.shared, balancer)
+    else:
+        third = replace(recording, shares=recording.parts[2])
+        shared = _weighted_backward(third, variables, weights, balancer, scale)
+    ones = tf.ones_like(_of_tasks(weights))
+    owned = backward(recording, [v for own in variables.owned for v in own], ones, scale)
+    return Update([*shared, *owned], _of_tasks(weights), finite, [], state)
 
 
 def _features_level(recording, variables, balancer, scale, due=None):
@@ -91,16 +111,10 @@ def _features_level(recording, variables, balancer, scale, due=None):
 
 def _reuse_at_parameters(recording, variables, balancer, scale):
     weights = _stored(balancer, recording)
-    if balancer.groups is None:
-        shared = backward(recording, variables.shared, weights, scale)
-    else:
-        shared = [None] * len(variables.shared)
-        for group, of_group in enumerate(tf.unstack(weights)):
-            places = [i for i, v in enumerate(variables.shared) if balancer.group_of(v) == group]
-            members = [variables.shared[i] for i in places]
-            found = backward(recording, members, of_group, scale)
-            for place, gradient in zip(places, found, strict=True):
-                shared[place] = gradient
+    whole = recording
+    if len(recording.parts) == 3:
+        whole = replace(recording, shares=recording.parts[2])
+    shared = _weighted_backward(whole, variables, weights, balancer, scale)
     groups = [tf.zeros([len(recording.shares)] * 2, weights.dtype) for _ in variables.groups]
     return _reused(recording, variables, balancer, scale, shared, groups)
 
@@ -124,11 +138,60 @@ def _reused(recording, variables, balancer, scale, shared, gramians):
     return Update([*shared, *owned], of_tasks, finite, gramians, state)
 
 
-def _weights(balancer, total, recording, scale):
+def _over_replicas(found):
+    """The gradients of the global batch, from this replica's shares of them."""
+    return keras.tree.pack_sequence_as(found, replica_sum(keras.tree.flatten(found)))
+
+
+def _by_group(found, shared, balancer):
+    """The Gramian, or one for each group of variables."""
+    if balancer.groups is None:
+        return gramian(found)
+    whole = gramian(found)
+    of_groups = []
+    for group in range(*balancer.lead):
+        pairs = zip(shared, found, strict=True)
+        members = [column for v, column in pairs if balancer.group_of(v) == group]
+        reached = [column for column in members if any(g is not None for g in _gradients(column))]
+        # A group may be frozen, or out of all tasks' reach.
+        of_groups.append(gramian(reached) if reached else tf.zeros_like(whole))
+    return tf.stack(of_groups)
+
+
+def _gradients(column):
+    return [column] if isinstance(column, tf.IndexedSlices) else column
+
+
+def _combined(found, weights, shared, balancer):
+    """The weighted sums of the tasks' gradients, by variable."""
+    of_groups = [weights] if balancer.groups is None else tf.unstack(weights)
+    of_groups = [tf.unstack(of_tasks) for of_tasks in of_groups]
+    return [
+        combine(column, of_groups[balancer.group_of(variable)], variable)
+        for column, variable in zip(found, shared, strict=True)
+    ]
+
+
+def _weighted_backward(recording, variables, weights, balancer, scale):
+    """The same by a backward pass of the weighted losses, one for each group of variables."""
+    if balancer.groups is None:
+        return backward(recording, variables.shared, weights, scale)
+    shared = [None] * len(variables.shared)
+    for group, of_group in enumerate(tf.unstack(weights)):
+        places = [i for i, v in enumerate(variables.shared) if balancer.group_of(v) == group]
+        members = [variables.shared[i] for i in places]
+        found = backward(recording, members, of_group, scale)
+        for place, gradient in zip(places, found, strict=True):
+            shared[place] = gradient
+    return shared
+
+
+def _weights(balancer, total, recording, scale, finite=None):
     """The balancer's weights, what it remembers, and which tasks have a finite gradient."""
     if scale is not None:
         total = total / tf.cast(scale, total.dtype) ** 2
-    finite = tf.math.is_finite(tf.linalg.diag_part(total))
+    if finite is None:
+        finite = tf.math.is_finite(tf.linalg.diag_part(total))
     if balancer.groups is not None:
         finite = tf.reduce_all(finite, axis=0)
     weights, state = balancer.advance(total, recording.losses, recording.present)

@@ -46,6 +46,9 @@ class Recording:
         losses: `(T,)`, the losses of the global batch, times their loss weights.
         unweighted: `(T,)`, the same without the loss weights.
         present: `(T,)` bool, whether a task has any label in the global batch.
+        parts: K lists of T scalar tensors, such shares for each of K parts of the batch; none where
+            the balancer needs no parts.
+        fractions: `(K, T)`, which part of the labels of the whole batch each part has.
         factors: `(T,)`, by which a loss balancer multiplies the losses before their gradients are
             balanced; `None` for ones.
     """
@@ -57,19 +60,25 @@ class Recording:
     losses: tf.Tensor
     unweighted: tf.Tensor
     present: tf.Tensor
+    parts: list[Tensors] = field(default_factory=list)
+    fractions: tf.Tensor | None = None
     factors: tf.Tensor | None = None
 
 
 def record(
-    compute: Callable, present: tf.Tensor, loss_weights: Sequence[float] | None = None
+    compute: Callable,
+    present: tf.Tensor,
+    loss_weights: Sequence[float] | None = None,
+    fractions: tf.Tensor | None = None,
 ) -> Recording:
     """Run a forward pass under a tape.
 
     Args:
-        compute: `compute(watch) -> (shares, extra)`. `watch(tensor)` returns a copy of a boundary
-            tensor that gradients of the heads stop at.
+        compute: `compute(watch) -> (shares, extra, *parts)`. `watch(tensor)` returns a copy of a
+            boundary tensor that gradients of the heads stop at.
         present: `(T,)` bool, whether a task has any label in the global batch.
         loss_weights: T factors of the losses, or `None` for ones.
+        fractions: `(K, T)`, which part of the labels each of `parts` has.
     """
     cut = []
     with tf.GradientTape(persistent=True) as tape:
@@ -80,15 +89,18 @@ def record(
             cut.append((tensor, copy))
             return copy
 
-        shares, extra = compute(watch)
+        shares, extra, *parts = compute(watch)
         unweighted = tf.stop_gradient(tf.stack(shares))
         if loss_weights is not None:
-            shares = [s * tf.cast(w, s.dtype) for s, w in zip(shares, loss_weights, strict=True)]
+            shares, *parts = (
+                [s * tf.cast(w, s.dtype) for s, w in zip(part, loss_weights, strict=True)]
+                for part in (shares, *parts)
+            )
     (unweighted,) = replica_sum([unweighted])
     losses = unweighted
     if loss_weights is not None:
         losses = losses * tf.constant(loss_weights, losses.dtype)
-    return Recording(tape, shares, extra, cut, losses, unweighted, present)
+    return Recording(tape, shares, extra, cut, losses, unweighted, present, parts, fractions)
 
 
 @dataclass(frozen=True)

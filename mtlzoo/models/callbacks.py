@@ -8,15 +8,20 @@ from mtlzoo.balancing import Balancer
 
 
 class BalancerEpochs(keras.callbacks.Callback):
-    """Tells the balancer that an epoch has ended."""
+    """Tells the balancer that an epoch has ended, and the model which method comes next."""
 
     def __init__(self, balancer: Balancer) -> None:
         super().__init__()
         self.balancer = balancer
 
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Go on with the method of the present epoch."""
+        self.model.follow_balancer()
+
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Give the balancer the epoch's logs."""
         self.balancer.on_epoch_end(dict(logs or {}))
+        self.model.follow_balancer()
 
 
 # Of the metrics that the tasks bring with them.

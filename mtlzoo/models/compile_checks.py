@@ -7,11 +7,12 @@ import keras
 
 from mtlzoo import tasks as task_kinds
 from mtlzoo.balancing import Balancer, GradientBalancer
+from mtlzoo.balancing.balancer import NEEDS
 from mtlzoo.models import graph
 from mtlzoo.tasks import Task
 
 # What the training step can give to a balancer.
-PROVIDED = frozenset({"losses", "gramian", "jacobian"})
+PROVIDED = NEEDS
 
 
 def check_arguments(
@@ -108,8 +109,16 @@ def measured_groups(model: keras.Model) -> list[list[keras.Variable]]:
     return model.measured_groups() if hasattr(model, "measured_groups") else []
 
 
-def check_balancer(model: keras.Model, balancer: Balancer) -> graph.Split | None:
-    """Refuse what this model cannot give to the balancer; cut the model if it is asked to."""
+def check_balancer(model: keras.Model, balancer: Balancer) -> list[graph.Split | None]:
+    """Refuse what this model cannot give to the balancer; cut the model if it is asked to.
+
+    Returns:
+        The cut for each phase of the balancer, `None` where it needs none.
+    """
+    return [_check_method(model, method) for method in balancer.phases]
+
+
+def _check_method(model: keras.Model, balancer: Balancer) -> graph.Split | None:
     missing = balancer.needs - PROVIDED
     if missing:
         raise ValueError(

@@ -39,6 +39,13 @@ class FittedByTask(SavedByName):
             self.train_function = self._reporting(self.train_function, training=True)
         return self.train_function
 
+    def follow_balancer(self) -> None:
+        """Trace the training step anew if the balancer has come to another method."""
+        phase = self._step.balancer.phase()
+        if phase != self._step.phase:
+            self._step.phase = phase
+            self.make_train_function(force=True)
+
     def make_test_function(self, force: bool = False) -> Any:
         """Keras's evaluation function, which then reports illegal labels."""
         if self.test_function is None or force:
@@ -81,7 +88,7 @@ class FittedByTask(SavedByName):
             try:
                 logs = function(iterator)
             finally:  # also when the data ended within the function
-                self._step.raise_on_failure()
+                self._step.failures.raise_on_failure()
             if training:
                 self._step.report_scales()
             return logs

@@ -262,7 +262,7 @@ class MultiTaskModel(FittedByTask):
             if balancer.built and balancer is not self.balancer:
                 # Its state is that of another model.
                 balancer = type(balancer).from_config(balancer.get_config())
-            split = check_balancer(self, balancer)
+            splits = check_balancer(self, balancer)
             balancer.build(list(self.tasks.values()), self.shared_variables)
             optimizers.check(self.optimizer, replicas)
             slots = OptimizerSlots(self.optimizer)
@@ -272,7 +272,7 @@ class MultiTaskModel(FittedByTask):
             self.optimizer.build(self.trained_variables)
             slots.check(self.trained_variables)
             self._held.step = TrainingStep(
-                self, objectives, balancer, self._ownership, slots, split, guard
+                self, objectives, balancer, self._ownership, slots, splits, guard
             )
         self._held.compile_config = {
             "optimizer": optimizer,
@@ -312,7 +312,7 @@ class MultiTaskModel(FittedByTask):
 
         With `groups`, the mean over them; `balancer.task_weights` has each.
         """
-        weights = keras.ops.convert_to_numpy(self._step.balancer.task_weights)
+        weights = keras.ops.convert_to_numpy(self._step.method.task_weights)
         if weights.ndim == 2:
             weights = weights.mean(0)
         return dict(zip(self.task_names, weights.tolist(), strict=True))

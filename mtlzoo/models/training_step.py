@@ -10,13 +10,13 @@ from absl import logging
 from mtlzoo import gradients
 from mtlzoo.balancing import Balancer
 from mtlzoo.layers.positions import with_mask
-from mtlzoo.models import compile_checks, optimizers, replica_losses
+from mtlzoo.models import batch_parts, compile_checks, optimizers, replica_losses
+from mtlzoo.models.failures import Failures, read, step_state, unless
 from mtlzoo.models.graph import Ownership, Split
 from mtlzoo.models.objectives import Objectives, TaskBatch
 from mtlzoo.models.optimizer_slots import OptimizerSlots
+from mtlzoo.models.second_forward import SecondForward
 
-# What may go wrong with a task in a step. The first failure stays until it is reported.
-NOTHING, NON_FINITE_LOSS, ILLEGAL_LABEL, NON_FINITE_GRADIENT = range(4)
 # How far apart losses may be at the start without a warning.
 FAR_APART = 100
 
@@ -30,7 +30,8 @@ class TrainingStep:
         balancer: its balancer, built.
         ownership: who owns which variable.
         slots: what the optimizer keeps for each variable.
-        split: the model cut at its boundary, for balancing at features level, else `None`.
+        splits: for each phase of the balancer the model cut at its boundary, for balancing at
+            features level, else `None`.
         guard: `None` or `"all"`, see `MultiTaskModel.compile`.
     """
 
@@ -41,7 +42,7 @@ class TrainingStep:
         balancer: Balancer,
         ownership: Ownership,
         slots: OptimizerSlots,
-        split: Split | None,
+        splits: list[Split | None],
         guard: str | None,
     ) -> None:
         self.model = model
@@ -49,15 +50,25 @@ class TrainingStep:
         self.balancer = balancer
         self.ownership = ownership
         self.slots = slots
-        self.split = split
+        self.splits = splits
+        self.phase = balancer.phase()
         self.guard = guard
         self.initial_losses: dict[str, float] = {}
         count = len(objectives.names)
-        self.failure = _state("failure", (count,), "int32", "zeros")
-        self.offender = _state("offender", (count,), "float32", "zeros")
-        self.mask = _state("task_mask", (count,), "bool", "ones")
+        self.failures = Failures(objectives)
+        self.mask = step_state("task_mask", (count,), "bool", "ones")
         # Which tasks were present since the last update, for gradient accumulation.
-        self.seen = _state("seen", (count,), "bool", "zeros")
+        self.seen = step_state("seen", (count,), "bool", "zeros")
+
+    @property
+    def method(self) -> Balancer:
+        """What balances in the present phase: the balancer, or one that it is made of."""
+        return self.balancer.phases[self.phase]
+
+    @property
+    def split(self) -> Split | None:
+        """The model cut at its boundary, if the method balances there."""
+        return self.splits[self.phase]
 
     # -- one step ---------------------------------------------------------------------------
 
@@ -66,36 +77,57 @@ class TrainingStep:
         rows = _batch_size(x)
         batches = self._batches(y, sample_weight, rows)
         counts, illegal, part = self._count(batches, rows)
+        held_out, parts, part_counts, fractions = None, [], [], None
+        if "holdout" in self.method.needs:
+            batches, held_out = batch_parts.split(batches, rows, 2)
+            counts, held_counts = batch_parts.label_counts([batches, held_out], counts.dtype)
+        elif self.method.n_batches > 1:
+            parts = batch_parts.split(batches, rows, self.method.n_batches)
+            part_counts = batch_parts.label_counts(parts, counts.dtype)
+            fractions = tf.stack(part_counts) / tf.maximum(counts, 1)
         present = counts > 0
         statistics = self._statistics()
-        before = [_read(v) for v, _ in statistics]
+        before = [read(v) for v, _ in statistics]
+        again = None
+        if self.method.needs & {"second_forward", "holdout"}:
+            again = SecondForward(self.model, [v for v, _ in statistics])
         outputs = {}
 
         def compute(watch):
             outputs.update(self._forward(x, watch))
             added = replica_losses.share_of_added(self.model, part)
-            return self._shares(batches, outputs, counts, present), added
+            shares = [self._shares(batches, outputs, counts, present)]
+            for own, of_part in zip(parts, part_counts, strict=True):
+                shares.append(self._shares(own, outputs, of_part, of_part > 0))
+            return shares[0], added, *shares[1:]
 
-        recording = gradients.record(compute, present, self.objectives.loss_weights)
+        recording = gradients.record(compute, present, self.objectives.loss_weights, fractions)
         scale = optimizers.loss_scale(self.model.optimizer)
         due = self._due(present)
         slices = gradients.replica_count() == 1 and optimizers.takes_slices(self.model.optimizer)
-        update = gradients.balanced(recording, self._variables(), self.balancer, scale, due, slices)
-        ok = self._check(recording, update, illegal, batches)
+        variables = self._variables()
+        update = gradients.balanced(recording, variables, self.method, scale, due, slices)
+        if held_out is not None:
+            trained = gradients.task_gradients(recording, variables, scale)
+        ok = self.failures.check(recording, update, illegal, batches, self.model.optimizer)
         self._apply(update, ok, present, scale)
         complete = tf.logical_and(ok, tf.reduce_all(present))
         flags = tf.unstack(present)
         moved = [(v, ok if i is None else ok & flags[i]) for v, i in statistics]
-        _unless(complete, lambda: _put_back(moved, before))
+        unless(complete, lambda: _put_back(moved, before))
         # Weights out of an overflow, which the optimizer passes over, are not kept.
         sound = ok if update.finite is None else ok & tf.reduce_all(update.finite)
         if due is not None:
-            refreshed = self.balancer.gradient_part.refreshed
+            refreshed = self.method.gradient_part.refreshed
             new = tf.cast(present & sound, refreshed.dtype)
-            refreshed.assign(tf.where(due & ok, new, _read(refreshed)))
-        step = self.balancer.step
-        step.assign(_read(step) + tf.cast(ok, _read(step).dtype))
+            refreshed.assign(tf.where(due & ok, new, read(refreshed)))
+        step = self.method.step
+        step.assign(read(step) + tf.cast(ok, read(step).dtype))
         self._remember(update.state, sound)
+        if "second_forward" in self.method.needs:
+            self._look_back(again, x, batches, counts, recording, sound)
+        if held_out is not None:
+            self._hold_out(again, x, held_out, held_counts, trained, variables, present, sound)
         if update.gramians:
             self.model.observe_gramians(update.gramians, present & ok)
         self._log(recording.unweighted, recording.losses, recording.extra, rows, part)
@@ -103,11 +135,37 @@ class TrainingStep:
             batches, outputs, recording.unweighted, self._parts(counts, present)
         )
 
+    def _look_back(self, again, x, batches, counts, recording, sound):
+        """Have the balancer learn from the losses before and after the update."""
+        balancer = self.method.loss_part
+        after = self._record_again(again, x, batches, counts).losses
+        found = balancer.after_update(recording.losses, after, recording.present)
+        sound &= tf.reduce_all(tf.math.is_finite(after))
+        self._remember(self.method.named(balancer, found), sound)
+
+    def _hold_out(self, again, x, batches, counts, trained, variables, present, sound):
+        """Have the balancer learn from the held-out rows, with the variables after the update."""
+        balancer, scale = self.method.loss_part, optimizers.loss_scale(self.model.optimizer)
+        after = self._record_again(again, x, batches, counts)
+        wanted = tf.cast(balancer.held_out_weights(), after.losses.dtype)
+        agreement = gradients.agreement(trained, after, variables, wanted, scale)
+        found = balancer.after_holdout(agreement, present)
+        sound &= tf.reduce_all(tf.math.is_finite(agreement))
+        self._remember(self.method.named(balancer, found), sound)
+
+    def _record_again(self, again, x, batches, counts):
+        """The losses of the same rows with the variables after the update."""
+
+        def compute(watch):
+            return self._shares(batches, again(x), counts, counts > 0), None
+
+        return gradients.record(compute, counts > 0, self.objectives.loss_weights)
+
     def _remember(self, values, sound):
         """Keep what the balancer made of its state, if the step was one."""
-        state = self.balancer.state
+        state = self.method.state
         for name, value in values.items():
-            old = _read(state[name])
+            old = read(state[name])
             state[name].assign(tf.where(sound, tf.cast(value, old.dtype), old))
 
     def test(self, x: Any, y: Any, sample_weight: Any) -> None:
@@ -120,8 +178,7 @@ class TrainingStep:
         present = counts > 0
         shares = self._shares(batches, outputs, counts, present)
         (losses,) = gradients.replica_sum([tf.stack(shares)])
-        code = tf.where(illegal > 0, ILLEGAL_LABEL, NOTHING)
-        _unless(tf.reduce_all(illegal <= 0), lambda: self._report(code, losses, batches))
+        self.failures.check_labels(illegal, losses, batches)
         weighted = losses
         if self.objectives.loss_weights is not None:
             weighted = losses * tf.constant(self.objectives.loss_weights, losses.dtype)
@@ -138,7 +195,7 @@ class TrainingStep:
     def _batches(self, y, sample_weight, rows):
         """The labels by task; none of tasks that are switched off, not even wrong ones."""
         batches = self.objectives.read(y, sample_weight, rows)
-        active = tf.unstack(_read(self.mask))
+        active = tf.unstack(read(self.mask))
         return {n: batch.masked(on) for (n, batch), on in zip(batches.items(), active, strict=True)}
 
     def _count(self, batches: dict[str, TaskBatch], rows: tf.Tensor):
@@ -159,11 +216,11 @@ class TrainingStep:
 
     def _due(self, present):
         """Whether the weights must be computed anew: each k-th step, and when a task comes back."""
-        every = self.balancer.every
+        every = self.method.every
         if every == 1:
             return None
-        new = tf.reduce_any(present & (_read(self.balancer.gradient_part.refreshed) == 0))
-        return tf.equal(_read(self.balancer.step) % every, 0) | new
+        new = tf.reduce_any(present & (read(self.method.gradient_part.refreshed) == 0))
+        return tf.equal(read(self.method.step) % every, 0) | new
 
     def _shares(self, batches, outputs, counts, present):
         shares = []
@@ -219,11 +276,11 @@ class TrainingStep:
         inner = getattr(optimizer, "inner_optimizer", optimizer)
         accumulates = bool(getattr(inner, "gradient_accumulation_steps", None))
         if accumulates:  # what was accumulated is for the tasks seen since the last update
-            present = present | _read(self.seen)
+            present = present | read(self.seen)
             updates = tf.convert_to_tensor(inner.iterations)
         guarded = self._guarded(variables, ok, present, replicas)
         complete = tf.logical_and(ok, tf.reduce_all(present))
-        before = [_read(v) for v, _ in guarded]
+        before = [read(v) for v, _ in guarded]
         grads = update.gradients
         targets = variables.all()
         if replicas == 1:
@@ -236,7 +293,7 @@ class TrainingStep:
                 grads = [g if g is None else g / replicas for g in grads]
             grads = [g if g is None else tf.where(ok, g, tf.zeros_like(g)) for g in grads]
             _apply(optimizer, grads, targets)
-        _unless(complete, lambda: _put_back(guarded, before))
+        unless(complete, lambda: _put_back(guarded, before))
         if accumulates:
             updated = tf.convert_to_tensor(inner.iterations) != updates
             self.seen.assign(present & ~updated)
@@ -260,30 +317,6 @@ class TrainingStep:
         if self.guard == "all" and replicas > 1:
             guarded += [(v, ok) for r in variables.shared for v in [r, *self.slots.of(r)]]
         return guarded
-
-    def _check(self, recording, update, illegal, batches):
-        """Record what went wrong; True where nothing did, now or in an earlier step."""
-        finite = tf.math.is_finite(recording.losses)
-        code = tf.where(finite, NOTHING, NON_FINITE_LOSS)
-        if update.finite is not None and not optimizers.scales_dynamically(self.model.optimizer):
-            # There an overflow is the optimizer's to handle.
-            code = tf.where(finite & ~update.finite, NON_FINITE_GRADIENT, code)
-        code = tf.where(recording.present, code, NOTHING)
-        code = tf.where(illegal > 0, ILLEGAL_LABEL, code)
-        ok = tf.reduce_all((code == NOTHING) & (_read(self.failure) == NOTHING))
-        _unless(ok, lambda: self._report(code, recording.unweighted, batches))
-        return ok
-
-    def _report(self, code, losses, batches) -> None:
-        """Keep the first failure of each task until the host reads it."""
-        # The label may be on some replicas only; where several have one, their mean is shown.
-        found = tf.stack([_illegal_value(b) for b in batches.values()])
-        has = tf.stack([tf.cast(tf.reduce_any(b.invalid), found.dtype) for b in batches.values()])
-        total, having = gradients.replica_sum([tf.where(has > 0, found, 0.0), has])
-        values = tf.where(code == ILLEGAL_LABEL, total / having, tf.cast(losses, "float32"))
-        fresh = _read(self.failure) == NOTHING
-        self.offender.assign(tf.where(fresh, values, _read(self.offender)))
-        self.failure.assign(tf.where(fresh, code, _read(self.failure)))
 
     def _log(self, losses, weighted, extra, rows, part) -> None:
         total = tf.reduce_sum(weighted)
@@ -313,82 +346,16 @@ class TrainingStep:
                 text,
             )
 
-    def raise_on_failure(self) -> None:
-        """End the training with the task's name, if a step failed; host side."""
-        failure = keras.ops.convert_to_numpy(self.failure)
-        if not failure.any():
-            return
-        values = keras.ops.convert_to_numpy(self.offender)
-        # A label explains a loss, and a loss a gradient.
-        causes = [ILLEGAL_LABEL, NON_FINITE_LOSS, NON_FINITE_GRADIENT]
-        index = min(failure.nonzero()[0], key=lambda i: causes.index(failure[i]))
-        name, value, code = self.objectives.names[index], values[index], failure[index]
-        self.failure.assign(keras.ops.zeros_like(self.failure))
-        if code == ILLEGAL_LABEL:
-            raise ValueError(
-                f"Labels of task `{name}` should be legal labels of "
-                f"{self.objectives.tasks[name]!r} or its missing value "
-                f"{self.objectives.tasks[name].missing!r}. Received: a label of value {value:g}. "
-                "The model was not updated with this batch."
-            )
-        what = "loss" if code == NON_FINITE_LOSS else "gradient"
-        raise FloatingPointError(
-            f"The {what} of task `{name}` is not finite (loss {value:g}). Training has stopped and "
-            "its gradients were not applied; look at the task's inputs and labels, at the learning "
-            "rate, or clip the gradients."
-        )
-
-
-def _state(name, shape, dtype, initializer):
-    return keras.Variable(
-        initializer=initializer,
-        shape=shape,
-        dtype=dtype,
-        trainable=False,
-        aggregation="only_first_replica",
-        name=name,
-    )
-
 
 def _apply(optimizer, grads, variables):
     optimizer.apply(grads, variables)
     return tf.constant(True)
 
 
-def _unless(condition, function: Callable) -> None:
-    """Run `function` where `condition` is False.
-
-    On several replicas it always runs, since no branch may hold what it does there; so it must
-    change nothing where the condition is True.
-    """
-    if gradients.replica_count() > 1:
-        function()
-        return
-
-    def otherwise():
-        function()
-        return tf.constant(True)
-
-    tf.cond(condition, lambda: tf.constant(False), otherwise)
-
-
 def _put_back(guarded, before) -> None:
     """Give each variable its old value where it was not to be changed."""
     for (variable, keep), old in zip(guarded, before, strict=True):
-        variable.assign(tf.where(keep, _read(variable), old))
-
-
-def _read(variable: keras.Variable):
-    return tf.convert_to_tensor(variable.value)
-
-
-def _illegal_value(batch: TaskBatch):
-    labels = tf.cast(tf.convert_to_tensor(batch.labels), "float32")
-    rank = len(batch.invalid.shape)
-    labels = tf.reduce_max(labels, axis=list(range(rank, len(labels.shape))))
-    if len(labels.shape) < rank:  # one cell, given without its axis
-        labels = labels[:, None]
-    return tf.reduce_max(tf.where(batch.invalid, labels, -float("inf")))
+        variable.assign(tf.where(keep, read(variable), old))
 
 
 def _batch_size(x):

@@ -1,0 +1,125 @@
+"""What goes wrong in a training step, kept until the host can say so with the task's name."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtlzoo import gradients
+from mtlzoo.models import optimizers
+from mtlzoo.models.objectives import Objectives, TaskBatch
+
+# What may go wrong with a task in a step. The first failure stays until it is reported.
+NOTHING, NON_FINITE_LOSS, ILLEGAL_LABEL, NON_FINITE_GRADIENT = range(4)
+
+
+class Failures:
+    """The first failure of each task, and the number that caused it.
+
+    Args:
+        objectives: the losses and metrics of the tasks.
+    """
+
+    def __init__(self, objectives: Objectives) -> None:
+        self.objectives = objectives
+        count = len(objectives.names)
+        self.failure = step_state("failure", (count,), "int32", "zeros")
+        self.offender = step_state("offender", (count,), "float32", "zeros")
+
+    def check(self, recording: Any, update: Any, illegal: Any, batches: Any, optimizer: Any) -> Any:
+        """Record what went wrong; True where nothing did, now or in an earlier step."""
+        finite = tf.math.is_finite(recording.losses)
+        code = tf.where(finite, NOTHING, NON_FINITE_LOSS)
+        if update.finite is not None and not optimizers.scales_dynamically(optimizer):
+            # There an overflow is the optimizer's to handle.
+            code = tf.where(finite & ~update.finite, NON_FINITE_GRADIENT, code)
+        code = tf.where(recording.present, code, NOTHING)
+        code = tf.where(illegal > 0, ILLEGAL_LABEL, code)
+        ok = tf.reduce_all((code == NOTHING) & (read(self.failure) == NOTHING))
+        unless(ok, lambda: self.report(code, recording.unweighted, batches))
+        return ok
+
+    def report(self, code: Any, losses: Any, batches: Any) -> None:
+        """Keep the first failure of each task until the host reads it."""
+        # The label may be on some replicas only; where several have one, their mean is shown.
+        found = tf.stack([_illegal_value(b) for b in batches.values()])
+        has = tf.stack([tf.cast(tf.reduce_any(b.invalid), found.dtype) for b in batches.values()])
+        total, having = gradients.replica_sum([tf.where(has > 0, found, 0.0), has])
+        values = tf.where(code == ILLEGAL_LABEL, total / having, tf.cast(losses, "float32"))
+        fresh = read(self.failure) == NOTHING
+        self.offender.assign(tf.where(fresh, values, read(self.offender)))
+        self.failure.assign(tf.where(fresh, code, read(self.failure)))
+
+    def raise_on_failure(self) -> None:
+        """End the training with the task's name, if a step failed; host side."""
+        failure = keras.ops.convert_to_numpy(self.failure)
+        if not failure.any():
+            return
+        values = keras.ops.convert_to_numpy(self.offender)
+        # A label explains a loss, and a loss a gradient.
+        causes = [ILLEGAL_LABEL, NON_FINITE_LOSS, NON_FINITE_GRADIENT]
+        index = min(failure.nonzero()[0], key=lambda i: causes.index(failure[i]))
+        name, value, code = self.objectives.names[index], values[index], failure[index]
+        self.failure.assign(keras.ops.zeros_like(self.failure))
+        if code == ILLEGAL_LABEL:
+            raise ValueError(
+                f"Labels of task `{name}` should be legal labels of "
+                f"{self.objectives.tasks[name]!r} or its missing value "
+                f"{self.objectives.tasks[name].missing!r}. Received: a label of value {value:g}. "
+                "The model was not updated with this batch."
+            )
+        what = "loss" if code == NON_FINITE_LOSS else "gradient"
+        raise FloatingPointError(
+            f"The {what} of task `{name}` is not finite (loss {value:g}). Training has stopped and "
+            "its gradients were not applied; look at the task's inputs and labels, at the learning "
+            "rate, or clip the gradients."
+        )
+
+    def check_labels(self, illegal: Any, losses: Any, batches: Any) -> None:
+        """Record illegal labels in evaluation."""
+        code = tf.where(illegal > 0, ILLEGAL_LABEL, NOTHING)
+        unless(tf.reduce_all(illegal <= 0), lambda: self.report(code, losses, batches))
+
+
+def step_state(name: str, shape: tuple, dtype: str, initializer: str) -> keras.Variable:
+    """A variable of the training step, the same on every replica."""
+    return keras.Variable(
+        initializer=initializer,
+        shape=shape,
+        dtype=dtype,
+        trainable=False,
+        aggregation="only_first_replica",
+        name=name,
+    )
+
+
+def unless(condition, function: Callable) -> None:
+    """Run `function` where `condition` is False.
+
+    On several replicas it always runs, since no branch may hold what it does there; so it must
+    change nothing where the condition is True.
+    """
+    if gradients.replica_count() > 1:
+        function()
+        return
+
+    def otherwise():
+        function()
+        return tf.constant(True)
+
+    tf.cond(condition, lambda: tf.constant(False), otherwise)
+
+
+def read(variable: keras.Variable) -> tf.Tensor:
+    """Its value."""
+    return tf.convert_to_tensor(variable.value)
+
+
+def _illegal_value(batch: TaskBatch):
+    labels = tf.cast(tf.convert_to_tensor(batch.labels), "float32")
+    rank = len(batch.invalid.shape)
+    labels = tf.reduce_max(labels, axis=list(range(rank, len(labels.shape))))
+    if len(labels.shape) < rank:  # one cell, given without its axis
+        labels = labels[:, None]
+    return tf.reduce_max(tf.where(batch.invalid, labels, -float("inf")))

@@ -1,0 +1,396 @@
+"""What the training step gives to a balancer and makes of its answer, written out by hand."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from model_cases import (
+    Constant,
+    assert_close,
+    compiled,
+    copies,
+    data,
+    double,
+    hard_sharing,
+    tasks,
+    train,
+)
+
+from mtlzoo import (
+    BinaryClassification,
+    Combined,
+    MultiTaskModel,
+    PCGrad,
+    Regression,
+    Uncertainty,
+    WarmUp,
+)
+from mtlzoo.balancing import GradientBalancer, LossBalancer
+
+
+def losses_of(model, x, y, rows=slice(None)):
+    """Both losses of some rows, and the gradients of each by all trainable variables."""
+    found, gradients = [], []
+    for name, task in model.tasks.items():
+        with tf.GradientTape() as tape:
+            outputs = model(x[rows])[name][:, 0]
+            labels = tf.cast(y[name][rows], outputs.dtype)
+            if isinstance(task, BinaryClassification):
+                values = tf.nn.softplus(outputs) - labels * outputs
+            else:
+                values = (labels - outputs) ** 2
+            loss = tf.reduce_mean(values)
+        found.append(loss.numpy())
+        gradients.append(
+            tape.gradient(
+                loss,
+                [v.value for v in model.trained_variables],
+                unconnected_gradients=tf.UnconnectedGradients.ZERO,
+            )
+        )
+    return np.array(found), [[g.numpy() for g in row] for row in gradients]
+
+
+def places(model, variables):
+    ids = [id(v) for v in model.trained_variables]
+    return [ids.index(id(v)) for v in variables]
+
+
+def gramian_of(rows, others, where):
+    return np.array([[sum((a[i] * b[i]).sum() for i in where) for b in others] for a in rows])
+
+
+def updated(model, weights, heads, gradients, before, rate=0.1):
+    """All trained variables after a step of gradient descent with these weights."""
+    after = [value.copy() for value in before]
+    shared = places(model, model.shared_variables)
+    for task, name in enumerate(model.task_names):
+        for i in shared:
+            weight = weights[task][i] if isinstance(weights[task], dict) else weights[task]
+            after[i] -= rate * weight * gradients[task][i]
+        for i in places(model, model.task_variables(name)):
+            after[i] -= rate * heads[task] * gradients[task][i]
+    return after
+
+
+# -- a method of losses and one of gradients -------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrt", ["parameters", "features"])
+def test_combined_balances_the_gradients_of_the_weighted_losses(wrt):
+    double()
+    balancer = Combined(Uncertainty(), Norms(wrt=wrt))
+    model = compiled(hard_sharing(), balancer)
+    model.balancer.losses.log_variance.assign([0.5, -1.0])
+    x, y = data()
+    before = copies(model.trained_variables)
+    losses, gradients = losses_of(model, x, y)
+    factors = np.exp([-0.5, 1.0]) * [1.0, 0.5]
+    if wrt == "parameters":
+        shared = places(model, model.shared_variables)
+        norms = np.diag(gramian_of(gradients, gradients, shared)) * factors**2
+    train(model, x, y, batch_size=8)
+    seen = np.array(model.balancer.gradients.task_weights)
+    if wrt == "parameters":
+        np.testing.assert_allclose(seen, norms, rtol=1e-9)
+    expected = updated(model, seen * factors, factors, gradients, before)
+    (own,) = places(model, [model.balancer.losses.log_variance])
+    expected[own] = before[own] - 0.1 * (0.5 - factors * losses)
+    assert_close(model.trained_variables, expected, 1e-10)
+    np.testing.assert_allclose(list(model.task_weights.values()), seen * factors, rtol=1e-9)
+
+
+@keras.saving.register_keras_serializable(package="mtlzoo_tests")
+class Norms(GradientBalancer):
+    """The squared lengths of the gradients that it sees."""
+
+    def _weights(self, gramian, losses, present):
+        return keras.ops.diagonal(gramian, axis1=-2, axis2=-1)
+
+
+def test_combined_saves_the_state_of_both_by_name(tmp_path):
+    model = compiled(hard_sharing(), Combined(Uncertainty(), PCGrad(every=2)))
+    names = set(model.balancer.state)
+    assert {"step", "losses_log_variance", "gradients_task_weights"} <= names
+    assert {"gradients_refreshed"} <= names and "gradients_step" not in names
+    train(model, *data(), batch_size=4)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert repr(again.balancer) == repr(model.balancer)
+    for name, variable in model.balancer.state.items():
+        np.testing.assert_array_equal(again.balancer.state[name], variable, err_msg=name)
+    assert int(model.balancer.gradients.step) == 2
+
+
+def test_combined_and_warm_up_refuse_what_they_cannot_combine():
+    with pytest.raises(ValueError, match="`losses` should be a `LossBalancer`"):
+        Combined(PCGrad(), PCGrad())
+    with pytest.raises(ValueError, match="`gradients` should be a `GradientBalancer` or a `Jac"):
+        Combined(Uncertainty(), Uncertainty())
+    with pytest.raises(ValueError, match="`then` should be a balancer, and not a `WarmUp`"):
+        WarmUp(PCGrad(), WarmUp(PCGrad(), Uncertainty()))
+    with pytest.raises(ValueError, match="`epochs` should be a positive integer"):
+        WarmUp(PCGrad(), Uncertainty(), epochs=0)
+
+
+# -- groups of variables ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_each_group_has_weights_of_its_own_gramian(every):
+    double()
+    model = compiled(hard_sharing(shared_units=(6, 5)), Norms(groups="layers", every=every))
+    x, y = data()
+    layers = {}
+    for i in places(model, model.shared_variables):
+        layers.setdefault(model.trained_variables[i].path.rpartition("/")[0], []).append(i)
+    assert len(layers) == 2 and model.balancer.group_names == tuple(layers)
+    for step in range(2):
+        before = copies(model.trained_variables)
+        _, gradients = losses_of(model, x, y)
+        if step == 0 or every == 1:
+            norms = [np.diag(gramian_of(gradients, gradients, m)) for m in layers.values()]
+        of_task = [
+            {i: w[task] for w, m in zip(norms, layers.values(), strict=True) for i in m}
+            for task in range(2)
+        ]
+        train(model, x, y, batch_size=8)
+        np.testing.assert_allclose(model.balancer.task_weights, norms, rtol=1e-9)
+        expected = updated(model, of_task, [1.0, 1.0], gradients, before)
+        assert_close(model.trained_variables, expected, 1e-10)
+    mean = np.mean(norms, axis=0)
+    np.testing.assert_allclose(list(model.task_weights.values()), mean, rtol=1e-9)
+
+
+def test_groups_by_name_and_the_rest():
+    model = compiled(hard_sharing(shared_units=(6, 5, 4)), PCGrad(groups={"low": ["shared_0"]}))
+    assert model.balancer.group_names == ("low", "rest")
+    of = [model.balancer.group_of(v) for v in model.shared_variables]
+    assert of == [0, 0, 1, 1, 1, 1]
+    train(model, *data())
+    assert model.balancer.task_weights.shape == (2, 2)
+
+
+def test_a_frozen_group_keeps_the_others_going():
+    model = hard_sharing(shared_units=(6, 5))
+    compiled(model, PCGrad(groups={"low": ["shared_0"], "high": ["shared_1"]}))
+    (first, *_) = [layer for layer in model.layers if layer.name == "shared_0"]
+    first.trainable = False
+    before = copies(model.trained_variables)
+    compiled(model, PCGrad(groups={"high": ["shared_1"]}))
+    assert model.balancer.group_names == ("high",)
+    train(model, *data())
+    assert not np.allclose(before[0], model.trained_variables[0])
+
+
+def test_groups_are_checked():
+    for wrong in ("units", {}, {"rest": ["x"]}, {"low": "shared"}, {"low": [1]}, 3):
+        with pytest.raises(ValueError, match="`groups` should be None, 'layers', or a dict"):
+            PCGrad(groups=wrong)
+    with pytest.raises(ValueError, match="`groups` should be None with `wrt='features'`"):
+        PCGrad(groups="layers", wrt="features")
+    with pytest.raises(ValueError, match=r"`groups\['low'\]` should find shared.*Received: 'none'"):
+        compiled(hard_sharing(), PCGrad(groups={"low": ["none"]}))
+    with pytest.raises(ValueError, match=r"each variable once. Received: `\S*shared_0/kernel`"):
+        compiled(hard_sharing(), PCGrad(groups={"low": ["shared"], "high": ["kernel"]}))
+
+
+# -- one method after another ----------------------------------------------------------------------
+
+
+def test_warm_up_is_the_first_method_and_then_the_second():
+    x, y = data()
+    apart = compiled(hard_sharing(), Constant((0.5, 0.5)))
+    train(apart, x, y, batch_size=4, epochs=2)
+    compiled(apart, Constant((2.0, 1.0), wrt="features"))
+    train(apart, x, y, batch_size=4)
+    then = Constant((2.0, 1.0), wrt="features")
+    model = compiled(hard_sharing(), WarmUp(Constant((0.5, 0.5)), then, epochs=2))
+    train(model, x, y, batch_size=4, epochs=3)
+    assert_close(model.trained_variables, copies(apart.trained_variables), 1e-6)
+    assert model.task_weights == {"a": 2.0, "b": 1.0}
+
+
+def test_a_resumed_training_goes_on_with_the_method_of_its_epoch(tmp_path):
+    x, y = data()
+    model = compiled(hard_sharing(), WarmUp(Uncertainty(), Constant((2.0, 1.0)), epochs=1))
+    train(model, x, y, batch_size=4)
+    assert model.task_weights == {"a": 2.0, "b": 1.0} or model.balancer.phase() == 1
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    for each in (model, again):
+        train(each, x, y, batch_size=4)
+        assert each.task_weights == {"a": 2.0, "b": 1.0}
+    assert_close(again.trained_variables, copies(model.trained_variables), 1e-7)
+
+
+# -- parts of a batch ------------------------------------------------------------------------------
+
+
+@keras.saving.register_keras_serializable(package="mtlzoo_tests")
+class Products(GradientBalancer):
+    """Keeps the products that it sees; constant weights."""
+
+    needs = frozenset({"gramian", "n_batches"})
+
+    def __init__(self, n_batches=2, **options):
+        super().__init__(**options)
+        self.n_batches = n_batches
+
+    def create_variables(self):
+        super().create_variables()
+        self.add_variable("products", (*self.lead, 2, 2), "zeros")
+
+    def _advance(self, gramian, losses, present):
+        weights = keras.ops.cast(np.array([2.0, 0.5]), gramian.dtype)
+        weights = keras.ops.broadcast_to(weights, gramian.shape[:-1])
+        return weights, {"products": gramian}
+
+    def get_config(self):
+        return {"n_batches": self.n_batches, **super().get_config()}
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("groups", [None, "layers"])
+def test_parts_of_the_batch_are_compared(count, groups):
+    double()
+    model = compiled(hard_sharing(), Products(count, groups=groups))
+    x, y = data()
+    _, first = losses_of(model, x, y, slice(0, None, count))
+    _, second = losses_of(model, x, y, slice(1, None, count))
+    _, whole = losses_of(model, x, y)
+    _, third = losses_of(model, x, y, slice(2, None, count))
+    before = copies(model.trained_variables)
+    train(model, x, y, batch_size=8)
+    cross = gramian_of(first, second, places(model, model.shared_variables))
+    seen = np.array(model.balancer.state["products"])
+    np.testing.assert_allclose(seen if groups is None else seen.sum(0), cross, rtol=1e-9)
+    used = whole if count == 2 else third
+    shared = set(places(model, model.shared_variables))
+    gradients = [
+        [u if i in shared else w for i, (u, w) in enumerate(zip(*rows, strict=True))]
+        for rows in zip(used, whole, strict=True)
+    ]
+    expected = updated(model, [2.0, 0.5], [1.0, 1.0], gradients, before)
+    assert_close(model.trained_variables, expected, 1e-10)
+
+
+def test_a_task_without_labels_in_one_part_has_products_of_zero():
+    double()
+    model = compiled(hard_sharing(), Products(2))
+    x, y = data()
+    y["b"][1::2] = np.nan
+    _, whole = losses_of(model, x, {"a": y["a"], "b": np.zeros(8)})
+    _, even = losses_of(model, x, y, slice(0, None, 2))
+    before = copies(model.trained_variables)
+    train(model, x, y, batch_size=8)
+    seen = np.array(model.balancer.state["products"])
+    assert np.all(seen[:, 1] == 0) and np.all(seen[:, 0] != 0)
+    expected = updated(model, [2.0, 0.5], [1.0, 1.0], [whole[0], even[1]], before)
+    assert_close(model.trained_variables, expected, 1e-10)
+
+
+# -- a second forward pass -------------------------------------------------------------------------
+
+
+@keras.saving.register_keras_serializable(package="mtlzoo_tests")
+class LooksBack(LossBalancer):
+    """Keeps the losses before and after the update; the plain sum."""
+
+    needs = frozenset({"losses", "second_forward"})
+
+    def create_variables(self):
+        self.add_variable("before", (2,), "zeros")
+        self.add_variable("after", (2,), "zeros")
+
+    def _objective(self, losses, present):
+        return keras.ops.sum(keras.ops.where(present, losses, 0.0))
+
+    def after_update(self, before, after, present=None):
+        return {"before": before, "after": after}
+
+
+def with_dropout_and_norm():
+    keras.utils.set_random_seed(1)
+    x = keras.Input((4,), name="x")
+    hidden = keras.layers.Dense(6, "tanh")(x)
+    hidden = keras.layers.BatchNormalization()(hidden)
+    hidden = keras.layers.Dropout(0.5, seed=3)(hidden)
+    return MultiTaskModel(x, {t.name: t.head(hidden) for t in tasks()}, tasks=tasks())
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
+def test_a_second_forward_pass_leaves_no_trace(mode):
+    x, y = data()
+    found = []
+    for balancer in ("equal", LooksBack()):
+        model = with_dropout_and_norm()
+        compiled(model, balancer, run_eagerly=mode == "eager", jit_compile=mode == "xla")
+        train(model, x, y, batch_size=4, epochs=2)
+        own = {id(v) for v in model.balancer.variables}
+        found.append(copies(v for v in model.variables if id(v) not in own))
+    assert_close(found[1], found[0], 1e-5)
+
+
+def test_the_losses_after_the_update_are_those_of_the_same_rows_and_masks():
+    double()
+    model = compiled(hard_sharing(), LooksBack())
+    x, y = data()
+    before, _ = losses_of(model, x, y)
+    train(model, x, y, batch_size=8)
+    after, _ = losses_of(model, x, y)
+    np.testing.assert_allclose(model.balancer.state["before"], before, rtol=1e-9)
+    np.testing.assert_allclose(model.balancer.state["after"], after, rtol=1e-9)
+    # With a learning rate of nothing, the same masks give the same losses.
+    still = with_dropout_and_norm()
+    compiled(still, LooksBack())
+    still.optimizer.learning_rate = 0.0
+    train(still, x, y, batch_size=8)
+    state = still.balancer.state
+    np.testing.assert_allclose(state["after"], state["before"], rtol=1e-9)
+
+
+# -- held-out rows ---------------------------------------------------------------------------------
+
+
+@keras.saving.register_keras_serializable(package="mtlzoo_tests")
+class HoldsOut(LossBalancer):
+    """Keeps the agreement with the held-out rows; the plain sum."""
+
+    needs = frozenset({"losses", "holdout"})
+
+    def create_variables(self):
+        self.add_variable("agreement", (2,), "zeros")
+
+    def _objective(self, losses, present):
+        return keras.ops.sum(keras.ops.where(present, losses, 0.0))
+
+    def held_out_weights(self):
+        return keras.ops.convert_to_tensor([1.0, 0.25])
+
+    def after_holdout(self, agreement, present=None):
+        return {"agreement": agreement}
+
+
+def test_half_of_the_rows_are_held_out():
+    double()
+    model = compiled(hard_sharing(), HoldsOut())
+    x, y = data()
+    before = copies(model.trained_variables)
+    losses, training = losses_of(model, x, y, slice(0, None, 2))
+    logs = train(model, x, y, batch_size=8)
+    expected = updated(model, [1.0, 1.0], [1.0, 1.0], training, before)
+    assert_close(model.trained_variables, expected, 1e-10)
+    assert logs["loss"] == pytest.approx([losses.sum()], rel=1e-6)
+    _, held_out = losses_of(model, x, y, slice(1, None, 2))
+    wanted = [a + 0.25 * b for a, b in zip(*held_out, strict=True)]
+    agreement = [sum((g * w).sum() for g, w in zip(row, wanted, strict=True)) for row in training]
+    np.testing.assert_allclose(model.balancer.state["agreement"], agreement, rtol=1e-6)
+
+
+def test_only_needs_that_exist_are_known():
+    class Wants(LossBalancer):
+        needs = frozenset({"losses", "teacher"})
+
+    with pytest.raises(ValueError, match=r"which needs \['teacher'\]"):
+        compiled(hard_sharing([BinaryClassification("a"), Regression("b")]), Wants())
