@@ -59,7 +59,7 @@ class TrimmedMean(JacobianBalancer):
         by_task = (-1,) + (1,) * (len(rows.shape) - 1)
         # Absent tasks are sorted to the end, where nothing is taken.
         ordered = ops.sort(ops.where(ops.reshape(present, by_task), rows, float("inf")), axis=0)
-        place = ops.reshape(ops.arange(rows.shape[0]), by_task)
+        place = ops.reshape(ops.arange(rows.shape[0], dtype="int32"), by_task)
         kept = ops.logical_and(place >= trim, place < count - trim)
         number = ops.cast(ops.maximum(count - 2 * trim, 1), rows.dtype)
         return ops.sum(ops.where(kept, ordered, 0.0), axis=0) / number
