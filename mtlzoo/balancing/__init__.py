@@ -10,11 +10,16 @@ import keras
 
 from mtlzoo.balancing.balancer import Balancer, LossBalancer
 from mtlzoo.balancing.combined import Combined
+from mtlzoo.balancing.cosmos import COSMOS
 from mtlzoo.balancing.dwa import DWA
 from mtlzoo.balancing.equal import Equal
 from mtlzoo.balancing.excess_mtl import ExcessMTL
+from mtlzoo.balancing.famo import FAMO
+from mtlzoo.balancing.gls import GLS
 from mtlzoo.balancing.graddrop import GradDrop
 from mtlzoo.balancing.gradient_balancer import GradientBalancer
+from mtlzoo.balancing.imtl_l import IMTLL
+from mtlzoo.balancing.initial_loss_scale import InitialLossScale
 from mtlzoo.balancing.jacobian_balancer import JacobianBalancer
 from mtlzoo.balancing.mgda import MGDA
 from mtlzoo.balancing.moco import MoCo
@@ -22,18 +27,32 @@ from mtlzoo.balancing.modo import MoDo
 from mtlzoo.balancing.pcgrad import PCGrad
 from mtlzoo.balancing.sdmgrad import SDMGrad
 from mtlzoo.balancing.trimmed_mean import TrimmedMean
+from mtlzoo.balancing.pbi import PBI
+from mtlzoo.balancing.pcgrad import PCGrad
+from mtlzoo.balancing.rlw import RLW
+from mtlzoo.balancing.scale_invariant import ScaleInvariant
+from mtlzoo.balancing.stch import STCH
+from mtlzoo.balancing.task_prioritization import TaskPrioritization
 from mtlzoo.balancing.uncertainty import Uncertainty
 from mtlzoo.balancing.warm_up import WarmUp
 
 __all__ = [
+    "COSMOS",
     "DWA",
+    "FAMO",
+    "GLS",
+    "IMTLL",
     "MGDA",
+    "PBI",
+    "RLW",
+    "STCH",
     "Balancer",
     "Combined",
     "Equal",
     "ExcessMTL",
     "GradDrop",
     "GradientBalancer",
+    "InitialLossScale",
     "JacobianBalancer",
     "LossBalancer",
     "MoCo",
@@ -41,6 +60,8 @@ __all__ = [
     "PCGrad",
     "SDMGrad",
     "TrimmedMean",
+    "ScaleInvariant",
+    "TaskPrioritization",
     "Uncertainty",
     "WarmUp",
     "get",
@@ -48,16 +69,27 @@ __all__ = [
 ]
 
 _BY_NAME: dict[str, type[Balancer]] = {
+    "cosmos": COSMOS,
     "dwa": DWA,
     "equal": Equal,
     "excess_mtl": ExcessMTL,
+    "famo": FAMO,
+    "gls": GLS,
     "grad_drop": GradDrop,
+    "imtl_l": IMTLL,
+    "initial_loss_scale": InitialLossScale,
     "mgda": MGDA,
     "moco": MoCo,
     "modo": MoDo,
     "pcgrad": PCGrad,
     "sdmgrad": SDMGrad,
     "trimmed_mean": TrimmedMean,
+    "pbi": PBI,
+    "pcgrad": PCGrad,
+    "rlw": RLW,
+    "scale_invariant": ScaleInvariant,
+    "stch": STCH,
+    "task_prioritization": TaskPrioritization,
     "uncertainty": Uncertainty,
 }
 

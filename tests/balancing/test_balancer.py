@@ -11,20 +11,31 @@ from gradient_cases import tasks
 
 from mtlzoo import balancing
 from mtlzoo.balancing import (
+    COSMOS,
     DWA,
+    FAMO,
+    GLS,
+    IMTLL,
     MGDA,
+    PBI,
+    RLW,
+    STCH,
     Balancer,
     Equal,
     GradDrop,
     GradientBalancer,
+    InitialLossScale,
     JacobianBalancer,
     LossBalancer,
     PCGrad,
+    ScaleInvariant,
+    TaskPrioritization,
     Uncertainty,
 )
 from mtlzoo.balancing.balancer import NEEDS
 
 TASKS = tasks(a="classification", b="regression", c="regression")
+TRAINED = {"uncertainty": ["log_variance"], "imtl_l": ["log_scale"]}
 SOURCES = sorted(Path(balancing.__file__).parent.glob("*.py"))
 
 
@@ -64,9 +75,7 @@ def test_state(name):
         assert variable.aggregation == "only_first_replica"
     for variable in balancer.trainable_variables:
         assert variable.shape[0] == 3, "trainable state has the task axis first"
-    assert [v.name for v in balancer.trainable_variables] == (
-        ["log_variance"] if name == "uncertainty" else []
-    )
+    assert [v.name for v in balancer.trainable_variables] == TRAINED.get(name, [])
 
 
 def test_add_variable_refuses_a_taken_name():
@@ -83,6 +92,16 @@ CONFIGURED = [
     Equal(),
     Uncertainty(),
     DWA(temperature=0.5),
+    RLW("bernoulli", seed=5),
+    GLS(),
+    ScaleInvariant(epsilon=1e-3),
+    IMTLL(),
+    InitialLossScale(),
+    STCH(mu=0.1, preference={"a": 1.0, "b": 2.0, "c": 3.0}, ideal={"a": 0.5, "b": 0, "c": -1}),
+    TaskPrioritization(metrics={"a": "accuracy"}, gamma=2.0, decay=0.9),
+    COSMOS({"a": 1, "b": 2, "c": 3}, penalty=0.0),
+    PBI({"a": 1, "b": 2, "c": 3}, theta=0.5, ideal={"a": 0.5, "b": 0, "c": -1}),
+    FAMO(learning_rate=0.1, decay=0.0, minimum_losses={"a": 0.5, "b": 0, "c": -1}),
     PCGrad(seed=7, wrt="features", every=3),
     MGDA(wrt="features", every=2),
     GradDrop(seed=3, leak={"a": 0.0, "b": 0.5, "c": 1.0}, wrt="features"),
@@ -122,7 +141,9 @@ def test_get_takes_names_classes_and_instances():
 
 
 def test_get_explains_what_it_knows():
-    with pytest.raises(ValueError, match=r"should be one of \['dwa', 'equal'.*mean 'pcgrad'\?"):
+    with pytest.raises(
+        ValueError, match=r"should be one of \['cosmos', 'dwa', 'equal'.*mean 'pcgrad'\?"
+    ):
         balancing.get("PCGard")
     with pytest.raises(ValueError, match=r"Received: `balancer='zzzzzz'`") as caught:
         balancing.get("zzzzzz")
@@ -142,7 +163,7 @@ def test_common_options_are_checked(kind):
             kind(every=every)
 
 
-@pytest.mark.parametrize("kind", [PCGrad, GradDrop])
+@pytest.mark.parametrize("kind", [PCGrad, GradDrop, RLW])
 @pytest.mark.parametrize("seed", [-1, 0.5, None, True])
 def test_seed_is_checked(kind, seed):
     with pytest.raises(ValueError, match=r"`seed` should be an integer .* Received: `seed="):

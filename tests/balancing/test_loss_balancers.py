@@ -1,34 +1,54 @@
-"""Equal, Uncertainty and DWA: values, derivatives, absent tasks."""
+"""What every method of losses promises, and Equal, Uncertainty and DWA: values, derivatives."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from gradient_cases import tasks
+from loss_cases import LOSSES, derivatives, keep, slopes
 
-from mtlzoo.balancing import DWA, Equal, Uncertainty
+from mtlzoo.balancing import (
+    COSMOS,
+    DWA,
+    FAMO,
+    GLS,
+    IMTLL,
+    PBI,
+    RLW,
+    STCH,
+    Equal,
+    InitialLossScale,
+    ScaleInvariant,
+    TaskPrioritization,
+    Uncertainty,
+)
 
 TASKS = tasks(a="classification", b="regression", c="classification")
+KINDS = [
+    *(Equal, Uncertainty, DWA, RLW, GLS, ScaleInvariant, IMTLL, InitialLossScale, STCH),
+    *(TaskPrioritization, COSMOS, PBI, FAMO),
+]
+# They draw the losses to a direction, and so raise one that is small for it.
+SIGNED = (COSMOS, PBI)
+# Without state or arguments by task they need no tasks.
+NEED_TASKS = [Uncertainty, DWA, IMTLL, InitialLossScale, TaskPrioritization, FAMO]
+# State away from its start, so that the tests see what it does.
+STATE = {
+    Uncertainty: {"log_variance": [0.5, -1.0, 2.0]},
+    DWA: {"history": [[1.0, 2.0], [3.0, 2.0], [1.0, 1.0]]},
+    IMTLL: {"log_scale": [0.5, -1.0, 2.0]},
+    InitialLossScale: {"initial": [0.5, 3.0, 10.0]},
+    TaskPrioritization: {"indicator": [0.2, -1.0, 0.7]},
+    FAMO: {"logits": [0.5, -1.0, 2.0]},
+}
 
 
 def built(method):
     method.build(TASKS)
-    if isinstance(method, Uncertainty):
-        method.log_variance.assign([0.5, -1.0, 2.0])
-    if isinstance(method, DWA):
-        method.history.assign([[1.0, 2.0], [3.0, 2.0], [1.0, 1.0]])
+    keep(method, STATE.get(type(method), {}))
     return method
 
 
-def derivatives(method, losses, present=None):
-    losses = tf.constant(losses, "float64")
-    with tf.GradientTape() as tape:
-        tape.watch(losses)
-        objective = method.objective(losses, present)
-    sources = [losses, *(v.value for v in method.trainable_variables)]
-    return objective.numpy(), [g.numpy() for g in tape.gradient(objective, sources)]
-
-
-methods = pytest.mark.parametrize("kind", [Equal, Uncertainty, DWA])
+methods = pytest.mark.parametrize("kind", KINDS)
 
 
 @methods
@@ -37,7 +57,8 @@ def test_an_absent_task_contributes_nothing(kind, hidden):
     method = built(kind())
     seen, (by_loss, *by_state) = derivatives(method, [2.0, hidden, 5.0], [True, False, True])
     assert np.isfinite(seen)
-    assert by_loss[1] == 0 and np.all(by_loss[[0, 2]] > 0)
+    assert by_loss[1] == 0 and np.all(by_loss[[0, 2]] != 0)
+    assert kind in SIGNED or np.all(by_loss >= 0)
     for gradient in by_state:
         assert gradient[1] == 0 and np.all(gradient[[0, 2]] != 0)
     other, _ = derivatives(method, [2.0, 7.0, 5.0], [True, False, True])
@@ -74,7 +95,56 @@ def test_shapes_are_checked(kind):
         method.objective([1.0, 2.0, 3.0], [True, True])
 
 
-@pytest.mark.parametrize("kind", [Uncertainty, DWA])
+@methods
+@pytest.mark.parametrize("name", LOSSES)
+def test_extremes_are_finite(kind, name):
+    for dtype in ("float32", "float64"):
+        for present in (None, [True, False, True], [False, True, False]):
+            method = built(kind())
+            objective, gradients = derivatives(method, LOSSES[name], present, dtype)
+            assert objective.dtype == gradients[0].dtype == dtype
+            assert np.all(np.isfinite(objective)), (dtype, present)
+            assert all(np.all(np.isfinite(g)) for g in gradients), (dtype, present)
+            losses = tf.constant(LOSSES[name], dtype)
+            learned = method.advance(losses, present) | method.after_update(losses, losses, present)
+            assert all(np.all(np.isfinite(value)) for value in learned.values())
+
+
+# FAMO takes a factor of its objective for a constant: see its own tests.
+@pytest.mark.parametrize("kind", [k for k in KINDS if k is not FAMO])
+def test_derivatives_are_slopes(kind):
+    method = built(kind())
+    losses = np.array([1.0, 2.5, 4.0])
+    for present in (None, [True, False, True]):
+        _, (by_loss, *_) = derivatives(method, losses, present)
+        found = slopes(lambda point, p=present: float(method.objective(point, p)), losses)
+        np.testing.assert_allclose(by_loss, found, rtol=1e-8, atol=1e-8)
+        _, (single, *_) = derivatives(method, losses, present, "float32")
+        np.testing.assert_allclose(single, by_loss, rtol=2e-6, atol=2e-6)
+
+
+@methods
+def test_what_was_learned_resumes_by_name(kind):
+    method, again = kind(), kind()
+    for each in (method, again):
+        each.build(TASKS)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        before, after = rng.uniform(0.5, 2.0, (2, 3)).astype("float32")
+        keep(method, method.advance(tf.constant(before)))
+        keep(method, method.after_update(before, after))
+        keep(method, {"step": method.step + 1})
+        method.on_epoch_end({f"{n}_loss": x for n, x in zip("abc", after, strict=True)})
+    keep(again, {name: np.array(variable) for name, variable in method.state.items()})
+    losses, present = [1.0, 2.5, 4.0], [True, True, False]
+    expected, gradients = derivatives(method, losses, present)
+    found, others = derivatives(again, losses, present)
+    assert found == expected
+    for one, other in zip(gradients, others, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("kind", NEED_TASKS)
 def test_use_before_build_is_an_error(kind):
     with pytest.raises(ValueError, match=rf"`{kind.__name__}` should be built with its tasks"):
         kind().objective([1.0, 2.0])

@@ -390,7 +390,7 @@ REFUSALS: dict[str, tuple[Callable[[Balancer], bool], str]] = {
 }
 
 # Methods that rescale even a single task, so that one task alone is not plain training.
-RESCALES_ONE_TASK = {"uncertainty"}
+RESCALES_ONE_TASK = {"uncertainty", "scale_invariant", "imtl_l", "initial_loss_scale"}
 
 # Architectures that add to the loss what no task's own network has.
 PENALIZES = {
@@ -405,7 +405,7 @@ DRAWS = {"CrossModalFusion, missing modalities", "SNR, as in the paper"}
 BY_REPLICA = {"CrossModalFusion, missing modalities"}
 
 # Methods that promise that the scale of a loss does not decide.
-CORRECTS_SCALE = ["uncertainty"]
+CORRECTS_SCALE = ["uncertainty", "gls", "scale_invariant", "imtl_l"]
 
 
 USUAL_ARCHITECTURE, USUAL_BALANCER = "HardSharing", "pcgrad"
