@@ -26,6 +26,7 @@ _WHERE = {
     "FAMO": "balancing",
     "GLS": "balancing",
     "GradDrop": "balancing",
+    "GradNorm": "balancing",
     "IMTLL": "balancing",
     "InitialLossScale": "balancing",
     "MGDA": "balancing",

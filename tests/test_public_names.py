@@ -31,6 +31,7 @@ BALANCERS = [
     "FAMO",
     "GLS",
     "GradDrop",
+    "GradNorm",
     "IMTLL",
     "InitialLossScale",
     "MGDA",

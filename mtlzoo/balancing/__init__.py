@@ -18,6 +18,7 @@ from mtlzoo.balancing.famo import FAMO
 from mtlzoo.balancing.gls import GLS
 from mtlzoo.balancing.graddrop import GradDrop
 from mtlzoo.balancing.gradient_balancer import GradientBalancer
+from mtlzoo.balancing.gradnorm import GradNorm
 from mtlzoo.balancing.imtl_l import IMTLL
 from mtlzoo.balancing.initial_loss_scale import InitialLossScale
 from mtlzoo.balancing.jacobian_balancer import JacobianBalancer
@@ -51,6 +52,7 @@ __all__ = [
     "Equal",
     "ExcessMTL",
     "GradDrop",
+    "GradNorm",
     "GradientBalancer",
     "InitialLossScale",
     "JacobianBalancer",
@@ -76,6 +78,7 @@ _BY_NAME: dict[str, type[Balancer]] = {
     "famo": FAMO,
     "gls": GLS,
     "grad_drop": GradDrop,
+    "grad_norm": GradNorm,
     "imtl_l": IMTLL,
     "initial_loss_scale": InitialLossScale,
     "mgda": MGDA,

@@ -24,6 +24,7 @@ from mtlzoo.balancing import (
     Equal,
     GradDrop,
     GradientBalancer,
+    GradNorm,
     InitialLossScale,
     JacobianBalancer,
     LossBalancer,
@@ -102,6 +103,7 @@ CONFIGURED = [
     COSMOS({"a": 1, "b": 2, "c": 3}, penalty=0.0),
     PBI({"a": 1, "b": 2, "c": 3}, theta=0.5, ideal={"a": 0.5, "b": 0, "c": -1}),
     FAMO(learning_rate=0.1, decay=0.0, minimum_losses={"a": 0.5, "b": 0, "c": -1}),
+    GradNorm(alpha=0.5, learning_rate=0.1, wrt="features", every=2),
     PCGrad(seed=7, wrt="features", every=3),
     MGDA(wrt="features", every=2),
     GradDrop(seed=3, leak={"a": 0.0, "b": 0.5, "c": 1.0}, wrt="features"),
@@ -154,7 +156,7 @@ def test_get_explains_what_it_knows():
         balancing.get(keras.saving.serialize_keras_object(keras.layers.Dense(1)))
 
 
-@pytest.mark.parametrize("kind", [PCGrad, MGDA, GradDrop])
+@pytest.mark.parametrize("kind", [PCGrad, MGDA, GradNorm, GradDrop])
 def test_common_options_are_checked(kind):
     with pytest.raises(ValueError, match=r"`wrt` should be one of .* Received: `wrt='layers'`"):
         kind(wrt="layers")

@@ -5,11 +5,17 @@ import pytest
 import tensorflow as tf
 from gradient_cases import gradient_sets, tasks
 
-from mtlzoo.balancing import MGDA, GradientBalancer, PCGrad
+from mtlzoo.balancing import MGDA, GradientBalancer, GradNorm, PCGrad
 
-METHODS = [PCGrad(seed=1), MGDA()]
+METHODS = [PCGrad(seed=1), MGDA(), GradNorm()]
 SIZES = [1, 2, 3, 40]
 method = pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)
+
+
+def weigh(method, gramian, present=None):
+    """The weights of a method, with losses for one that needs them."""
+    losses = np.linspace(1.0, 2.0, gramian.shape[-1]) if "losses" in method.needs else None
+    return method.weights(gramian, losses, present)
 
 
 def eps(dtype):
@@ -20,7 +26,8 @@ def eps(dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("size", SIZES)
 def test_extremes_are_finite_and_keep_dtype_and_container(method, size, dtype):
-    solve = tf.function(method.weights)  # for speed: forty tasks take many small operations
+    # For speed: forty tasks take many small operations.
+    solve = tf.function(lambda gramian: weigh(method, gramian))
     for name, gradients in gradient_sets(size).items():
         gramian = (gradients @ gradients.T).astype(dtype)
         tensor = solve(tf.constant(gramian))
@@ -32,7 +39,7 @@ def test_extremes_are_finite_and_keep_dtype_and_container(method, size, dtype):
         if method.averages:
             assert weights.sum() == pytest.approx(1.0, abs=20 * eps(dtype)), name
         if name in ("plain", "scales"):
-            eager = method.weights(gramian)
+            eager = weigh(method, gramian)
             assert isinstance(eager, np.ndarray) and eager.dtype == dtype
             np.testing.assert_allclose(eager, weights, rtol=100 * eps(dtype), atol=20 * eps(dtype))
 
@@ -40,19 +47,19 @@ def test_extremes_are_finite_and_keep_dtype_and_container(method, size, dtype):
 @method
 def test_one_task_is_left_alone(method):
     for square in (0.0, 1e-16, 1e16, np.nan):
-        weight = method.weights(np.array([[square]]))
+        weight = weigh(method, np.array([[square]]))
         assert weight == (0.0 if np.isnan(square) else 1.0)
     for gradients in gradient_sets(4).values():
-        weights = method.weights(gradients @ gradients.T, present=[False, False, True, False])
+        weights = weigh(method, gradients @ gradients.T, present=[False, False, True, False])
         np.testing.assert_array_equal(weights, [0, 0, 1, 0])
 
 
 @method
 def test_nobody_present(method):
     for gradients in gradient_sets(3).values():
-        weights = method.weights(gradients @ gradients.T, present=[False] * 3)
+        weights = weigh(method, gradients @ gradients.T, present=[False] * 3)
         np.testing.assert_array_equal(weights, np.zeros(3))
-    np.testing.assert_array_equal(method.weights(np.full((3, 3), np.nan)), np.zeros(3))
+    np.testing.assert_array_equal(weigh(method, np.full((3, 3), np.nan)), np.zeros(3))
 
 
 @method
@@ -61,11 +68,11 @@ def test_absent_tasks_are_left_out(method, name):
     gradients = gradient_sets(4)[name]
     gramian = gradients @ gradients.T
     kept = [1, 3]  # two of them, so that the order of PCGrad does not matter
-    alone = method.weights(gramian[np.ix_(kept, kept)])
+    alone = weigh(method, gramian[np.ix_(kept, kept)])
     for hidden in (gramian[0, 0], 0.0, 1e30, np.nan, np.inf):
         other = gramian.copy()
         other[0, :] = other[:, 0] = other[2, :] = other[:, 2] = hidden
-        weights = method.weights(other, present=np.isin(range(4), kept))
+        weights = weigh(method, other, present=np.isin(range(4), kept))
         np.testing.assert_allclose(weights[kept], alone, rtol=1e-9)
         np.testing.assert_array_equal(weights[[0, 2]], 0)
 
@@ -77,8 +84,8 @@ def test_rows_that_are_not_finite_are_left_out(method, bad):
     gramian = gradients @ gradients.T
     broken = gramian.copy()
     broken[2, :] = broken[:, 2] = bad
-    absent = method.weights(gramian, present=[True, True, False, True, True])
-    np.testing.assert_allclose(method.weights(broken), absent, rtol=1e-9)
+    absent = weigh(method, gramian, present=[True, True, False, True, True])
+    np.testing.assert_allclose(weigh(method, broken), absent, rtol=1e-9)
     assert absent[2] == 0
 
 
@@ -95,7 +102,7 @@ def test_numbers_that_are_no_gramian_do_not_stop_training(method):
             np.full((4, 4), -big) + np.diag([big] * 4),
             np.full((4, 4), float(np.finfo(dtype).tiny)),
         ):
-            weights = method.weights(matrix.astype(dtype))
+            weights = weigh(method, matrix.astype(dtype))
             assert np.all(np.isfinite(weights))
 
 
@@ -105,7 +112,7 @@ def test_weights_do_not_depend_on_the_common_scale(method):
     gramian = gradients @ gradients.T
     for scale in (1e-12, 1e12):
         np.testing.assert_allclose(
-            method.weights(scale * gramian), method.weights(gramian), rtol=1e-10
+            weigh(method, scale * gramian), weigh(method, gramian), rtol=1e-10
         )
 
 
@@ -117,11 +124,11 @@ def test_batch_axes(method, size):
     rng = np.random.default_rng(0)
     present = rng.random((3, 4, size)) < 0.7
     for mask in (None, present, present[0, 0]):
-        together = method.weights(gramians, present=mask)
+        together = weigh(method, gramians, present=mask)
         assert together.shape == (3, 4, size)
         for index in np.ndindex(3, 4):
             each = None if mask is None else np.broadcast_to(mask, present.shape)[index]
-            one = method.weights(gramians[index], present=each)
+            one = weigh(method, gramians[index], present=each)
             np.testing.assert_allclose(together[index], one, rtol=1e-6, atol=1e-12)
 
 
@@ -130,7 +137,7 @@ def test_batch_axes(method, size):
 def test_graph_and_xla_give_what_eager_gives(method, jit):
     method.build(tasks(a="regression", b="regression", c="regression", d="regression"))
     compiled = tf.function(
-        lambda gramian, present: method.weights(gramian, present=present), jit_compile=jit
+        lambda gramian, present: weigh(method, gramian, present=present), jit_compile=jit
     )
     sets = gradient_sets(4)
     for step in range(3):
@@ -140,7 +147,7 @@ def test_graph_and_xla_give_what_eager_gives(method, jit):
             for present in ([True] * 4, [True, False, True, True]):
                 np.testing.assert_allclose(
                     compiled(gramian, tf.constant(present)),
-                    method.weights(gramian, present=present),
+                    weigh(method, gramian, present=present),
                     rtol=1e-7,
                     atol=1e-12,
                 )
@@ -162,7 +169,7 @@ def test_no_conflict_is_left(method, size):
 
 
 @pytest.mark.parametrize(("method", "size"), [(MGDA(), 2), (MGDA(), 6), (PCGrad(), 2)])
-def test_permuting_tasks_permutes_weights(method, size):
+def test_permuting_tasks_permutes_weigh(method, size):
     gradients = gradient_sets(size)["plain"]
     gramian = gradients @ gradients.T
     order = np.random.default_rng(3).permutation(size)[::-1]
@@ -181,7 +188,7 @@ def test_shapes_are_checked(method):
     with pytest.raises(ValueError, match=r"float32 or float64. Received: `gramian.dtype=int64`"):
         fresh.weights(np.ones((3, 3), "int64"))
     with pytest.raises(ValueError, match=r"`present` should have 3 entries, one per task"):
-        fresh.weights(np.eye(3), present=[True, False])
+        weigh(fresh, np.eye(3), present=[True, False])
     with pytest.raises(ValueError, match=r"`losses` should have 3 entries, one per task"):
         fresh.weights(np.eye(3), losses=[1.0])
     fresh.build(tasks(a="regression", b="regression"))
