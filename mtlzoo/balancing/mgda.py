@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 import keras
-import numpy as np
 from keras import ops
 
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
+from mtlzoo.balancing.quadratic import directions, least_squares
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -72,73 +72,15 @@ def _nearest_on_segment(gramian: Any) -> Any:
 
 
 def _nearest_on_hull(gramian: Any, present: Any) -> Any:
-    """The weights for three gradients or more, by block principal pivoting.
+    """The weights for three gradients or more.
 
     Let ĝᵢ = gᵢ/|gᵢ| and aᵢ = minⱼ|gⱼ| / |gᵢ|, so that scales do not matter. The minimiser u ≥ 0 of
     |Σ uᵢ ĝᵢ|² + (Σ uᵢ aᵢ − 1)² has wᵢ ∝ uᵢ aᵢ (Lawson & Hanson, *Solving Least Squares Problems*,
-    1974, chapter 23), and unlike the problem in w it has no constraint but the signs. So for the
-    right set of active tasks it is one linear system. The set is found by exchanging all tasks that
-    break a sign condition at once (Júdice & Pires, *A block principal pivoting algorithm for
-    large-scale strictly monotone linear complementarity problems*, 1994): one to five systems for
-    most Gramians, where Lawson & Hanson's single exchanges need about T.
+    1974, chapter 23).
     """
-    size = gramian.shape[-1]
-    eps = size * float(np.finfo(keras.backend.standardize_dtype(gramian.dtype)).eps)
-    eye = ops.eye(size, dtype=gramian.dtype)
-    present = present[..., None]
-
-    lengths = ops.sqrt(ops.relu(ops.diagonal(gramian, axis1=-2, axis2=-1)))[..., None]
-    inverse = ops.divide_no_nan(1.0, lengths)
-    shortest = ops.min(
-        ops.where(present, lengths, ops.max(lengths, axis=-2, keepdims=True)),
-        axis=-2,
-        keepdims=True,
-    )
+    lengths, inverse, cosines = directions(gramian)
+    longest = ops.max(lengths, axis=-1, keepdims=True)
+    shortest = ops.min(ops.where(present, lengths, longest), axis=-1, keepdims=True)
     target = ops.where(present, ops.where(lengths > 0.0, shortest * inverse, 1.0), 0.0)
-    cosines = ops.clip(gramian * inverse * _transpose(inverse), -1.0, 1.0)
-    matrix = cosines + target * _transpose(target)
-    # Parallel gradients make the matrix singular, and products in reduced precision (TF32) make it
-    # indefinite; TensorFlow stops at a singular system. The shift keeps the system of every subset
-    # regular. Of 16, 64 and 256 times the rounding error, 16 gave the most exact results; the
-    # second `solve` takes most of its effect out again.
-    lowest = ops.eigh(matrix)[0][..., :1, None]
-    regular = matrix + eye * (16.0 * eps + ops.relu(-lowest))
-
-    def step(count: Any, active: Any, change: Any, point: Any) -> tuple[Any, ...]:
-        active = ops.logical_xor(active, change)
-        system = ops.where(ops.logical_and(active, _transpose(active)), regular, eye)
-        solution = ops.solve(system, ops.where(active, target, 0.0))
-        rest = ops.where(active, target - ops.matmul(matrix, solution), 0.0)
-        solution = solution + ops.solve(system, rest)
-        rounding = 4.0 * eps * (1.0 + ops.sum(ops.abs(solution), axis=-2, keepdims=True))
-        descent = target - ops.matmul(matrix, solution) - rounding
-        leaving = ops.logical_and(active, solution < 0.0)
-        entering = ops.logical_and(ops.logical_not(active), descent > 0.0)
-        # Exchanging all of them can cycle, though it rarely does. After 8 rounds the point only
-        # moves downhill, as in Lawson & Hanson: as far as the signs allow, then one task enters.
-        blocks = count < 8
-        fraction = ops.where(leaving, ops.divide_no_nan(point, point - solution), 1.0)
-        shortest_step = ops.min(fraction, axis=-2, keepdims=True)
-        point = ops.relu(ops.where(blocks, solution, point + shortest_step * (solution - point)))
-        steepest = ops.max(ops.where(entering, descent, 0.0), axis=-2, keepdims=True)
-        one = ops.where(
-            ops.any(leaving, axis=-2, keepdims=True),
-            ops.logical_and(leaving, fraction <= shortest_step),
-            ops.logical_and(entering, descent >= steepest),
-        )
-        change = ops.where(blocks, ops.logical_or(leaving, entering), one)
-        return count + 1, active, change, point
-
-    nobody = ops.logical_and(present, False)
-    _, _, _, point = ops.while_loop(
-        lambda count, active, change, point: ops.any(change),
-        step,
-        (0, nobody, present, ops.zeros_like(target)),
-        maximum_iterations=8 + 5 * size,
-    )
-    parts = (point * target)[..., 0]
+    parts = least_squares(cosines, target, present) * target
     return ops.divide_no_nan(parts, ops.sum(parts, axis=-1, keepdims=True))
-
-
-def _transpose(column: Any) -> Any:
-    return ops.swapaxes(column, -1, -2)
