@@ -26,6 +26,7 @@ BALANCERS = [
     "COSMOS",
     "Combined",
     "DWA",
+    "DualProj",
     "Equal",
     "ExcessMTL",
     "FAMO",
@@ -46,6 +47,7 @@ BALANCERS = [
     "STCH",
     "ScaleInvariant",
     "TaskPrioritization",
+    "UPGrad",
     "Uncertainty",
     "WarmUp",
 ]

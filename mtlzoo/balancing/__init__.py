@@ -11,6 +11,7 @@ import keras
 from mtlzoo.balancing.balancer import Balancer, LossBalancer
 from mtlzoo.balancing.combined import Combined
 from mtlzoo.balancing.cosmos import COSMOS
+from mtlzoo.balancing.dual_proj import DualProj
 from mtlzoo.balancing.dwa import DWA
 from mtlzoo.balancing.equal import Equal
 from mtlzoo.balancing.excess_mtl import ExcessMTL
@@ -36,6 +37,7 @@ from mtlzoo.balancing.stch import STCH
 from mtlzoo.balancing.task_prioritization import TaskPrioritization
 from mtlzoo.balancing.uncertainty import Uncertainty
 from mtlzoo.balancing.warm_up import WarmUp
+from mtlzoo.balancing.upgrad import UPGrad
 
 __all__ = [
     "COSMOS",
@@ -49,6 +51,7 @@ __all__ = [
     "STCH",
     "Balancer",
     "Combined",
+    "DualProj",
     "Equal",
     "ExcessMTL",
     "GradDrop",
@@ -64,6 +67,7 @@ __all__ = [
     "TrimmedMean",
     "ScaleInvariant",
     "TaskPrioritization",
+    "UPGrad",
     "Uncertainty",
     "WarmUp",
     "get",
@@ -72,6 +76,7 @@ __all__ = [
 
 _BY_NAME: dict[str, type[Balancer]] = {
     "cosmos": COSMOS,
+    "dual_proj": DualProj,
     "dwa": DWA,
     "equal": Equal,
     "excess_mtl": ExcessMTL,
@@ -94,6 +99,7 @@ _BY_NAME: dict[str, type[Balancer]] = {
     "stch": STCH,
     "task_prioritization": TaskPrioritization,
     "uncertainty": Uncertainty,
+    "upgrad": UPGrad,
 }
 
 

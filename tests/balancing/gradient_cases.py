@@ -51,6 +51,15 @@ def shortest_mean(gradients):
     return weights @ gradients / weights.sum()
 
 
+def without_conflict(gradients, vector):
+    """The vector nearest to `vector` with no negative inner product, by SciPy's NNLS."""
+    lengths = np.linalg.norm(gradients, axis=1, keepdims=True)
+    rows = np.divide(gradients, lengths, out=np.zeros_like(gradients), where=lengths > 0)
+    unit = np.linalg.norm(vector) or 1.0
+    added, _ = nnls(rows.T, -vector / unit, maxiter=100 * len(rows))
+    return vector + unit * (added @ rows)
+
+
 def surgery(gradients, orders):
     """PCGrad, literally: gradient vectors, one projection after the other."""
     total = np.zeros(gradients.shape[1])

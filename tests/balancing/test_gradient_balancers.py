@@ -5,9 +5,11 @@ import pytest
 import tensorflow as tf
 from gradient_cases import gradient_sets, tasks
 
-from mtlzoo.balancing import MGDA, GradientBalancer, GradNorm, PCGrad
+from mtlzoo.balancing import MGDA, DualProj, GradientBalancer, GradNorm, PCGrad, UPGrad
 
-METHODS = [PCGrad(seed=1), MGDA(), GradNorm()]
+METHODS = [PCGrad(seed=1), MGDA(), UPGrad(), DualProj(), GradNorm()]
+# Those whose weights sum to 1; others with the scale of a mean add what takes conflicts away.
+CONVEX = {"MGDA"}
 SIZES = [1, 2, 3, 40]
 method = pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)
 
@@ -36,7 +38,7 @@ def test_extremes_are_finite_and_keep_dtype_and_container(method, size, dtype):
         assert weights.shape == (size,)
         assert np.all(np.isfinite(weights)), name
         assert np.all(weights >= 0), name
-        if method.averages:
+        if type(method).__name__ in CONVEX:
             assert weights.sum() == pytest.approx(1.0, abs=20 * eps(dtype)), name
         if name in ("plain", "scales"):
             eager = weigh(method, gramian)
@@ -145,31 +147,34 @@ def test_graph_and_xla_give_what_eager_gives(method, jit):
         for name in ("plain", "ill-conditioned", "scales", "low rank", "one zero"):
             gramian = tf.constant(sets[name] @ sets[name].T)
             for present in ([True] * 4, [True, False, True, True]):
-                np.testing.assert_allclose(
-                    compiled(gramian, tf.constant(present)),
-                    weigh(method, gramian, present=present),
-                    rtol=1e-7,
-                    atol=1e-12,
-                )
+                found = compiled(gramian, tf.constant(present)).numpy()
+                expected = weigh(method, gramian, present=present).numpy()
+                if name == "low rank":  # many weights give the same update: rounding picks some
+                    found, expected = found @ sets[name], expected @ sets[name]
+                np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-12)
 
 
 # PCGrad promises it for two tasks only.
 @pytest.mark.parametrize(
-    ("method", "size"), [(PCGrad(), 2), (MGDA(), 2), (MGDA(), 3), (MGDA(), 8), (MGDA(), 40)]
+    ("method", "size"),
+    [(PCGrad(), 2), *((m, n) for m in (MGDA(), UPGrad(), DualProj()) for n in (2, 3, 8, 40))],
 )
 def test_no_conflict_is_left(method, size):
     for name, gradients in gradient_sets(size).items():
         # For equal and opposite gradients the update is rounding, of the shortest gradient in a
-        # mean and of the longest in a sum.
+        # convex combination and of the longest elsewhere.
         gramian = gradients @ gradients.T
         lengths = np.sqrt(np.diag(gramian))
-        unit = lengths.min() if method.averages else lengths.max()
+        unit = lengths.min() if type(method).__name__ in CONVEX else lengths.max()
         inner = gramian @ method.weights(gramian)
         assert np.all(inner >= -1e-13 * size * lengths * unit), name
 
 
-@pytest.mark.parametrize(("method", "size"), [(MGDA(), 2), (MGDA(), 6), (PCGrad(), 2)])
-def test_permuting_tasks_permutes_weigh(method, size):
+@pytest.mark.parametrize(
+    ("method", "size"),
+    [(PCGrad(), 2), *((m, n) for m in (MGDA(), UPGrad(), DualProj()) for n in (2, 6))],
+)
+def test_permuting_tasks_permutes_weights(method, size):
     gradients = gradient_sets(size)["plain"]
     gramian = gradients @ gradients.T
     order = np.random.default_rng(3).permutation(size)[::-1]
