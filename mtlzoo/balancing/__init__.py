@@ -8,9 +8,11 @@ from typing import Any
 
 import keras
 
+from mtlzoo.balancing.auto_lambda import AutoLambda
 from mtlzoo.balancing.balancer import Balancer, LossBalancer
 from mtlzoo.balancing.combined import Combined
 from mtlzoo.balancing.cosmos import COSMOS
+from mtlzoo.balancing.dbmtl import DBMTL
 from mtlzoo.balancing.dual_proj import DualProj
 from mtlzoo.balancing.dwa import DWA
 from mtlzoo.balancing.equal import Equal
@@ -26,21 +28,21 @@ from mtlzoo.balancing.jacobian_balancer import JacobianBalancer
 from mtlzoo.balancing.mgda import MGDA
 from mtlzoo.balancing.moco import MoCo
 from mtlzoo.balancing.modo import MoDo
-from mtlzoo.balancing.pcgrad import PCGrad
-from mtlzoo.balancing.sdmgrad import SDMGrad
-from mtlzoo.balancing.trimmed_mean import TrimmedMean
 from mtlzoo.balancing.pbi import PBI
 from mtlzoo.balancing.pcgrad import PCGrad
 from mtlzoo.balancing.rlw import RLW
 from mtlzoo.balancing.scale_invariant import ScaleInvariant
+from mtlzoo.balancing.sdmgrad import SDMGrad
 from mtlzoo.balancing.stch import STCH
 from mtlzoo.balancing.task_prioritization import TaskPrioritization
+from mtlzoo.balancing.trimmed_mean import TrimmedMean
 from mtlzoo.balancing.uncertainty import Uncertainty
-from mtlzoo.balancing.warm_up import WarmUp
 from mtlzoo.balancing.upgrad import UPGrad
+from mtlzoo.balancing.warm_up import WarmUp
 
 __all__ = [
     "COSMOS",
+    "DBMTL",
     "DWA",
     "FAMO",
     "GLS",
@@ -49,6 +51,7 @@ __all__ = [
     "PBI",
     "RLW",
     "STCH",
+    "AutoLambda",
     "Balancer",
     "Combined",
     "DualProj",
@@ -64,9 +67,9 @@ __all__ = [
     "MoDo",
     "PCGrad",
     "SDMGrad",
-    "TrimmedMean",
     "ScaleInvariant",
     "TaskPrioritization",
+    "TrimmedMean",
     "UPGrad",
     "Uncertainty",
     "WarmUp",
@@ -75,7 +78,9 @@ __all__ = [
 ]
 
 _BY_NAME: dict[str, type[Balancer]] = {
+    "auto_lambda": AutoLambda,
     "cosmos": COSMOS,
+    "dbmtl": DBMTL,
     "dual_proj": DualProj,
     "dwa": DWA,
     "equal": Equal,
@@ -89,15 +94,14 @@ _BY_NAME: dict[str, type[Balancer]] = {
     "mgda": MGDA,
     "moco": MoCo,
     "modo": MoDo,
-    "pcgrad": PCGrad,
-    "sdmgrad": SDMGrad,
-    "trimmed_mean": TrimmedMean,
     "pbi": PBI,
     "pcgrad": PCGrad,
     "rlw": RLW,
     "scale_invariant": ScaleInvariant,
+    "sdmgrad": SDMGrad,
     "stch": STCH,
     "task_prioritization": TaskPrioritization,
+    "trimmed_mean": TrimmedMean,
     "uncertainty": Uncertainty,
     "upgrad": UPGrad,
 }

@@ -56,10 +56,12 @@ class DBMTL(Combined):
 
     def __init__(self, decay: float = 0.9, power: float = 0.5) -> None:
         super().__init__(ScaleInvariant(), LongestNorm(decay, power))
+        self.decay = decay
+        self.power = power
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""
-        return {"decay": self.gradients.decay, "power": self.gradients.power}
+        return {"decay": self.decay, "power": self.power}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> DBMTL:

@@ -6,7 +6,7 @@ import pytest
 from gradient_cases import tasks
 from test_simplex import nearest
 
-from mtlzoo.balancing import ExcessMTL, MoCo, TrimmedMean
+from mtlzoo.balancing import DBMTL, ExcessMTL, MoCo, TrimmedMean
 
 THREE = tasks(a="regression", b="regression", c="regression")
 SHAPES = [(4, 2), (3,)]
@@ -165,3 +165,33 @@ def test_arguments_are_checked():
             MoCo(tracking=wrong)
     with pytest.raises(ValueError, match="`learning_rate` should be a positive number"):
         ExcessMTL(learning_rate=0)
+
+
+def test_dbmtl_is_the_paper_s_algorithm():
+    method = DBMTL(decay=0.8)
+    method.build(THREE, variables())
+    inner = method.gradients
+    tracked = None
+    for k, (rows, jacobian) in enumerate(gradients(), 1):
+        decay = 0.8 / np.sqrt(k)
+        tracked = rows if tracked is None else decay * tracked + (1 - decay) * rows
+        lengths = np.linalg.norm(tracked, axis=1)
+        combined, found = step(inner, jacobian)
+        np.testing.assert_allclose(found, lengths.max() / lengths, rtol=1e-5)
+        np.testing.assert_allclose(combined, (lengths.max() / lengths) @ tracked, rtol=1e-4)
+    assert int(method.step) == 5, "one counter for both parts"
+    np.testing.assert_allclose(
+        [float(method.losses.objective(np.array(losses))) for losses in ([1.0, 1, 1], [2.0, 3, 1])],
+        [0.0, np.log(6.0)],
+        atol=1e-12,
+    )
+
+
+def test_dbmtl_of_a_zero_gradient():
+    method = DBMTL()
+    method.build(THREE, variables())
+    rows = gradients(1)[0][0] * np.array([[0.0], [1.0], [1e8]])
+    combined, weights = step(method.gradients, [rows[:, :8].reshape(3, 4, 2), rows[:, 8:]])
+    lengths = np.linalg.norm(rows, axis=1)
+    np.testing.assert_allclose(weights, [0, lengths[2] / lengths[1], 1], rtol=1e-5)
+    assert np.isfinite(combined).all()
