@@ -127,11 +127,14 @@ def _check_method(model: keras.Model, balancer: Balancer) -> graph.Split | None:
         )
     of_gradients = balancer.gradient_part
     if measured_groups(model) and not (
-        isinstance(of_gradients, GradientBalancer) and of_gradients.wrt == "parameters"
+        isinstance(of_gradients, GradientBalancer)
+        and of_gradients.wrt == "parameters"
+        and of_gradients.n_batches == 1
     ):
         raise ValueError(
-            "`balancer` should be a gradient balancer with `wrt='parameters'`, since this model "
-            f"follows the conflicts of gradients, which no other measures. Received: {balancer!r}"
+            "`balancer` should be a gradient balancer with `wrt='parameters'` of the whole batch, "
+            "since this model follows the conflicts of gradients, which no other measures. "
+            f"Received: {balancer!r}"
         )
     if of_gradients is None:
         return None

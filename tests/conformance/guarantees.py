@@ -279,5 +279,20 @@ OF_EVERY_MODEL = [
     check_permuted_tasks,
     check_config,
 ]
-# Those of a balancer that a method may break; the others its base classes give it.
-OF_EVERY_BALANCER = [g for g in OF_BALANCERS if g not in (check_deep_copy, check_recompiled)]
+# Those of a balancer that a method may break by its mathematics or its state; the others its base
+# classes give it.
+OF_EVERY_BALANCER = [check_modes, check_absent_task, check_resumed]
+
+
+def check_trained(case: Case, tmp_path):
+    """One step moves what it should, to finite numbers."""
+    model = small(case)
+    before = copies(model.trainable_variables)
+    train(model, rows(model, 6))
+    assert all(np.isfinite(v).all() for v in copies(everything(model)))
+    moved = [
+        np.abs(keras.ops.convert_to_numpy(v) - old).max() > 0
+        for v, old in zip(model.trainable_variables, before, strict=True)
+    ]
+    # A method may leave a variable where it is, but not most of them.
+    assert np.mean(moved) > 0.5

@@ -32,7 +32,17 @@ from mtlzoo import (
     TaskQueryAttention,
     balancing,
 )
-from mtlzoo.balancing import Balancer, GradientBalancer, JacobianBalancer
+from mtlzoo.balancing import (
+    MGDA,
+    Balancer,
+    Combined,
+    GradDrop,
+    GradientBalancer,
+    MoDo,
+    PCGrad,
+    Uncertainty,
+    WarmUp,
+)
 from mtlzoo.layers import DSelectKGate, SoftmaxGate, TopKGate
 
 TASKS = ("click", "kind", "stay")
@@ -338,40 +348,47 @@ THROUGH_ALL = ("HardSharing", "MultiTaskModel")
 # -- balancers: a function that makes one ----------------------------------------------------------
 
 
-def _forms(name: str) -> dict[str, Callable[[], Balancer]]:
-    """What the bases add to a method: the other level, and weights kept for some steps."""
-    balancer = type(balancing.get(name))
-    forms: dict[str, Callable] = {}
-    if issubclass(balancer, GradientBalancer | JacobianBalancer):
-        forms[f"{name}, features"] = partial(balancer, wrt="features")
-    if issubclass(balancer, GradientBalancer):
-        forms[f"{name}, every 2"] = partial(balancer, every=2)
-        forms[f"{name}, features, every 2"] = partial(balancer, wrt="features", every=2)
-    return forms
-
-
 PLAIN: dict[str, Callable[[], Balancer]] = {
     name: type(balancing.get(name)) for name in balancing.names()
 }
+# What the bases add to a method (the other level, weights kept for some steps, groups), of which
+# one method shows all; and balancers that are made of others.
 FORMS: dict[str, Callable[[], Balancer]] = {
-    key: form for name in PLAIN for key, form in _forms(name).items()
+    "pcgrad, features": lambda: PCGrad(wrt="features"),
+    "pcgrad, every 2": lambda: PCGrad(every=2),
+    "pcgrad, features, every 2": lambda: PCGrad(wrt="features", every=2),
+    "pcgrad, groups": lambda: PCGrad(groups="layers", every=2),
+    "modo, groups, every 2": lambda: MoDo(groups="layers", every=2),
+    "mgda, features": lambda: MGDA(wrt="features"),
+    "grad_drop, features": lambda: GradDrop(wrt="features"),
+    "combined": lambda: Combined(Uncertainty(), PCGrad(every=2)),
+    "combined, features": lambda: Combined(Uncertainty(), GradDrop(wrt="features")),
+    "warm_up": lambda: WarmUp(Uncertainty(), PCGrad()),
 }
 BALANCERS = PLAIN | FORMS
 
-# The forms are made by the bases, so that one method shows them; `-m slow` runs all.
-QUICK = [*PLAIN, "pcgrad, features, every 2"]
+# One for each thing that a method may ask of the training step.
+KINDS = [
+    *("uncertainty", "famo", "auto_lambda", "modo", "moco", "grad_norm", "combined", "warm_up"),
+    *("pcgrad, features, every 2", "grad_drop, features"),
+]
 
 
 def _no_gradients(balancer: Balancer) -> bool:
-    return isinstance(balancer, GradientBalancer | JacobianBalancer)
+    return any(method.gradient_part is not None for method in balancer.phases)
 
 
 def _no_features(balancer: Balancer) -> bool:
-    return getattr(balancer, "wrt", None) == "features"
+    parts = [method.gradient_part for method in balancer.phases]
+    return any(part is not None and part.wrt == "features" for part in parts)
 
 
 def _gradients_of_parameters(balancer: Balancer) -> bool:
-    return not isinstance(balancer, GradientBalancer) or balancer.wrt != "parameters"
+    parts = [method.gradient_part for method in balancer.phases]
+    return not all(
+        isinstance(part, GradientBalancer) and part.wrt == "parameters" and part.n_batches == 1
+        for part in parts
+    )
 
 
 # By architecture, which balancers it refuses, and what it says then.
