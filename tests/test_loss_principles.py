@@ -9,6 +9,7 @@ import pytest
 from conformance.registry import (
     ARCHITECTURES,
     CORRECTS_SCALE,
+    COUPLES_HEADS,
     PLAIN,
     THROUGH_ALL,
     USUAL_BALANCER,
@@ -30,7 +31,7 @@ from mtlzoo import (
 
 CASES = [
     *(Case(architecture) for architecture in THROUGH_ALL),
-    *(Case(balancer=balancer) for balancer in PLAIN if balancer != USUAL_BALANCER),
+    *(Case(balancer=b) for b in PLAIN if b != USUAL_BALANCER and b not in COUPLES_HEADS),
 ]
 OTHERS = [Case(architecture) for architecture in ARCHITECTURES if architecture not in THROUGH_ALL]
 
@@ -224,5 +225,7 @@ def test_equal_weights_let_the_large_loss_drown_the_small_one():
 @pytest.mark.parametrize("balancer", CORRECTS_SCALE)
 def test_a_planted_difference_of_scale_is_corrected(balancer):
     served, weighted = trained(balancer)
-    assert served[0] > 0.65 and served[1] > 0.9
+    # But for the scale the tasks are alike, and the product of their losses has two minima: one
+    # task is served a little better than the other, and which one is a matter of the start.
+    assert min(served) > 0.65 and max(served) > 0.9
     assert 0.9 < weighted["b"] / weighted["a"] < 1.1

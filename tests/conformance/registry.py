@@ -348,6 +348,18 @@ THROUGH_ALL = ("HardSharing", "MultiTaskModel")
 # -- balancers: a function that makes one ----------------------------------------------------------
 
 
+def _forms(name: str) -> dict[str, Callable[[], Balancer]]:
+    """What the bases add to a method: the other level, and weights kept for some steps."""
+    balancer = type(balancing.get(name))
+    forms: dict[str, Callable] = {}
+    if issubclass(balancer, GradientBalancer | JacobianBalancer):
+        forms[f"{name}, features"] = partial(balancer, wrt="features")
+    if issubclass(balancer, GradientBalancer):
+        forms[f"{name}, every 2"] = partial(balancer, every=2)
+        forms[f"{name}, features, every 2"] = partial(balancer, wrt="features", every=2)
+    return forms
+
+
 PLAIN: dict[str, Callable[[], Balancer]] = {
     name: type(balancing.get(name)) for name in balancing.names()
 }
@@ -407,7 +419,16 @@ REFUSALS: dict[str, tuple[Callable[[Balancer], bool], str]] = {
 }
 
 # Methods that rescale even a single task, so that one task alone is not plain training.
-RESCALES_ONE_TASK = {"uncertainty", "scale_invariant", "imtl_l", "initial_loss_scale"}
+RESCALES_ONE_TASK = {
+    *("auto_lambda", "combined", "combined, features", "dbmtl", "imtl_l", "initial_loss_scale"),
+    *("scale_invariant", "uncertainty", "warm_up"),
+}
+
+# Methods whose weights multiply the heads too, and depend on the other tasks' losses, gradients or
+# presence: what happens to one task moves the heads of all.
+COUPLES_HEADS = {
+    *("auto_lambda", "cosmos", "excess_mtl", "famo", "gls", "grad_norm", "pbi", "rlw", "stch"),
+}
 
 # Architectures that add to the loss what no task's own network has.
 PENALIZES = {
