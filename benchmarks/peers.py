@@ -24,13 +24,14 @@ from absl import app, flags, logging
 from benchmarks.peers_methods import LIBMTL, TORCHJD
 from mtlzoo import MultiTaskModel, Regression, balancing
 from mtlzoo.balancing import Balancer
+from mtlzoo.balancing.arguments import LEVELS
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("peers", None, "Python with torch, torchjd and LibMTL.", required=True)
 flags.DEFINE_enum("network", "mlp", ["mlp", "cnn"], "Fully connected, or three convolutions.")
 flags.DEFINE_integer("tasks", 8, "Number of tasks.")
 flags.DEFINE_integer("batch", 0, "Rows in a batch; 0 for 1024 (mlp) or 64 (cnn).")
-flags.DEFINE_enum("level", "parameters", balancing.balancer.LEVELS, "What gradients are taken by.")
+flags.DEFINE_enum("level", "parameters", LEVELS, "What gradients are taken by.")
 flags.DEFINE_list("methods", [], "Methods; none for all that a peer has.")
 flags.DEFINE_integer("rounds", 15, "Rounds of measurements.")
 flags.DEFINE_integer("steps", 5, "Training steps in each measurement.")

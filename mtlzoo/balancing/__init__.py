@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from mtlzoo.balancing.auto_lambda import AutoLambda
-from mtlzoo.balancing.balancer import Balancer, LossBalancer
+from mtlzoo.balancing.balancer import Balancer
 from mtlzoo.balancing.combined import Combined
 from mtlzoo.balancing.cosmos import COSMOS
 from mtlzoo.balancing.dbmtl import DBMTL
@@ -25,6 +25,7 @@ from mtlzoo.balancing.gradnorm import GradNorm
 from mtlzoo.balancing.imtl_l import IMTLL
 from mtlzoo.balancing.initial_loss_scale import InitialLossScale
 from mtlzoo.balancing.jacobian_balancer import JacobianBalancer
+from mtlzoo.balancing.loss_balancer import LossBalancer
 from mtlzoo.balancing.mgda import MGDA
 from mtlzoo.balancing.moco import MoCo
 from mtlzoo.balancing.modo import MoDo

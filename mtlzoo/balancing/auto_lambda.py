@@ -10,7 +10,8 @@ import numpy as np
 from keras import ops
 
 from mtlzoo.balancing.adam import Moments, adam_step
-from mtlzoo.balancing.balancer import LossBalancer, check_positive
+from mtlzoo.balancing.arguments import check_positive
+from mtlzoo.balancing.loss_balancer import LossBalancer
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")

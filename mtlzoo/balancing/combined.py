@@ -7,9 +7,10 @@ from typing import Any
 
 import keras
 
-from mtlzoo.balancing.balancer import Balancer, LossBalancer
+from mtlzoo.balancing.balancer import Balancer
 from mtlzoo.balancing.gradient_balancer import GradientBalancer
 from mtlzoo.balancing.jacobian_balancer import JacobianBalancer
+from mtlzoo.balancing.loss_balancer import LossBalancer
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")

@@ -8,8 +8,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtlzoo.balancing.balancer import LossBalancer, check_preference
+from mtlzoo.balancing.arguments import check_preference
 from mtlzoo.balancing.logarithms import LEAST
+from mtlzoo.balancing.loss_balancer import LossBalancer
 from mtlzoo.layers.arguments import check_number
 
 

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 import keras
 from keras import ops
 
-from mtlzoo.balancing.balancer import check_preference
+from mtlzoo.balancing.arguments import check_preference
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
 from mtlzoo.balancing.quadratic import direction_of, directions, shortest_step
 

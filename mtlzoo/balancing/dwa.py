@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mtlzoo.balancing.balancer import LossBalancer
+from mtlzoo.balancing.loss_balancer import LossBalancer
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")

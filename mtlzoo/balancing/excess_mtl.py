@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtlzoo.balancing.balancer import check_positive
+from mtlzoo.balancing.arguments import check_positive
 from mtlzoo.balancing.jacobian_balancer import JacobianBalancer
 from mtlzoo.balancing.tracking import by_rows
 

@@ -9,7 +9,8 @@ import keras
 from keras import ops
 
 from mtlzoo.balancing.adam import Moments, adam_step
-from mtlzoo.balancing.balancer import LossBalancer, check_positive
+from mtlzoo.balancing.arguments import check_positive
+from mtlzoo.balancing.loss_balancer import LossBalancer
 from mtlzoo.balancing.lower_bounds import above_bounds, check_bounds
 from mtlzoo.balancing.softmax import softmax_of_present
 from mtlzoo.layers.arguments import check_number

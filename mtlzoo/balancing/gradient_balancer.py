@@ -10,7 +10,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from mtlzoo.balancing.balancer import Balancer, check_level, check_task_axis, to_numbers
+from mtlzoo.balancing.arguments import check_level, check_task_axis, to_numbers
+from mtlzoo.balancing.balancer import Balancer
 
 REST = "rest"  # the group of the variables that no expression finds
 # The state that the training step itself looks after.

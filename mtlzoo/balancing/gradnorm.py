@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from mtlzoo.balancing.adam import Moments, adam_step
-from mtlzoo.balancing.balancer import check_positive
+from mtlzoo.balancing.arguments import check_positive
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
 from mtlzoo.balancing.logarithms import LEAST
 from mtlzoo.layers.arguments import check_number

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtlzoo.balancing.balancer import LossBalancer
+from mtlzoo.balancing.loss_balancer import LossBalancer
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")

@@ -8,7 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtlzoo.balancing.balancer import Balancer, check_level, to_numbers
+from mtlzoo.balancing.arguments import check_level, to_numbers
+from mtlzoo.balancing.balancer import Balancer
 
 
 class JacobianBalancer(Balancer):

@@ -8,7 +8,8 @@ from typing import Any
 
 from keras import ops
 
-from mtlzoo.balancing.balancer import Balancer, is_number
+from mtlzoo.balancing.arguments import is_number
+from mtlzoo.balancing.balancer import Balancer
 
 
 def check_bounds(argument: str, bounds: Mapping[str, float] | None) -> dict[str, float] | None:

@@ -7,7 +7,7 @@ from typing import Any, Unpack
 import keras
 from keras import ops
 
-from mtlzoo.balancing.balancer import check_positive
+from mtlzoo.balancing.arguments import check_positive
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
 from mtlzoo.balancing.simplex import nearest_on_simplex
 from mtlzoo.layers.arguments import check_number

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from mtlzoo.balancing.balancer import LossBalancer, check_preference
+from mtlzoo.balancing.arguments import check_preference
+from mtlzoo.balancing.loss_balancer import LossBalancer
 from mtlzoo.balancing.lower_bounds import above_bounds, check_bounds
 from mtlzoo.layers.arguments import check_number
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mtlzoo.balancing.balancer import LossBalancer
+from mtlzoo.balancing.loss_balancer import LossBalancer
 from mtlzoo.balancing.softmax import softmax_of_present
 from mtlzoo.layers.hashing import random_bits
 

@@ -7,8 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtlzoo.balancing.balancer import LossBalancer, check_positive
+from mtlzoo.balancing.arguments import check_positive
 from mtlzoo.balancing.logarithms import log_above
+from mtlzoo.balancing.loss_balancer import LossBalancer
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")

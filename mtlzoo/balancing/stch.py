@@ -8,7 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtlzoo.balancing.balancer import LossBalancer, check_positive, check_preference
+from mtlzoo.balancing.arguments import check_positive, check_preference
+from mtlzoo.balancing.loss_balancer import LossBalancer
 from mtlzoo.balancing.lower_bounds import above_bounds, check_bounds
 from mtlzoo.balancing.softmax import largest_present
 

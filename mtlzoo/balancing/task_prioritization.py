@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mtlzoo.balancing.balancer import LossBalancer
+from mtlzoo.balancing.loss_balancer import LossBalancer
 from mtlzoo.layers.arguments import check_number
 
 # The weight at an indicator of 0 would be infinite. At this one it is 4.6, or less with gamma.

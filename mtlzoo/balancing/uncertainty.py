@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mtlzoo.balancing.balancer import LossBalancer
+from mtlzoo.balancing.loss_balancer import LossBalancer
 
 # What stands before exp(-s) L: a Gaussian likelihood has 1/(2 σ²), a scaled softmax 1/σ².
 _FACTORS = {"regression": 0.5, "classification": 1.0}

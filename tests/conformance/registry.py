@@ -348,18 +348,6 @@ THROUGH_ALL = ("HardSharing", "MultiTaskModel")
 # -- balancers: a function that makes one ----------------------------------------------------------
 
 
-def _forms(name: str) -> dict[str, Callable[[], Balancer]]:
-    """What the bases add to a method: the other level, and weights kept for some steps."""
-    balancer = type(balancing.get(name))
-    forms: dict[str, Callable] = {}
-    if issubclass(balancer, GradientBalancer | JacobianBalancer):
-        forms[f"{name}, features"] = partial(balancer, wrt="features")
-    if issubclass(balancer, GradientBalancer):
-        forms[f"{name}, every 2"] = partial(balancer, every=2)
-        forms[f"{name}, features, every 2"] = partial(balancer, wrt="features", every=2)
-    return forms
-
-
 PLAIN: dict[str, Callable[[], Balancer]] = {
     name: type(balancing.get(name)) for name in balancing.names()
 }

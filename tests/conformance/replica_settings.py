@@ -11,7 +11,9 @@ import tensorflow as tf
 
 from conformance.registry import (
     ARCHITECTURES,
+    BALANCERS,
     BY_REPLICA,
+    KINDS,
     MISSING,
     PLAIN,
     TASKS,
@@ -178,7 +180,7 @@ def of(case: Case) -> Setting:
     return Setting(
         data=HARD,
         model=lambda: ARCHITECTURES[case.architecture](case.tasks()),
-        balancer=PLAIN[case.balancer],
+        balancer=BALANCERS[case.balancer],
         epochs=4,  # DWA begins in the third
     )
 
@@ -188,14 +190,16 @@ OF_MODELS: dict[str, Setting] = {
     f"model {name}": of(Case(name)) for name in ARCHITECTURES if name not in BY_REPLICA
 }
 OF_BALANCERS: dict[str, Setting] = {
-    f"balancer {name}": of(Case(balancer=name)) for name in PLAIN if name != USUAL_BALANCER
+    f"balancer {name}": of(Case(balancer=name))
+    for name in {**PLAIN, **dict.fromkeys(KINDS)}
+    if name != USUAL_BALANCER
 }
 # All others.
 CROSS: dict[str, Setting] = {
     f"model {architecture}, balancer {name}": of(Case(architecture, name))
     for architecture in THROUGH_ALL
     if architecture != USUAL_ARCHITECTURE
-    for name in PLAIN
+    for name in KINDS
     if name != USUAL_BALANCER
 }
 

@@ -14,9 +14,9 @@ import sys
 import keras
 import tensorflow as tf
 
-from conformance.registry import THROUGH_ALL
+from conformance.registry import KINDS, THROUGH_ALL
 from conformance.replica_events import OTHERS
-from conformance.replica_settings import EQUAL, OF_BALANCERS, Setting, copies, distance, state
+from conformance.replica_settings import EQUAL, Setting, copies, distance, state
 
 
 def run(setting: Setting, strategy):
@@ -46,7 +46,7 @@ def one_equals_two(setting: Setting, strategy) -> dict:
 # step for two devices.
 QUICK = [
     *(f"model {name}" for name in THROUGH_ALL),
-    *OF_BALANCERS,
+    *(f"balancer {name}" for name in KINDS),
     "embeddings, pcgrad",
     "together",
     "refused",
