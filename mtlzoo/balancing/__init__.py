@@ -19,6 +19,7 @@ from mtlzoo.balancing.equal import Equal
 from mtlzoo.balancing.excess_mtl import ExcessMTL
 from mtlzoo.balancing.famo import FAMO
 from mtlzoo.balancing.gls import GLS
+from mtlzoo.balancing.fairgrad import FairGrad
 from mtlzoo.balancing.graddrop import GradDrop
 from mtlzoo.balancing.gradient_balancer import GradientBalancer
 from mtlzoo.balancing.gradnorm import GradNorm
@@ -30,6 +31,7 @@ from mtlzoo.balancing.mgda import MGDA
 from mtlzoo.balancing.moco import MoCo
 from mtlzoo.balancing.modo import MoDo
 from mtlzoo.balancing.pbi import PBI
+from mtlzoo.balancing.nash_mtl import NashMTL
 from mtlzoo.balancing.pcgrad import PCGrad
 from mtlzoo.balancing.rlw import RLW
 from mtlzoo.balancing.scale_invariant import ScaleInvariant
@@ -58,6 +60,7 @@ __all__ = [
     "DualProj",
     "Equal",
     "ExcessMTL",
+    "FairGrad",
     "GradDrop",
     "GradNorm",
     "GradientBalancer",
@@ -66,6 +69,7 @@ __all__ = [
     "LossBalancer",
     "MoCo",
     "MoDo",
+    "NashMTL",
     "PCGrad",
     "SDMGrad",
     "ScaleInvariant",
@@ -88,6 +92,7 @@ _BY_NAME: dict[str, type[Balancer]] = {
     "excess_mtl": ExcessMTL,
     "famo": FAMO,
     "gls": GLS,
+    "fair_grad": FairGrad,
     "grad_drop": GradDrop,
     "grad_norm": GradNorm,
     "imtl_l": IMTLL,
@@ -96,6 +101,7 @@ _BY_NAME: dict[str, type[Balancer]] = {
     "moco": MoCo,
     "modo": MoDo,
     "pbi": PBI,
+    "nash_mtl": NashMTL,
     "pcgrad": PCGrad,
     "rlw": RLW,
     "scale_invariant": ScaleInvariant,

@@ -1,0 +1,50 @@
+"""Gramians in units of the gradients' own lengths, so that scales far apart do not matter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def in_unit_lengths(gramian: Any) -> tuple[Any, Any, Any]:
+    """Splits a Gramian into lengths and cosines: Gᵢⱼ = |gᵢ| |gⱼ| cos(gᵢ, gⱼ).
+
+    Args:
+        gramian: (..., T, T) inner products.
+
+    Returns:
+        The lengths (..., T), their inverses, and the cosines (..., T, T). A zero gradient has
+        zeros in all of them.
+    """
+    lengths = ops.sqrt(ops.relu(ops.diagonal(gramian, axis1=-2, axis2=-1)))
+    inverse = ops.divide_no_nan(1.0, lengths)
+    cosines = gramian * inverse[..., :, None] * inverse[..., None, :]
+    return lengths, inverse, ops.clip(cosines, -1.0, 1.0)
+
+
+def rounding(gramian: Any) -> float:
+    """T times the rounding error of the dtype: what an eigenvalue of cosines may be off by."""
+    dtype = keras.backend.standardize_dtype(gramian.dtype)
+    return gramian.shape[-1] * float(np.finfo(dtype).eps)
+
+
+def pseudo_inverse(cosines: Any, right: Any) -> Any:
+    """The least-squares solution of C x = b that has no part in the kernel of C.
+
+    Parts of b that are as small as rounding count as zero: else noise would be scaled up where b is
+    at right angles to all directions that C has.
+
+    Args:
+        cosines: (..., T, T) symmetric, without negative eigenvalues but for rounding.
+        right: (..., T) b.
+    """
+    limit = 16.0 * rounding(cosines)
+    values, vectors = ops.eigh(cosines)
+    largest = ops.max(ops.abs(right), axis=-1, keepdims=True)
+    parts = ops.matmul(right[..., None, :], vectors)[..., 0, :]
+    kept = ops.logical_and(values > limit, ops.abs(parts) > limit * largest)
+    parts = ops.where(kept, ops.divide_no_nan(parts, values), 0.0)
+    return ops.matmul(vectors, parts[..., None])[..., 0]
