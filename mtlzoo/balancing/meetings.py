@@ -1,0 +1,48 @@
+"""Random orders in which each task's gradient meets those of the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from mtlzoo.layers.hashing import random_bits
+
+
+def check_seed(seed: int) -> int:
+    """An integer of at least 0."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"`seed` should be an integer of at least 0. Received: `seed={seed!r}`")
+    return seed
+
+
+def orders(seed: int, step: Any, size: int) -> Any:
+    """The turn in which each task meets each other one.
+
+    Args:
+        seed: Integer of at least 0.
+        step: Integer, or a variable.
+        size: The number of tasks.
+
+    Returns:
+        (T, T) integers; row i holds 0 … T−2 for the others, and T−1 for i itself.
+    """
+    keys = random_bits(seed, step, (size, size))
+    # Ranks by counting, because sorting is slower and breaks ties differently under XLA.
+    before = ops.less(keys[:, None, :], keys[:, :, None])  # (i, j, k): k comes before j
+    tie: np.ndarray = np.tril(np.ones((size, size), bool), -1)
+    before = ops.logical_or(
+        before, ops.logical_and(ops.equal(keys[:, None, :], keys[:, :, None]), tie)
+    )
+    other: np.ndarray = ~np.eye(size, dtype=bool)
+    rank = ops.sum(ops.cast(ops.logical_and(before, other[:, None, :]), "int32"), axis=-1)
+    return ops.where(other, rank, size - 1)
+
+
+def turns(seed: int, step: Any, size: int, dtype: Any) -> list[Any]:
+    """A matrix (T, T) for each turn: row i has its 1 at the task that i meets then."""
+    if size == 2:
+        return [ops.cast(1.0 - np.eye(2), dtype)]
+    rank = orders(seed, step, size)
+    return [ops.cast(ops.equal(rank, turn), dtype) for turn in range(size - 1)]
