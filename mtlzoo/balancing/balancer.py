@@ -77,10 +77,16 @@ class Balancer:
             part.built = part.built and kept
             part.build(tasks, variables)
             if not kept:
-                part.step = self.step
+                part._share_step(self.step)
                 inside = {f"{prefix}_{n}": v for n, v in part.state.items() if n != "step"}
                 self._variables = {**self._variables, **inside}
         self.built = True
+
+    def _share_step(self, step: keras.Variable) -> None:
+        """Takes the step counter of the balancer that this one is part of, at any depth."""
+        self.step = step
+        for part in self.parts.values():
+            part._share_step(step)
 
     @property
     def parts(self) -> Mapping[str, Balancer]:
