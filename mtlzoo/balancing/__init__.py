@@ -14,7 +14,12 @@ from mtlzoo.balancing.combined import Combined
 from mtlzoo.balancing.cosmos import COSMOS
 from mtlzoo.balancing.dbmtl import DBMTL
 from mtlzoo.balancing.dual_proj import DualProj
+from mtlzoo.balancing.aligned_mtl import AlignedMTL
+from mtlzoo.balancing.balancer import Balancer, LossBalancer
+from mtlzoo.balancing.combined import Combined
+from mtlzoo.balancing.con_fig import ConFIG
 from mtlzoo.balancing.dwa import DWA
+from mtlzoo.balancing.ema import EMA
 from mtlzoo.balancing.equal import Equal
 from mtlzoo.balancing.excess_mtl import ExcessMTL
 from mtlzoo.balancing.famo import FAMO
@@ -27,6 +32,10 @@ from mtlzoo.balancing.imtl_l import IMTLL
 from mtlzoo.balancing.initial_loss_scale import InitialLossScale
 from mtlzoo.balancing.jacobian_balancer import JacobianBalancer
 from mtlzoo.balancing.loss_balancer import LossBalancer
+from mtlzoo.balancing.gradvac import GradVac
+from mtlzoo.balancing.imtl_g import IMTLG
+from mtlzoo.balancing.jacobian_balancer import JacobianBalancer
+from mtlzoo.balancing.krum import Krum
 from mtlzoo.balancing.mgda import MGDA
 from mtlzoo.balancing.moco import MoCo
 from mtlzoo.balancing.modo import MoDo
@@ -58,14 +67,23 @@ __all__ = [
     "Balancer",
     "Combined",
     "DualProj",
+    "EMA",
+    "IMTLG",
+    "MGDA",
+    "AlignedMTL",
+    "Balancer",
+    "Combined",
+    "ConFIG",
     "Equal",
     "ExcessMTL",
     "FairGrad",
     "GradDrop",
     "GradNorm",
+    "GradVac",
     "GradientBalancer",
     "InitialLossScale",
     "JacobianBalancer",
+    "Krum",
     "LossBalancer",
     "MoCo",
     "MoDo",
@@ -87,6 +105,8 @@ _BY_NAME: dict[str, type[Balancer]] = {
     "cosmos": COSMOS,
     "dbmtl": DBMTL,
     "dual_proj": DualProj,
+    "aligned_mtl": AlignedMTL,
+    "config": ConFIG,
     "dwa": DWA,
     "equal": Equal,
     "excess_mtl": ExcessMTL,
@@ -97,6 +117,9 @@ _BY_NAME: dict[str, type[Balancer]] = {
     "grad_norm": GradNorm,
     "imtl_l": IMTLL,
     "initial_loss_scale": InitialLossScale,
+    "grad_vac": GradVac,
+    "imtl_g": IMTLG,
+    "krum": Krum,
     "mgda": MGDA,
     "moco": MoCo,
     "modo": MoDo,

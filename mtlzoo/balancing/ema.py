@@ -1,0 +1,117 @@
+"""Moving averages of the weights of another method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+from mtlzoo.balancing.balancer import Balancer, is_number
+from mtlzoo.balancing.gradient_balancer import GradientBalancer
+
+
+@keras.saving.register_keras_serializable(package="mtlzoo")
+class EMA(GradientBalancer):
+    """Smooths the weights of another gradient balancer over the steps.
+
+    Zhou, Zhang, Jiang, Zhong, Gu & Zhu, *On the Convergence of Stochastic Multi-Objective Gradient
+    Manipulation and Beyond*, NeurIPS 2022 (CR-MOGM). With the method's weights λ̂ₖ in step k,
+
+        λₖ = decay · λₖ₋₁ + (1 − decay) · λ̂ₖ,   λ₁ = λ̂₁
+
+    so that the weights depend less on the noise of one batch. They have the scale of the method's
+    weights. An absent task keeps its average, and one that comes later starts with its own first
+    weight. What the method promises for one step, such as no conflict, holds for averages only as
+    far as the weights stay what they are.
+
+    Args:
+        balancer: A gradient balancer, whose `wrt`, `every` and `groups` are those of the whole.
+        decay: Number from 0 to below 1. Defaults to 0.9.
+
+    State: `average` (T,) and `seen` (T,), 1 for tasks that have an average, or (groups, T) each;
+        that of `balancer`, under names that begin with `balancer_`.
+
+    Shapes: Gramian (..., T, T), weights (..., T).
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+    ```python
+    import numpy as np
+    from mtlzoo.balancing import EMA, MGDA
+
+    EMA(MGDA(), decay=0.5).weights(np.diag([1.0, 4.0]))  # array([0.8, 0.2]), as in a first step
+    ```
+
+    Differences from the paper:
+        Its decay grows as the learning rate falls; here it stays. With `every`, a step is one that
+        computes weights.
+    """
+
+    def __init__(self, balancer: GradientBalancer, decay: float = 0.9) -> None:
+        if not isinstance(balancer, GradientBalancer):
+            raise ValueError(
+                f"`balancer` should be a `GradientBalancer`. Received: `balancer={balancer!r}`"
+            )
+        if not (is_number(decay) and 0.0 <= decay < 1.0):
+            raise ValueError(
+                f"`decay` should be a number from 0 to below 1. Received: `decay={decay!r}`"
+            )
+        super().__init__(wrt=balancer.wrt, every=balancer.every, groups=balancer.groups)
+        self.balancer = balancer
+        self.decay = float(decay)
+        self.needs = balancer.needs
+        self.averages = balancer.averages
+        self.weighs_heads = balancer.weighs_heads
+
+    @property
+    def parts(self) -> dict[str, Balancer]:
+        """`balancer`."""
+        return {"balancer": self.balancer}
+
+    @property
+    def learned(self) -> dict[str, keras.Variable]:
+        """The averages, and what `balancer` remembers."""
+        inside = self.named(self.balancer, self.balancer.learned)
+        own = {n: v for n, v in self._variables.items() if n in ("average", "seen")}
+        return {**own, **inside}
+
+    def create_variables(self) -> None:
+        """Creates `average` and `seen`."""
+        super().create_variables()
+        shape = (*self.lead, len(self.task_names))
+        self.average = self.add_variable("average", shape, "zeros")
+        self.seen = self.add_variable("seen", shape, "zeros")
+
+    def _advance(self, gramian: Any, losses: Any, present: Any) -> tuple[Any, dict[str, Any]]:
+        weights, inside = self.balancer.advance(gramian, losses, present)
+        if not self.built:
+            return weights, {}
+        average = ops.cast(self.average, weights.dtype)
+        seen = ops.cast(self.seen, weights.dtype)
+        decay = self.decay * seen
+        new = decay * average + (1.0 - decay) * weights
+        state = {
+            "average": ops.where(present, new, average),
+            "seen": ops.where(present, 1.0, seen),
+        }
+        return new, {**state, **self.named(self.balancer, inside)}
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of `__init__`."""
+        return {
+            "balancer": keras.saving.serialize_keras_object(self.balancer),
+            "decay": self.decay,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> EMA:
+        """A new, unbuilt balancer with these arguments."""
+        inner = keras.saving.deserialize_keras_object(config["balancer"])
+        return cls(**{**config, "balancer": inner})
+
+    def __repr__(self) -> str:
+        return f"EMA({self.balancer!r}, decay={self.decay!r})"

@@ -1,0 +1,117 @@
+"""IMTLG against the equations of the paper, solved on the gradients themselves."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from gradient_cases import gradient_sets
+
+from mtlzoo.balancing import IMTLG
+
+
+def impartial(gradients):
+    """The paper's T − 1 equations, relative to the first task."""
+    units = gradients / np.linalg.norm(gradients, axis=1, keepdims=True)
+    size = len(gradients)
+    equations = np.concatenate([(units[:1] - units[1:]) @ gradients.T, np.ones((1, size))])
+    return np.linalg.solve(equations, np.eye(size)[-1])
+
+
+def relative(found, expected):
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("size", [2, 3, 8, 16])
+def test_solves_the_equations(size):
+    solve = tf.function(IMTLG().weights)
+    tested = 0
+    for seed in range(4):
+        for name in ("plain", "wide", "almost aligned", "positive", "short first"):
+            gradients = gradient_sets(size, seed).get(name)
+            if name == "short first":
+                gradients = gradient_sets(size, seed)["wide"].copy()
+                gradients[0] *= 1e-6
+            weights = impartial(gradients)
+            if not 0 < np.abs(weights).sum() < 900:
+                continue
+            units = gradients / np.linalg.norm(gradients, axis=1, keepdims=True)
+            if units[0] @ (weights @ gradients) < 0:
+                continue  # uphill for all: see below
+            tested += 1
+            for dtype in ("float32", "float64"):
+                found = solve(tf.constant(gradients @ gradients.T, dtype)).numpy()
+                found = found.astype("float64")
+                error = relative(found @ gradients, weights @ gradients)
+                # Rounding of the cosines times their condition, which is small for "wide" ones.
+                bound = 1e-9 if dtype == "float64" else 1e-4 if name != "plain" else 2e-3
+                assert error < bound, (name, dtype, error)
+                assert found.sum() == pytest.approx(1.0, abs=1e-4 if dtype == "float32" else 1e-10)
+    assert tested >= 12
+
+
+@pytest.mark.parametrize("size", [2, 3, 8])
+def test_the_direction_does_not_depend_on_lengths(size):
+    gradients = gradient_sets(size)["wide"]
+    lengths = 10.0 ** np.linspace(-8, 8, size)
+    units = gradients / np.linalg.norm(gradients, axis=1, keepdims=True)
+    rows = gradients * lengths[:, None]
+    for dtype, bound in (("float32", 1e-5), ("float64", 1e-10)):
+        update = IMTLG().weights((rows @ rows.T).astype(dtype)).astype("float64") @ rows
+        gains = units @ update
+        np.testing.assert_allclose(gains, gains[0], rtol=bound)
+        assert gains[0] > 0
+
+
+def test_two_tasks_in_closed_form():
+    # For two tasks, w₁ : w₂ = |g₂| : |g₁|, whatever their angle.
+    for cosine in (-0.9, 0.0, 0.9):
+        gramian = np.array([[1.0, 3 * cosine], [3 * cosine, 9.0]])
+        np.testing.assert_allclose(IMTLG().weights(gramian), [0.75, 0.25], rtol=1e-12)
+
+
+def test_golden_values():
+    gramian = np.array([[1.0, -0.5, 0.2], [-0.5, 2.0, -0.8], [0.2, -0.8, 1.5]])
+    weights = IMTLG().weights(gramian)
+    gains = gramian @ weights / np.sqrt(np.diag(gramian))
+    np.testing.assert_allclose(gains, gains[0], rtol=1e-12)
+    expected = [0.324642217848, 0.356928447543, 0.318429334609]
+    np.testing.assert_allclose(weights, expected, rtol=1e-9)
+
+
+def test_dependent_gradients_have_the_least_squares_solution():
+    gradients = gradient_sets(3)["plain"]
+    doubled = np.concatenate([gradients[:1], gradients])
+    for dtype, bound in (("float32", 1e-4), ("float64", 1e-10)):
+        weights = IMTLG().weights((doubled @ doubled.T).astype(dtype)).astype("float64")
+        # The two copies share what the one had; only the direction is the same for both problems.
+        units = doubled / np.linalg.norm(doubled, axis=1, keepdims=True)
+        gains = units @ (weights @ doubled)
+        np.testing.assert_allclose(gains, gains[0], rtol=bound)
+        assert weights[0] == pytest.approx(weights[1], rel=bound)
+    zero = np.concatenate([np.zeros((1, 8)), gradients])
+    weights = IMTLG().weights(zero @ zero.T)
+    np.testing.assert_allclose(weights, [0, *IMTLG().weights(gradients @ gradients.T)], rtol=1e-9)
+
+
+def test_a_sum_that_is_not_positive_gives_equal_weights():
+    # Two gradients close together and one between them, off to the side: it has a negative part.
+    units = np.array([[1.0, 0.2, 0.0], [1.0, -0.2, 0.0], [1.0, 0.0, 0.05]])
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    parts = np.linalg.solve(units @ units.T, np.ones(3))
+    negative = int(np.argmin(parts))
+    assert parts[negative] < 0 < np.delete(parts, negative).min()
+    rest = np.delete(parts, negative).sum()
+    for total in (0.5, 0.01, 1e-4, 0.0, -0.5):
+        lengths = np.ones(3)
+        lengths[negative] = -parts[negative] / (rest * (1 - total))
+        gradients = units * lengths[:, None]
+        weights = IMTLG().weights(gradients @ gradients.T)
+        assert weights.sum() == pytest.approx(1.0)
+        if total >= 0.01:
+            np.testing.assert_allclose(weights, impartial(gradients), rtol=1e-8)
+        else:
+            np.testing.assert_allclose(weights, np.full(3, 1 / 3))
+
+
+def test_opposite_and_zero_gradients_have_equal_weights():
+    np.testing.assert_allclose(IMTLG().weights(np.array([[1.0, -3.0], [-3.0, 9.0]])), [0.5, 0.5])
+    np.testing.assert_allclose(IMTLG().weights(np.zeros((4, 4))), np.full(4, 0.25))
