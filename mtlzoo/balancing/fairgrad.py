@@ -23,9 +23,9 @@ class FairGrad(GradientBalancer):
         G w = w^(−1/α),   so that   gᵢ·Σⱼ wⱼ gⱼ = wᵢ^(−1/α) > 0:   every task makes progress.
 
     With α = 1 it is proportional fairness, the bargain of `NashMTL`; with more, those who gain
-    least count more; with α = 0 all weights are 1. The weights have the scale of a **sum** only in
-    that: gradients c times longer have weights c^(−2α/(1+α)) times as large. With α = 1 the
-    update of T gradients has the length √T, whatever theirs.
+    least count more; with α = 0 all weights are 1. The weights are those of a **sum**, but of
+    gradients that are c times as long they are c^(−2α/(1+α)) times as large. With α = 1 the update
+    of T gradients has the length √T, whatever theirs.
 
     Where a weighted mean of the gradients is zero there is no solution: then the weights are those
     of a slightly changed Gramian, large but finite, and the update is zero but for rounding. A
@@ -56,7 +56,7 @@ class FairGrad(GradientBalancer):
 
     def __init__(self, alpha: float = 1.0, **options: Unpack[Options]) -> None:
         super().__init__(**options)
-        # Beyond 100, w^(-1/α) is one for all weights of single precision.
+        # Beyond these, the powers of usual lengths overflow, or are all one.
         if not (is_number(alpha) and (alpha == 0 or 0.01 <= alpha <= 100.0)) or math.isnan(alpha):
             raise ValueError(
                 f"`alpha` should be 0, or a number from 0.01 to 100. Received: `alpha={alpha!r}`"
