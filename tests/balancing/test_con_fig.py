@@ -31,8 +31,7 @@ def test_is_the_paper_s_update(size):
             for dtype in ("float32", "float64"):
                 found = solve(tf.constant(gradients @ gradients.T, dtype)).numpy()
                 error = relative(found.astype("float64") @ gradients, expected)
-                # Rounding of the cosines times their condition, up to 3000 except for "wide" ones.
-                bound = 1e-9 if dtype == "float64" else 1e-5 if name == "wide" else 2e-3
+                bound = 1e-9 if dtype == "float64" else 1e-4
                 assert error < bound, (name, dtype, error)
 
 

@@ -41,8 +41,7 @@ def test_solves_the_equations(size):
                 found = solve(tf.constant(gradients @ gradients.T, dtype)).numpy()
                 found = found.astype("float64")
                 error = relative(found @ gradients, weights @ gradients)
-                # Rounding of the cosines times their condition, which is small for "wide" ones.
-                bound = 1e-9 if dtype == "float64" else 1e-4 if name != "plain" else 2e-3
+                bound = 1e-9 if dtype == "float64" else 1e-4
                 assert error < bound, (name, dtype, error)
                 assert found.sum() == pytest.approx(1.0, abs=1e-4 if dtype == "float32" else 1e-10)
     assert tested >= 12
