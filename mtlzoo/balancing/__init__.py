@@ -8,39 +8,36 @@ from typing import Any
 
 import keras
 
+from mtlzoo.balancing.aligned_mtl import AlignedMTL
 from mtlzoo.balancing.auto_lambda import AutoLambda
 from mtlzoo.balancing.balancer import Balancer
 from mtlzoo.balancing.combined import Combined
+from mtlzoo.balancing.con_fig import ConFIG
 from mtlzoo.balancing.cosmos import COSMOS
 from mtlzoo.balancing.dbmtl import DBMTL
 from mtlzoo.balancing.dual_proj import DualProj
-from mtlzoo.balancing.aligned_mtl import AlignedMTL
-from mtlzoo.balancing.balancer import Balancer, LossBalancer
-from mtlzoo.balancing.combined import Combined
-from mtlzoo.balancing.con_fig import ConFIG
 from mtlzoo.balancing.dwa import DWA
 from mtlzoo.balancing.ema import EMA
 from mtlzoo.balancing.equal import Equal
 from mtlzoo.balancing.excess_mtl import ExcessMTL
+from mtlzoo.balancing.fairgrad import FairGrad
 from mtlzoo.balancing.famo import FAMO
 from mtlzoo.balancing.gls import GLS
-from mtlzoo.balancing.fairgrad import FairGrad
 from mtlzoo.balancing.graddrop import GradDrop
 from mtlzoo.balancing.gradient_balancer import GradientBalancer
 from mtlzoo.balancing.gradnorm import GradNorm
+from mtlzoo.balancing.gradvac import GradVac
+from mtlzoo.balancing.imtl_g import IMTLG
 from mtlzoo.balancing.imtl_l import IMTLL
 from mtlzoo.balancing.initial_loss_scale import InitialLossScale
 from mtlzoo.balancing.jacobian_balancer import JacobianBalancer
-from mtlzoo.balancing.loss_balancer import LossBalancer
-from mtlzoo.balancing.gradvac import GradVac
-from mtlzoo.balancing.imtl_g import IMTLG
-from mtlzoo.balancing.jacobian_balancer import JacobianBalancer
 from mtlzoo.balancing.krum import Krum
+from mtlzoo.balancing.loss_balancer import LossBalancer
 from mtlzoo.balancing.mgda import MGDA
 from mtlzoo.balancing.moco import MoCo
 from mtlzoo.balancing.modo import MoDo
-from mtlzoo.balancing.pbi import PBI
 from mtlzoo.balancing.nash_mtl import NashMTL
+from mtlzoo.balancing.pbi import PBI
 from mtlzoo.balancing.pcgrad import PCGrad
 from mtlzoo.balancing.rlw import RLW
 from mtlzoo.balancing.scale_invariant import ScaleInvariant
@@ -56,24 +53,21 @@ __all__ = [
     "COSMOS",
     "DBMTL",
     "DWA",
+    "EMA",
     "FAMO",
     "GLS",
+    "IMTLG",
     "IMTLL",
     "MGDA",
     "PBI",
     "RLW",
     "STCH",
+    "AlignedMTL",
     "AutoLambda",
     "Balancer",
     "Combined",
-    "DualProj",
-    "EMA",
-    "IMTLG",
-    "MGDA",
-    "AlignedMTL",
-    "Balancer",
-    "Combined",
     "ConFIG",
+    "DualProj",
     "Equal",
     "ExcessMTL",
     "FairGrad",
@@ -101,30 +95,30 @@ __all__ = [
 ]
 
 _BY_NAME: dict[str, type[Balancer]] = {
+    "aligned_mtl": AlignedMTL,
     "auto_lambda": AutoLambda,
+    "config": ConFIG,
     "cosmos": COSMOS,
     "dbmtl": DBMTL,
     "dual_proj": DualProj,
-    "aligned_mtl": AlignedMTL,
-    "config": ConFIG,
     "dwa": DWA,
     "equal": Equal,
     "excess_mtl": ExcessMTL,
+    "fair_grad": FairGrad,
     "famo": FAMO,
     "gls": GLS,
-    "fair_grad": FairGrad,
     "grad_drop": GradDrop,
     "grad_norm": GradNorm,
-    "imtl_l": IMTLL,
-    "initial_loss_scale": InitialLossScale,
     "grad_vac": GradVac,
     "imtl_g": IMTLG,
+    "imtl_l": IMTLL,
+    "initial_loss_scale": InitialLossScale,
     "krum": Krum,
     "mgda": MGDA,
     "moco": MoCo,
     "modo": MoDo,
-    "pbi": PBI,
     "nash_mtl": NashMTL,
+    "pbi": PBI,
     "pcgrad": PCGrad,
     "rlw": RLW,
     "scale_invariant": ScaleInvariant,

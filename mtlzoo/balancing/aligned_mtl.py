@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mtlzoo.balancing.balancer import check_preference
+from mtlzoo.balancing.arguments import check_preference
 from mtlzoo.balancing.directions import in_unit_lengths, rounding
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
 

@@ -53,6 +53,7 @@ class Combined(Balancer):
         self.gradients = gradients
         self.needs = losses.needs | gradients.needs
         self.every = gradients.every
+        self.n_batches = gradients.n_batches
 
     @property
     def parts(self) -> dict[str, Balancer]:

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 import keras
 from keras import ops
 
-from mtlzoo.balancing.balancer import check_preference
+from mtlzoo.balancing.arguments import check_preference
 from mtlzoo.balancing.directions import in_unit_lengths, pseudo_inverse
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
 

@@ -8,7 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtlzoo.balancing.balancer import Balancer, is_number
+from mtlzoo.balancing.arguments import is_number
+from mtlzoo.balancing.balancer import Balancer
 from mtlzoo.balancing.gradient_balancer import GradientBalancer
 
 
@@ -66,6 +67,7 @@ class EMA(GradientBalancer):
         self.needs = balancer.needs
         self.averages = balancer.averages
         self.weighs_heads = balancer.weighs_heads
+        self.n_batches = balancer.n_batches
 
     @property
     def parts(self) -> dict[str, Balancer]:

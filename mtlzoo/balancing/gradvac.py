@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mtlzoo.balancing.balancer import is_number
+from mtlzoo.balancing.arguments import is_number
 from mtlzoo.balancing.directions import in_unit_lengths
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
 from mtlzoo.balancing.meetings import check_seed, orders, turns

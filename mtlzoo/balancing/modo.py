@@ -82,7 +82,7 @@ class MoDo(GradientBalancer):
         self.multipliers = self.add_variable("lambda", (*self.lead, size), start)
 
     def _advance(self, gramian: Any, losses: Any, present: Any) -> tuple[Any, dict[str, Any]]:
-        old = ops.ones_like(gramian[..., 0]) / gramian.shape[-1]
+        old = self._preferred(None, present, gramian.dtype)
         if self.built:
             old = ops.broadcast_to(ops.cast(self.multipliers, gramian.dtype), old.shape)
         slope = ops.matmul(gramian, old[..., None])[..., 0] + self.regularization * old

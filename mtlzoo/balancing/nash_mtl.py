@@ -8,7 +8,7 @@ from typing import Any, Unpack
 import keras
 from keras import ops
 
-from mtlzoo.balancing.balancer import is_number
+from mtlzoo.balancing.arguments import is_number
 from mtlzoo.balancing.bargaining import fair_weights
 from mtlzoo.balancing.directions import in_unit_lengths
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options

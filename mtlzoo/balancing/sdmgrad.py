@@ -95,7 +95,7 @@ class SDMGrad(GradientBalancer):
 
     def _advance(self, gramian: Any, losses: Any, present: Any) -> tuple[Any, dict[str, Any]]:
         preferred = self._preferred(self.preference, present, gramian.dtype)
-        old = ops.ones_like(gramian[..., 0]) / gramian.shape[-1]
+        old = self._preferred(None, present, gramian.dtype)
         if self.built:
             old = ops.broadcast_to(ops.cast(self.inner_weights, gramian.dtype), old.shape)
         count = ops.sum(ops.cast(present, gramian.dtype), axis=-1, keepdims=True)

@@ -94,7 +94,7 @@ def step_state(name: str, shape: tuple, dtype: str, initializer: str) -> keras.V
     )
 
 
-def unless(condition, function: Callable) -> None:
+def unless(condition: tf.Tensor, function: Callable) -> None:
     """Run `function` where `condition` is False.
 
     On several replicas it always runs, since no branch may hold what it does there; so it must

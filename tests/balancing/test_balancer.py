@@ -12,27 +12,45 @@ from gradient_cases import tasks
 from mtlzoo import balancing
 from mtlzoo.balancing import (
     COSMOS,
+    DBMTL,
     DWA,
     EMA,
+    FAMO,
+    GLS,
     IMTLG,
+    IMTLL,
     MGDA,
+    PBI,
+    RLW,
+    STCH,
     AlignedMTL,
+    AutoLambda,
     Balancer,
+    Combined,
     ConFIG,
+    DualProj,
     Equal,
+    ExcessMTL,
     FairGrad,
     GradDrop,
     GradientBalancer,
+    GradNorm,
     GradVac,
+    InitialLossScale,
     JacobianBalancer,
     Krum,
     LossBalancer,
+    MoCo,
+    MoDo,
     NashMTL,
     PCGrad,
     ScaleInvariant,
+    SDMGrad,
     TaskPrioritization,
+    TrimmedMean,
     Uncertainty,
     UPGrad,
+    WarmUp,
 )
 from mtlzoo.balancing.balancer import NEEDS
 
@@ -67,9 +85,9 @@ def test_state(name):
     assert balancer.needs and balancer.needs <= NEEDS
     assert balancer.variables == []
     balancer.build(TASKS)
-    names = [variable.name for variable in balancer.variables]
-    assert names[:2] == ["step", "task_weights"]
-    assert len(set(names)) == len(names)
+    assert list(balancer.state)[:2] == ["step", "task_weights"]
+    assert list(balancer.state.values()) == balancer.variables
+    assert len({id(v) for v in balancer.variables}) == len(balancer.variables)
     assert int(balancer.step) == 0
     assert keras.backend.is_int_dtype(balancer.step.dtype)
     np.testing.assert_array_equal(balancer.task_weights, np.ones(3))
@@ -107,6 +125,8 @@ CONFIGURED = [
     GradNorm(alpha=0.5, learning_rate=0.1, wrt="features", every=2),
     PCGrad(seed=7, wrt="features", every=3),
     MGDA(wrt="features", every=2),
+    UPGrad(preference={"a": 1.0, "b": 0.0, "c": 2.0}, wrt="features"),
+    DualProj(preference={"a": 1.0, "b": 0.0, "c": 2.0}, every=2),
     FairGrad(alpha=2.0, every=2),
     NashMTL(max_norm=None, wrt="features"),
     AlignedMTL(scale="rmse", preference={"a": 1.0, "b": 0.5, "c": 2.0}),
@@ -115,7 +135,16 @@ CONFIGURED = [
     Krum(num_selected=2, every=2),
     GradVac(beta=0.1, seed=3),
     EMA(EMA(GradVac(every=2), decay=0.3), decay=0.5),
+    MoDo(learning_rate=0.5, regularization=0.0, groups={"low": ["a"]}),
+    SDMGrad({"a": 1.0, "b": 0.0, "c": 2.0}, strength=0.1, iterations=3),
     GradDrop(seed=3, leak={"a": 0.0, "b": 0.5, "c": 1.0}, wrt="features"),
+    TrimmedMean(2, wrt="features"),
+    MoCo(tracking=0.1, power=0.0),
+    ExcessMTL(learning_rate=0.5),
+    DBMTL(decay=0.5, power=1.0),
+    AutoLambda(["a", "c"], initial=1.0),
+    Combined(IMTLL(), IMTLG()),
+    WarmUp(Equal(), EMA(GradVac()), epochs=3),
 ]
 
 
@@ -141,7 +170,8 @@ def test_config_and_variables_survive(balancer):
 
 def test_every_method_is_configured_above():
     named = {type(balancing.get(n)) for n in balancing.names()}
-    assert {type(b) for b in CONFIGURED} == named | {EMA}
+    # Those that have no arguments to begin with.
+    assert {type(b) for b in CONFIGURED} == named | {Combined, EMA, WarmUp}
 
 
 def test_get_takes_names_classes_and_instances():
@@ -219,7 +249,10 @@ def test_sources_do_not_import_tensorflow():
 
 
 # Files without a method: what several methods compute.
-SHARED = ("bargaining", "directions", "meetings")
+SHARED = (
+    *("arguments", "balancer", "bargaining", "directions", "meetings", "simplex", "tracking"),
+    *("quadratic",),
+)
 
 
 @pytest.mark.parametrize(

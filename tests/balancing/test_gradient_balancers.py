@@ -11,17 +11,27 @@ from mtlzoo.balancing import (
     MGDA,
     AlignedMTL,
     ConFIG,
+    DualProj,
     FairGrad,
     GradientBalancer,
+    GradNorm,
     GradVac,
     Krum,
+    MoDo,
     NashMTL,
     PCGrad,
+    SDMGrad,
+    UPGrad,
 )
 
 METHODS = [
     PCGrad(seed=1),
     MGDA(),
+    UPGrad(),
+    DualProj(),
+    GradNorm(),
+    MoDo(),
+    SDMGrad(),
     FairGrad(),
     NashMTL(),
     AlignedMTL(),
@@ -32,6 +42,8 @@ METHODS = [
     GradVac(seed=1),
     EMA(MGDA()),
 ]
+# Those whose weights sum to 1; others with the scale of a mean add what takes conflicts away.
+CONVEX = (MGDA, IMTLG, Krum, EMA, MoDo, SDMGrad)
 # Those whose weights may be negative; whose update has a length that the gradients do not decide;
 # and which have no solution, so weights of rounding, where a weighted mean of gradients is zero.
 MAY_BE_NEGATIVE = (AlignedMTL, IMTLG, ConFIG)
@@ -39,6 +51,12 @@ HAVE_A_LENGTH = (FairGrad, NashMTL)
 BARGAINS = (FairGrad, NashMTL)
 SIZES = [1, 2, 3, 40]
 method = pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)
+
+
+def weigh(method, gramian, present=None):
+    """The weights of a method, with losses for one that needs them."""
+    losses = np.linspace(1.0, 2.0, gramian.shape[-1]) if "losses" in method.needs else None
+    return method.weights(gramian, losses, present)
 
 
 def bargains_in_vain(method, gradients):
@@ -67,12 +85,12 @@ def test_extremes_are_finite_and_keep_dtype_and_container(method, size, dtype):
         assert weights.shape == (size,)
         assert np.all(np.isfinite(weights)), name
         assert isinstance(method, MAY_BE_NEGATIVE) or np.all(weights >= 0), name
-        if method.averages and not isinstance(method, AlignedMTL):
+        if isinstance(method, CONVEX):
             rounding = 20 * eps(dtype) * np.abs(weights).sum()
             assert weights.sum() == pytest.approx(1.0, abs=rounding), name
         # At lengths 1e16-fold apart the least eigenvalues, which AlignedMTL needs, are rounding.
         if name == "plain" or (name == "scales" and not isinstance(method, AlignedMTL)):
-            eager = method.weights(gramian)
+            eager = weigh(method, gramian)
             assert isinstance(eager, np.ndarray) and eager.dtype == dtype
             # Those that invert the cosines multiply rounding by their condition.
             unit = eps(dtype) * (100 if isinstance(method, MAY_BE_NEGATIVE) else 1)
@@ -145,9 +163,11 @@ def test_numbers_that_are_no_gramian_do_not_stop_training(method):
 def test_weights_do_not_depend_on_the_common_scale(method):
     gradients = gradient_sets(4)["plain"]
     gramian = gradients @ gradients.T
-    expected = method.weights(gramian)
+    expected = weigh(method, gramian)
+    if isinstance(method, MoDo):
+        return  # its learning rate is for gradients of some length
     for scale in (1e-12, 1e12):
-        weights = method.weights(scale * gramian)
+        weights = weigh(method, scale * gramian)
         if isinstance(method, HAVE_A_LENGTH):
             weights = weights * expected.sum() / weights.sum()
         np.testing.assert_allclose(weights, expected, rtol=1e-10)
@@ -160,7 +180,7 @@ def test_batch_axes(method, size):
     gramians = np.stack([g @ g.T for g in sets]).reshape(3, 4, size, size)
     rng = np.random.default_rng(0)
     present = rng.random((3, 4, size)) < 0.7
-    solve = tf.function(method.weights)  # for speed
+    solve = tf.function(lambda gramian, present: weigh(method, gramian, present))  # for speed
     for mask in (np.ones((3, 4, size), bool), present, present[0, 0]):
         together = solve(tf.constant(gramians), present=tf.constant(mask)).numpy()
         assert together.shape == (3, 4, size)
@@ -174,7 +194,8 @@ def test_batch_axes(method, size):
 
 
 @method
-@pytest.mark.parametrize("jit", [False, True])
+# That XLA gives the same is also seen in training, of every balancer (`tests/conformance`).
+@pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_graph_and_xla_give_what_eager_gives(method, jit):
     method.build(tasks(a="regression", b="regression", c="regression", d="regression"))
     compiled = tf.function(
@@ -190,12 +211,11 @@ def test_graph_and_xla_give_what_eager_gives(method, jit):
                     continue
                 if isinstance(method, AlignedMTL) and name == "scales":
                     continue  # lengths 1e16-fold apart: the least eigenvalues are rounding
-                np.testing.assert_allclose(
-                    compiled(gramian, tf.constant(present)),
-                    method.weights(gramian, present=present),
-                    rtol=1e-7,
-                    atol=1e-12,
-                )
+                found = compiled(gramian, tf.constant(present)).numpy()
+                expected = weigh(method, gramian, present=present).numpy()
+                if name == "low rank":  # many weights give the same update: rounding picks some
+                    found, expected = found @ sets[name], expected @ sets[name]
+                np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-12)
 
 
 # PCGrad promises it for two tasks only.
@@ -209,7 +229,7 @@ def test_no_conflict_is_left(method, size):
         # convex combination and of the longest elsewhere.
         gramian = gradients @ gradients.T
         lengths = np.sqrt(np.diag(gramian))
-        unit = lengths.min() if type(method).__name__ in CONVEX else lengths.max()
+        unit = lengths.min() if isinstance(method, CONVEX) else lengths.max()
         inner = gramian @ method.weights(gramian)
         assert np.all(inner >= -1e-13 * size * lengths * unit), name
 
@@ -227,7 +247,8 @@ def test_every_task_gains_where_gradients_are_independent(method, size):
 @pytest.mark.parametrize(
     ("method", "size"),
     [
-        *((MGDA(), 2), (MGDA(), 6), (PCGrad(), 2), (GradVac(), 2), (FairGrad(), 6), (NashMTL(), 6)),
+        *((m, n) for m in (MGDA(), UPGrad(), DualProj()) for n in (2, 6)),
+        *((PCGrad(), 2), (GradVac(), 2), (FairGrad(), 6), (NashMTL(), 6), (MoDo(), 6)),
         *((AlignedMTL(), 6), (AlignedMTL("rmse"), 6), (IMTLG(), 6), (ConFIG(), 6), (Krum(1), 6)),
     ],
 )
