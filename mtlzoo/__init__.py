@@ -44,6 +44,7 @@ _WHERE = {
     "MoDo": "balancing",
     "NashMTL": "balancing",
     "PBI": "balancing",
+    "PCD": "balancing",
     "PCGrad": "balancing",
     "RLW": "balancing",
     "SDMGrad": "balancing",

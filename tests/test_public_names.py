@@ -49,6 +49,7 @@ BALANCERS = [
     "MoDo",
     "NashMTL",
     "PBI",
+    "PCD",
     "PCGrad",
     "RLW",
     "SDMGrad",

@@ -38,6 +38,7 @@ from mtlzoo.balancing.moco import MoCo
 from mtlzoo.balancing.modo import MoDo
 from mtlzoo.balancing.nash_mtl import NashMTL
 from mtlzoo.balancing.pbi import PBI
+from mtlzoo.balancing.pcd import PCD
 from mtlzoo.balancing.pcgrad import PCGrad
 from mtlzoo.balancing.rlw import RLW
 from mtlzoo.balancing.scale_invariant import ScaleInvariant
@@ -64,6 +65,7 @@ __all__ = [
     "STCH",
     "AlignedMTL",
     "AutoLambda",
+    "PCD",
     "Balancer",
     "Combined",
     "ConFIG",

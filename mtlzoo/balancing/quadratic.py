@@ -51,7 +51,7 @@ def shortest_step(cosines: Any, bounds: Any) -> tuple[Any, Any]:
 
     Args:
         cosines: (..., T, T) inner products of the directions ĝ.
-        bounds: (..., T) the numbers h, in a unit of which z has not many. 0 or less for a zero ĝᵢ.
+        bounds: (..., T) the numbers h, from −1 to 1; 0 or less for a zero ĝᵢ.
 
     Returns:
         λ (..., T), and 1 / (1 + |z|²), of the shape (..., 1).
@@ -80,7 +80,7 @@ def least_squares(cosines: Any, target: Any, start: Any) -> Any:
 
     Args:
         cosines: (..., T, T) inner products of the directions ĝ.
-        target: (..., T) the numbers a, of at most 1.
+        target: (..., T) the numbers a, from −1 to 1.
         start: (..., T) booleans, the first set.
 
     Returns:
