@@ -20,6 +20,7 @@ _WHERE = {
     "Task": "tasks",
     "AlignedMTL": "balancing",
     "AutoLambda": "balancing",
+    "CAGrad": "balancing",
     "COSMOS": "balancing",
     "Combined": "balancing",
     "ConFIG": "balancing",

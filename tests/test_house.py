@@ -107,7 +107,7 @@ def test_names_resolve_and_unknown_ones_do_not():
 MARKS = re.compile(rf"\b(?:{'TO-DO|FIX-ME|XX-X|HA-CK'.replace('-', '')})\b")
 # The methods that a subclass has to supply.
 ABSTRACT = {
-    ("balancing/balancer.py", "LossBalancer._objective"),
+    ("balancing/loss_balancer.py", "LossBalancer._objective"),
     ("balancing/gradient_balancer.py", "GradientBalancer._weights"),
     ("balancing/jacobian_balancer.py", "JacobianBalancer._combine"),
     ("layers/fusion.py", "Fusion.build_for"),

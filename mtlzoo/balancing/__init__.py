@@ -11,6 +11,7 @@ import keras
 from mtlzoo.balancing.aligned_mtl import AlignedMTL
 from mtlzoo.balancing.auto_lambda import AutoLambda
 from mtlzoo.balancing.balancer import Balancer
+from mtlzoo.balancing.cagrad import CAGrad
 from mtlzoo.balancing.combined import Combined
 from mtlzoo.balancing.con_fig import ConFIG
 from mtlzoo.balancing.cosmos import COSMOS
@@ -61,12 +62,13 @@ __all__ = [
     "IMTLL",
     "MGDA",
     "PBI",
+    "PCD",
     "RLW",
     "STCH",
     "AlignedMTL",
     "AutoLambda",
-    "PCD",
     "Balancer",
+    "CAGrad",
     "Combined",
     "ConFIG",
     "DualProj",
@@ -99,6 +101,7 @@ __all__ = [
 _BY_NAME: dict[str, type[Balancer]] = {
     "aligned_mtl": AlignedMTL,
     "auto_lambda": AutoLambda,
+    "cagrad": CAGrad,
     "config": ConFIG,
     "cosmos": COSMOS,
     "dbmtl": DBMTL,

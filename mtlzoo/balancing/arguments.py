@@ -52,11 +52,13 @@ def to_numbers(name: str, given: Any) -> Any:
 
 
 def check_level(wrt: str) -> None:
+    """Refuses anything but one of `LEVELS`."""
     if wrt not in LEVELS:
         raise ValueError(f"`wrt` should be one of {list(LEVELS)}. Received: `wrt={wrt!r}`")
 
 
 def check_task_axis(name: str, shape: Sequence[int], size: int) -> None:
+    """Refuses a last axis that does not have one entry for each task."""
     if len(shape) < 1 or shape[-1] != size:
         raise ValueError(
             f"`{name}` should have {size} entries, one per task, in its last axis. "

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mtlzoo.balancing.balancer import is_number
+from mtlzoo.balancing.arguments import is_number
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
 from mtlzoo.balancing.quadratic import direction_of, directions, shortest_step
 

@@ -42,7 +42,9 @@ def direction_of(cosines: Any, parts: Any) -> tuple[Any, Any]:
     return length * most, ops.clip(ops.divide_no_nan(inner, length), -1.0, 1.0)
 
 
-def shortest_step(cosines: Any, bounds: Any) -> tuple[Any, Any]:
+def shortest_step(
+    cosines: Any, bounds: Any, near: Any = None, shift: Any = None
+) -> tuple[Any, Any]:
     """The shortest vector z with ĝᵢ·z ≥ hᵢ for all i.
 
     It is z = Σᵢ λᵢ ĝᵢ with λ ≥ 0, and λᵢ = 0 where ĝᵢ·z > hᵢ. With u from `least_squares`, it has
@@ -52,6 +54,8 @@ def shortest_step(cosines: Any, bounds: Any) -> tuple[Any, Any]:
     Args:
         cosines: (..., T, T) inner products of the directions ĝ.
         bounds: (..., T) the numbers h, from −1 to 1; 0 or less for a zero ĝᵢ.
+        near: (..., T) booleans, where λ > 0 in a similar problem. Defaults to nothing known.
+        shift: That of `shift_of`. Defaults to a new one.
 
     Returns:
         λ (..., T), and 1 / (1 + |z|²), of the shape (..., 1).
@@ -64,12 +68,33 @@ def shortest_step(cosines: Any, bounds: Any) -> tuple[Any, Any]:
     shortest_step(np.eye(2), np.array([0.5, -1.0]))  # [0.5, 0.0] and [0.8]
     ```
     """
-    point = least_squares(cosines, bounds, bounds > 0.0)
+    start = bounds > 0.0
+    if near is not None:
+        start = ops.where(ops.any(near, axis=-1, keepdims=True), near, start)
+    point = least_squares(cosines, bounds, start, shift)
     rest = ops.relu(1.0 - ops.sum(bounds * point, axis=-1, keepdims=True))
     return ops.divide_no_nan(point, rest), rest
 
 
-def least_squares(cosines: Any, target: Any, start: Any) -> Any:
+def shift_of(cosines: Any) -> Any:
+    """What is added to the diagonal of systems of these directions, so that all can be solved.
+
+    Parallel gradients make their matrix singular, and products in reduced precision (TF32) make it
+    indefinite; TensorFlow stops at a system that is not positive definite. With the shift that of
+    every subset is. Of 16, 64 and 256 times the rounding error, 16 gave the most exact results.
+
+    Args:
+        cosines: (..., T, T) inner products of the directions ĝ.
+
+    Returns:
+        (..., 1, 1).
+    """
+    eps = float(np.finfo(keras.backend.standardize_dtype(cosines.dtype)).eps)
+    lowest = ops.eigh(cosines)[0][..., :1, None]
+    return 16.0 * cosines.shape[-1] * eps + ops.relu(-lowest)
+
+
+def least_squares(cosines: Any, target: Any, start: Any, shift: Any = None) -> Any:
     """The minimiser u ≥ 0 of |Σ uᵢ ĝᵢ|² + (Σ uᵢ aᵢ − 1)², by block principal pivoting.
 
     The problem has no constraint but the signs, so for the right set of active entries it is one
@@ -82,6 +107,7 @@ def least_squares(cosines: Any, target: Any, start: Any) -> Any:
         cosines: (..., T, T) inner products of the directions ĝ.
         target: (..., T) the numbers a, from −1 to 1.
         start: (..., T) booleans, the first set.
+        shift: That of `shift_of`. Defaults to a new one.
 
     Returns:
         u (..., T); of the many where gradients are dependent, one.
@@ -91,17 +117,13 @@ def least_squares(cosines: Any, target: Any, start: Any) -> Any:
     eye = ops.eye(size, dtype=cosines.dtype)
     target = target[..., None]
     matrix = cosines + target * _transpose(target)
-    # Parallel gradients make the matrix singular, and products in reduced precision (TF32) make it
-    # indefinite; TensorFlow stops at a system that is not positive definite. The shift makes that
-    # of every subset so. Of 16, 64 and 256 times the rounding error, 16 gave the most exact
-    # results; a second solution, of the rest, takes most of its effect out again. For a singular
-    # system, XLA's `solve` leaves a rest of 1e-3 even in float64, and its Cholesky does not.
-    lowest = ops.eigh(cosines)[0][..., :1, None]
-    regular = matrix + eye * (16.0 * eps + ops.relu(-lowest))
+    regular = matrix + eye * (shift_of(cosines) if shift is None else shift)
 
     def step(count: Any, active: Any, change: Any, point: Any) -> tuple[Any, ...]:
         active = ops.logical_xor(active, change)
         system = ops.where(ops.logical_and(active, _transpose(active)), regular, eye)
+        # For a singular system XLA's `solve` leaves a rest of 1e-3 in float64; Cholesky does not.
+        # A second solution, of the rest, takes most of the shift's effect out again.
         factor = ops.cholesky(system)
         solution = _solve(factor, ops.where(active, target, 0.0))
         rest = ops.where(active, target - _product(matrix, solution), 0.0)

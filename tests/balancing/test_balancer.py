@@ -21,11 +21,13 @@ from mtlzoo.balancing import (
     IMTLL,
     MGDA,
     PBI,
+    PCD,
     RLW,
     STCH,
     AlignedMTL,
     AutoLambda,
     Balancer,
+    CAGrad,
     Combined,
     ConFIG,
     DualProj,
@@ -129,6 +131,8 @@ CONFIGURED = [
     DualProj(preference={"a": 1.0, "b": 0.0, "c": 2.0}, every=2),
     FairGrad(alpha=2.0, every=2),
     NashMTL(max_norm=None, wrt="features"),
+    CAGrad(c=0.3, rescale=True, wrt="features"),
+    PCD("b", tau={"a": 0.1, "c": 0.0}, beta=0.5, every=2),
     AlignedMTL(scale="rmse", preference={"a": 1.0, "b": 0.5, "c": 2.0}),
     IMTLG(wrt="features"),
     ConFIG(preference={"a": 1.0, "b": 0.5, "c": 2.0}),
@@ -171,7 +175,7 @@ def test_config_and_variables_survive(balancer):
 def test_every_method_is_configured_above():
     named = {type(balancing.get(n)) for n in balancing.names()}
     # Those that have no arguments to begin with.
-    assert {type(b) for b in CONFIGURED} == named | {Combined, EMA, WarmUp}
+    assert {type(b) for b in CONFIGURED} == named | {PCD, Combined, EMA, WarmUp}
 
 
 def test_get_takes_names_classes_and_instances():
@@ -183,7 +187,7 @@ def test_get_takes_names_classes_and_instances():
 
 
 def test_get_explains_what_it_knows():
-    with pytest.raises(ValueError, match=r"one of \['aligned_mtl', 'config'.*mean 'pcgrad'\?"):
+    with pytest.raises(ValueError, match=r"one of \['aligned_mtl', 'auto.*mean 'pcgrad'\?"):
         balancing.get("PCGard")
     with pytest.raises(ValueError, match=r"Received: `balancer='zzzzzz'`") as caught:
         balancing.get("zzzzzz")
