@@ -251,7 +251,14 @@ def test_every_task_gains_where_gradients_are_independent(method, size):
     [
         *((m, n) for m in (MGDA(), UPGrad(), DualProj()) for n in (2, 6)),
         *((PCGrad(), 2), (GradVac(), 2), (FairGrad(), 6), (NashMTL(), 6), (MoDo(), 6)),
-        *((AlignedMTL(), 6), (AlignedMTL("rmse"), 6), (IMTLG(), 6), (ConFIG(), 6), (Krum(1), 6)),
+        *(
+            (AlignedMTL(), 6),
+            (AlignedMTL("rmse"), 6),
+            (IMTLG(), 6),
+            (ConFIG(), 6),
+            (Krum(1), 6),
+            (CAGrad(), 6),
+        ),
     ],
 )
 def test_permuting_tasks_permutes_weights(method, size):

@@ -431,7 +431,7 @@ DRAWS = {"CrossModalFusion, missing modalities", "SNR, as in the paper"}
 BY_REPLICA = {"CrossModalFusion, missing modalities"}
 
 # Methods that promise that the scale of a loss does not decide.
-CORRECTS_SCALE = ["uncertainty", "gls", "scale_invariant", "imtl_l"]
+CORRECTS_SCALE = ["uncertainty", "imtl_l", "gls", "scale_invariant"]
 
 
 USUAL_ARCHITECTURE, USUAL_BALANCER = "HardSharing", "pcgrad"
