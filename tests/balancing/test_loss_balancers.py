@@ -15,6 +15,7 @@ from mtlzoo.balancing import (
     PBI,
     RLW,
     STCH,
+    AutoLambda,
     Equal,
     InitialLossScale,
     ScaleInvariant,
@@ -25,12 +26,12 @@ from mtlzoo.balancing import (
 TASKS = tasks(a="classification", b="regression", c="classification")
 KINDS = [
     *(Equal, Uncertainty, DWA, RLW, GLS, ScaleInvariant, IMTLL, InitialLossScale, STCH),
-    *(TaskPrioritization, COSMOS, PBI, FAMO),
+    *(TaskPrioritization, COSMOS, PBI, FAMO, AutoLambda),
 ]
 # They draw the losses to a direction, and so raise one that is small for it.
 SIGNED = (COSMOS, PBI)
 # Without state or arguments by task they need no tasks.
-NEED_TASKS = [Uncertainty, DWA, IMTLL, InitialLossScale, TaskPrioritization, FAMO]
+NEED_TASKS = [Uncertainty, DWA, IMTLL, InitialLossScale, TaskPrioritization, FAMO, AutoLambda]
 # State away from its start, so that the tests see what it does.
 STATE = {
     Uncertainty: {"log_variance": [0.5, -1.0, 2.0]},
@@ -39,6 +40,7 @@ STATE = {
     InitialLossScale: {"initial": [0.5, 3.0, 10.0]},
     TaskPrioritization: {"indicator": [0.2, -1.0, 0.7]},
     FAMO: {"logits": [0.5, -1.0, 2.0]},
+    AutoLambda: {"lambda": [0.5, 0.1, 2.0]},
 }
 
 
