@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
 
+from benchmarks.networks import convolutions, fully_connected
 from benchmarks.peers_methods import LIBMTL, TORCHJD
 from mtlzoo import MultiTaskModel, Regression, balancing
 from mtlzoo.balancing import Balancer
@@ -64,16 +65,12 @@ class Peer:
 
 def model_of(network: str, tasks: int, balancer: Balancer | str) -> MultiTaskModel:
     """The network of `peers_torch`, with a balancer."""
-    layers = keras.layers
     if network == "mlp":
-        inputs = hidden = keras.Input((64,))
-        for units in (512, 512, 256):
-            hidden = layers.Dense(units, "relu")(hidden)
+        inputs = keras.Input((64,))
+        hidden = fully_connected(inputs, (512, 512, 256))
     else:
-        inputs = hidden = keras.Input((32, 32, 3))
-        for filters in (16, 32, 64):
-            hidden = layers.Conv2D(filters, 3, 2, "same", activation="relu")(hidden)
-        hidden = layers.Dense(128, "relu")(layers.Flatten()(hidden))
+        inputs = keras.Input((32, 32, 3))
+        hidden = convolutions(inputs)
     kinds = [Regression(f"t{i}", metrics=[]) for i in range(tasks)]
     outputs = {task.name: task.head(hidden) for task in kinds}
     model = MultiTaskModel(inputs, outputs, tasks=kinds)

@@ -1,9 +1,11 @@
 """How much a training step costs beside plain Keras, and beside the equal-weights step.
 
 Prints ratios of CPU time between steps that run in turns in one process, so that a noisy machine
-disturbs all of them alike. The trunk is 256-512-512-256 with batch 256, each head 256-64-1.
+disturbs all of them alike. The trunk is 256-512-512-256 with batch 256, each head 256-64-1; or
+three convolutions on 32 x 32 pixels and a layer of 128 with batch 64, each head 128-64-1.
 
     python -m benchmarks.step_time [--tasks=2,4,8] [--rounds=30] [--jit]
+    python -m benchmarks.step_time --methods=all [--network=cnn]
 """
 
 import os
@@ -11,29 +13,35 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import time
+from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import app, flags, logging
 
-from mtlzoo import MGDA, MultiTaskModel, PCGrad, Regression
+from benchmarks.networks import convolutions, fully_connected
+from mtlzoo import MultiTaskModel, PCGrad, Regression, balancing
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("tasks", ["2", "4", "8"], "Numbers of tasks.")
 flags.DEFINE_integer("rounds", 30, "Rounds of measurements; the medians are compared.")
 flags.DEFINE_integer("steps", 4, "Training steps in each measurement.")
 flags.DEFINE_bool("jit", False, "Compile the steps with XLA.")
+flags.DEFINE_enum("network", "mlp", ["mlp", "cnn"], "Fully connected, or three convolutions.")
+flags.DEFINE_list("methods", ["pcgrad", "mgda"], "Balancers by name, at each level; or all.")
 
-BATCH, WIDTH = 256, 256
+BATCH = {"mlp": 256, "cnn": 64}
 
 
 def graph(tasks: int):
     """The trunk and heads of the measurement."""
-    inputs = keras.Input((WIDTH,))
-    hidden = inputs
-    for units in (512, 512, 256):
-        hidden = keras.layers.Dense(units, activation="relu")(hidden)
+    if FLAGS.network == "cnn":
+        inputs = keras.Input((32, 32, 3))
+        hidden = convolutions(inputs)
+    else:
+        inputs = keras.Input((256,))
+        hidden = fully_connected(inputs, (512, 512, 256))
     outputs = {
         f"t{i}": keras.layers.Dense(1, name=f"t{i}")(
             keras.layers.Dense(64, activation="relu")(hidden)
@@ -65,8 +73,9 @@ def ours(tasks: int, balancer) -> MultiTaskModel:
 def runner(model: keras.Model, tasks: int):
     """A function that runs training steps of `model`, by the function that `fit` calls."""
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(BATCH, WIDTH)).astype("float32")
-    y = {f"t{i}": rng.normal(size=(BATCH, 1)).astype("float32") for i in range(tasks)}
+    batch = BATCH[FLAGS.network]
+    x = rng.normal(size=(batch, *model.inputs[0].shape[1:])).astype("float32")
+    y = {f"t{i}": rng.normal(size=(batch, 1)).astype("float32") for i in range(tasks)}
     iterator = iter(tf.data.Dataset.from_tensors((x, y)).cache().repeat())
     model.make_train_function()
 
@@ -80,23 +89,31 @@ def runner(model: keras.Model, tasks: int):
     return run
 
 
-CASES = {
-    "plain Keras": plain,
-    "equal": lambda t: ours(t, "equal"),
-    "pcgrad": lambda t: ours(t, PCGrad()),
-    "mgda": lambda t: ours(t, MGDA()),
-    "pcgrad, features": lambda t: ours(t, PCGrad(wrt="features")),
-    "mgda, features": lambda t: ours(t, MGDA(wrt="features")),
-    "pcgrad, every=4": lambda t: ours(t, PCGrad(every=4)),
-}
+def cases() -> dict[str, Callable]:
+    """By name, functions from the number of tasks to a model."""
+    found: dict[str, Callable] = {"plain Keras": plain, "equal": lambda t: ours(t, "equal")}
+    names = balancing.names() if FLAGS.methods == ["all"] else FLAGS.methods
+    for name in names:
+        found[name] = lambda t, name=name: ours(t, name)
+    for name in names:
+        kind = type(balancing.get(name))
+        try:
+            kind(wrt="features")
+        except (TypeError, ValueError):  # a method of losses, or one that needs the parameters
+            continue
+        found[f"{name}, features"] = lambda t, kind=kind: ours(t, kind(wrt="features"))
+    if "pcgrad" in names:
+        found["pcgrad, every=4"] = lambda t: ours(t, PCGrad(every=4))
+    return found
 
 
 def main(argv):
     """Measure and print."""
     del argv
+    logging.set_verbosity(logging.WARNING)
     columns = {}
     for tasks in map(int, FLAGS.tasks):
-        runs = {name: runner(make(tasks), tasks) for name, make in CASES.items()}
+        runs = {name: runner(make(tasks), tasks) for name, make in cases().items()}
         times = {name: [] for name in runs}
         for _ in range(FLAGS.rounds):
             for name, run in runs.items():
@@ -109,7 +126,7 @@ def main(argv):
     )
     print("ratio to equal weights")
     print("".ljust(20) + "".join(f"{f'T = {t}':>24}" for t in columns))
-    for name in CASES:
+    for name in cases():
         line = name.ljust(20)
         for column in columns.values():
             line += f"{column[name] * 1e3:10.2f}{column[name] / column['plain Keras']:7.2f}"
