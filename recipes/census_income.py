@@ -2,12 +2,17 @@
 
     python -m mtlzoo.data census_income --download   # once: 9 MB
     python -m recipes.census_income --trees --out=runs/census_income
+    python -m recipes.census_income --balancer=all --seeds=5 --out=runs/census_balancers
 
 Trains one network per task, hard parameter sharing, MMoE, PLE and cross-stitch networks on the
 official training rows of Census-Income, with the same optimizer, steps and number of units after
 the inputs. The validation part of the training data chooses each model's epoch; the test data is
 read once, at the end. Prints the mean and the standard deviation over seeds and draws them; with
 `--trees` (needs scikit-learn) also boosted trees, on the same rows and columns.
+
+With `--balancer=all`, or several names, it compares balancers instead of architectures: one
+architecture, hard sharing or that of `--models`, with each balancer, beside single tasks and fixed
+weights that the validation data chose. One name is the balancer of all multi-task models.
 
 The data set leaves out columns that state in words who has never married. `--all_columns` takes
 them in, and `education` too, for comparison with results that had them, as the paper's pair of
@@ -28,7 +33,8 @@ from absl import app, flags, logging
 
 from mtlzoo import PLE, CrossStitch, HardSharing, MMoE, MultiTaskModel, data
 from mtlzoo.data.census_income.columns import EXTRA_COLUMNS, NUMBERS
-from recipes import comparison, plots
+from mtlzoo.tasks import Task
+from recipes import balancers, comparison, plots
 from recipes.training import Progress
 
 _OUT = flags.DEFINE_string("out", "runs/census_income", "Folder to write to.")
@@ -38,8 +44,9 @@ _TASKS = flags.DEFINE_list("tasks", ["income", "never_married"], "Tasks; `educat
 _ALL_COLUMNS = flags.DEFINE_bool("all_columns", False, "Also read columns that tell a label.")
 _NUM_BINS = flags.DEFINE_integer("num_bins", 64, "Bins of each quantity, beside its value; or 0.")
 _MODELS = flags.DEFINE_list(
-    "models", ["hard sharing", "MMoE", "PLE", "cross-stitch"], "What is compared to single tasks."
+    "models", None, "What is compared to single tasks. Defaults to all; of balancers, hard sharing."
 )
+_BALANCER = flags.DEFINE_list("balancer", [balancers.EQUAL], balancers.FLAG_HELP)
 _EPOCHS = flags.DEFINE_integer("epochs", 6, "Epochs of each model.", lower_bound=1)
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Trainings of each model.", lower_bound=1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 1024, "Rows in a batch.", lower_bound=1)
@@ -55,7 +62,7 @@ TRUNK, TOWER, DROPOUT = 128, 32, 0.3
 
 
 def networks(inputs: Any, tasks: list) -> dict[str, Callable[[], MultiTaskModel]]:
-    """What makes each of the multi-task models, by name."""
+    """What makes each of the multi-task models that were asked for, by name."""
     expert = {"expert_units": (TRUNK // 4,), "tower_units": (TOWER,)}
     column = TRUNK // len(tasks)
     make = {
@@ -69,7 +76,7 @@ def networks(inputs: Any, tasks: list) -> dict[str, Callable[[], MultiTaskModel]
             architecture, inputs, tasks, dropout=DROPOUT, name=architecture.__name__, **arguments
         )
         for name, (architecture, arguments) in make.items()
-        if name in _MODELS.value
+        if _MODELS.value is None or name in _MODELS.value
     }
 
 
@@ -81,8 +88,13 @@ def main(_) -> None:
     steps = _EPOCHS.value * int(census.train.cardinality())
     print(f"{census.inputs.shape[1]} features, loaded in {time.perf_counter() - started:.0f} s")
 
-    report = comparison.summarize(train_all(census, steps), census.tasks)
-    comparison.print_table(report)
+    names = balancers.named(_BALANCER.value)
+    picture = "metrics.png" if len(names) == 1 else "balancers.png"
+    if len(names) == 1:
+        report = comparison.summarize(train_all(census, steps, names[0]), census.tasks)
+        comparison.print_table(report)
+    else:
+        report = balancers.compare(out, train_balancers(census, steps, names))
     trees: dict[str, float] = {}
     if _TREES.value:
         started = time.perf_counter()
@@ -91,8 +103,9 @@ def main(_) -> None:
         print(f"\nboosted trees, same columns: {found} ({time.perf_counter() - started:.0f} s)")
 
     comparison.write(out, {**report, "boosted trees": {"metrics": trees}} if trees else report)
-    plots.metrics_of_seeds(out / "metrics.png", report, trees, "boosted trees")
-    print(f"\nWritten to {out}: metrics.png, results.json")
+    if len(names) == 1:
+        plots.metrics_of_seeds(out / picture, report, trees, "boosted trees")
+    print(f"\nWritten to {out}: {picture}, results.json")
 
 
 def load(**options: Any) -> data.Loaded:
@@ -108,11 +121,24 @@ def load(**options: Any) -> data.Loaded:
     return dataclasses.replace(census, tasks=tasks)
 
 
-def train_all(census: data.Loaded, steps: int) -> dict[str, list[comparison.Result]]:
+def single_task(census: data.Loaded, task: Task) -> MultiTaskModel:
+    """The network of one task."""
+    return HardSharing(
+        census.inputs,
+        [task],
+        shared_units=(TRUNK,),
+        tower_units=(TOWER,),
+        dropout=DROPOUT,
+        name=f"single_task_{task.name}",
+    )
+
+
+def train_all(census: data.Loaded, steps: int, balancer: str) -> dict[str, list[comparison.Result]]:
     """All models of all seeds. A seed is that of weights and dropout; the order of rows goes on
     from one training to the next, and is another in each.
     """
-    progress = Progress(_SEEDS.value * (len(_MODELS.value) + len(census.tasks)), _EPOCHS.value)
+    chosen = networks(census.inputs, census.tasks)
+    progress = Progress(_SEEDS.value * (len(chosen) + len(census.tasks)), _EPOCHS.value)
     results: dict[str, list[comparison.Result]] = {}
     for seed in range(_SEEDS.value):
         arguments: dict[str, Any] = {
@@ -122,22 +148,28 @@ def train_all(census: data.Loaded, steps: int) -> dict[str, list[comparison.Resu
             "progress": progress,
         }
         _, single = comparison.train_single_tasks(
-            lambda task: HardSharing(
-                census.inputs,
-                [task],
-                shared_units=(TRUNK,),
-                tower_units=(TOWER,),
-                dropout=DROPOUT,
-                name=f"single_task_{task.name}",
-            ),
-            census,
-            **arguments,
+            functools.partial(single_task, census), census, **arguments
         )
         results.setdefault(comparison.SINGLE, []).append(single)
-        for name, build in networks(census.inputs, census.tasks).items():
-            _, result = comparison.train(build, census, **arguments)
+        for name, build in chosen.items():
+            _, result = comparison.train(build, census, balancer=balancer, **arguments)
             results.setdefault(name, []).append(result)
     return results
+
+
+def train_balancers(census: data.Loaded, steps: int, names: list[str]) -> balancers.Found:
+    """One architecture with each of the balancers, with the same settings."""
+    made = networks(census.inputs, census.tasks)
+    build = balancers.the_one(_MODELS.value, made, "hard sharing")
+    return balancers.train_all(
+        names,
+        lambda _: census,
+        single_task,
+        lambda _, name: build(name=name),
+        seeds=_SEEDS.value,
+        epochs=_EPOCHS.value,
+        learning_rate=keras.optimizers.schedules.CosineDecay(_LEARNING_RATE.value, steps),
+    )
 
 
 # --- Trees -------------------------------------------------------------------------------------

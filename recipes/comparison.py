@@ -30,6 +30,8 @@ class Result:
         parameters: what it learns, balancers left out.
         seconds: how long `fit` took.
         scores: all that `evaluate` says of the test data, by log key.
+        valid: the score of the epoch on the validation data, as of `BestEpoch`; of single tasks
+            not known.
     """
 
     test: dict[str, float]
@@ -37,6 +39,7 @@ class Result:
     parameters: int
     seconds: float
     scores: dict[str, float] = dataclasses.field(default_factory=dict)
+    valid: float = math.nan
 
 
 def train(
@@ -48,6 +51,7 @@ def train(
     seed: int,
     balancer: str = "equal",
     progress: Progress | None = None,
+    **options: Any,
 ) -> tuple[MultiTaskModel, Result]:
     """Build a model, train it with Adam, and go back to the epoch that was best on the validation
     data. The test data is read once, at the end.
@@ -60,10 +64,11 @@ def train(
         seed: of initial weights and dropout.
         balancer: name of the balancer.
         progress: a bar for the whole job.
+        **options: of `compile`, such as `loss_weights`.
     """
     keras.utils.set_random_seed(seed)
     model = build()
-    model.compile(keras.optimizers.Adam(learning_rate), balancer=balancer)
+    model.compile(keras.optimizers.Adam(learning_rate), balancer=balancer, **options)
     return model, fit(model, loaded, epochs=epochs, seed=seed, progress=progress)
 
 
@@ -90,7 +95,7 @@ def fit(
     if progress is not None:
         found = ", ".join(f"{name} {value:.4f}" for name, value in test.items())
         progress.finish(f"{model.name}, seed {seed}: {seconds:.0f} s, epoch {best.epoch}, {found}")
-    return Result(test, best.epoch, parameters(model), seconds, scores)
+    return Result(test, best.epoch, parameters(model), seconds, scores, best.score)
 
 
 def to_best_epoch(
@@ -175,6 +180,7 @@ def summarize(results: Mapping[str, Sequence[Result]], tasks: Sequence[Task]) ->
             "metrics": metrics,
             "parameters": runs[0].parameters,
             "seconds": float(np.mean([run.seconds for run in runs])),
+            "seconds_of_seeds": [run.seconds for run in runs],
             "epochs": [run.epoch for run in runs],
         }
     return report
@@ -191,13 +197,24 @@ def spread(values: Sequence[float]) -> dict:
     return {"mean": float(np.mean(values)), "std": std, "values": [float(v) for v in values]}
 
 
-def print_table(report: Mapping[str, dict]) -> None:
-    """Print a line for each model: mean ± standard deviation over seeds, parameters, time."""
+def print_table(report: Mapping[str, dict], than: str | None = None) -> None:
+    """Print a line for each model: mean ± standard deviation over seeds, parameters, time.
+
+    Args:
+        report: as of `summarize`.
+        than: the model whose time is the unit of one more column, of medians over seeds, since
+            another job may have held one training up; `None` for no such column.
+    """
+    times = {name: float(np.median(row["seconds_of_seeds"])) for name, row in report.items()}
     columns = list(dict.fromkeys(c for found in report.values() for c in found["metrics"]))
     rows = [["", *columns, "parameters", "training, s"]]
+    if than is not None:
+        rows[0].append(f"time, {than} = 1")
     for name, found in report.items():
         cells = [_cell(found["metrics"].get(column)) for column in columns]
         rows.append([name, *cells, f"{found['parameters']:,}", f"{found['seconds']:.0f}"])
+        if than is not None:
+            rows[-1].append(f"{times[name] / times[than]:.2f}")
     print()
     print_aligned(rows)
 

@@ -2,6 +2,7 @@
 
     python -m mtlzoo.data multi_fashion --download
     python -m recipes.multi_fashion --out=runs/multi_fashion
+    python -m recipes.multi_fashion --balancer=all --seeds=5 --out=runs/fashion_balancers
 
 Trains one network for each task and all architectures of the zoo on Multi-Fashion, with the same
 convolutions, optimizer and number of steps, and tasks weighted equally. Where an architecture has
@@ -9,9 +10,14 @@ experts or columns, the trunk is there once for each of them; sub-networks of SN
 its fully connected layer. The validation data chooses each model's epoch. Prints the accuracies
 on the test data, parameters, training time, `delta_m` against the single tasks, and what the models
 let one read; draws accuracy over parameters, and a few pictures with the answers of one model.
+
+With `--balancer=all`, or several names, it compares balancers instead of architectures: one
+architecture, `HardSharing` or that of `--models`, with each balancer, beside single tasks and fixed
+weights that the validation data chose. One name is the balancer of all multi-task models.
 """
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -25,7 +31,7 @@ from mtlzoo import data
 from mtlzoo.backbones import ConvNet
 from mtlzoo.data.multi_fashion.original import CLASSES
 from mtlzoo.layers import PositionEmbedding
-from recipes import comparison, plots
+from recipes import balancers, comparison, plots
 from recipes.training import Progress, print_aligned
 
 _OUT = flags.DEFINE_string("out", "runs/multi_fashion", "Folder to write to.")
@@ -37,7 +43,10 @@ _ROWS = flags.DEFINE_integer(
 _SEEDS = flags.DEFINE_integer("seeds", 1, "Trainings of each model.", lower_bound=1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Rows in a batch.", lower_bound=1)
 _LEARNING_RATE = flags.DEFINE_float("learning_rate", 2e-3, "Adam's learning rate.")
-_MODELS = flags.DEFINE_list("models", None, "Names of architectures. Defaults to all that fit.")
+_MODELS = flags.DEFINE_list(
+    "models", None, "Architectures. Defaults to all that fit; of balancers, to HardSharing."
+)
+_BALANCER = flags.DEFINE_list("balancer", [balancers.EQUAL], balancers.FLAG_HELP)
 
 SHAPE, UNITS = (36, 36, 1), (50,)
 VALID_ROWS = 2000  # enough to choose an epoch
@@ -105,6 +114,29 @@ def main(_) -> None:
     chosen = {a.__name__: a for a in ARCHITECTURES}
     if _MODELS.value:
         chosen = {name: chosen[name] for name in _MODELS.value}
+    names = balancers.named(_BALANCER.value)
+    if len(names) == 1:
+        report, pictures = compare_architectures(out, chosen, names[0])
+    else:
+        found = train_balancers(chosen, names)
+        report, pictures = balancers.compare(out, found), ["balancers.png"]
+    comparison.write(out, report)
+    print(f"\nWritten to {out}: {', '.join([*pictures, 'results.json'])}")
+
+
+def compare_architectures(
+    out: pathlib.Path, chosen: Mapping[str, type], balancer: str
+) -> tuple[dict[str, dict], list[str]]:
+    """Train, print and draw architectures.
+
+    Args:
+        out: the folder for pictures.
+        chosen: the architectures by name.
+        balancer: that of all of them.
+
+    Returns:
+        What belongs into `results.json`, and the names of the pictures.
+    """
     results: dict[str, list] = {comparison.SINGLE: [], **{name: [] for name in chosen}}
     progress = Progress(_SEEDS.value * (len(chosen) + 2), _EPOCHS.value)
     first: dict[str, zoo.MultiTaskModel] = {}
@@ -117,16 +149,15 @@ def main(_) -> None:
             "progress": progress,
         }
         _, result = comparison.train_single_tasks(
-            lambda task, inputs=fashion.inputs: zoo.HardSharing(
-                inputs, [task], backbone=trunk(), name=f"single_task_{task.name}"
-            ),
-            fashion,
-            **settings,
+            functools.partial(single_task, fashion), fashion, **settings
         )
         results[comparison.SINGLE].append(result)
         for name, architecture in chosen.items():
             model, result = comparison.train(
-                lambda a=architecture, f=fashion: build(a, f.inputs, f.tasks), fashion, **settings
+                lambda a=architecture, f=fashion: build(a, f.inputs, f.tasks),
+                fashion,
+                balancer=balancer,
+                **settings,
             )
             results[name].append(result)
             first.setdefault(name, model)
@@ -137,11 +168,25 @@ def main(_) -> None:
         print(f"  {architecture.__name__}: {reason}")
     pictures, labels, _ = next(iter(fashion.test.unbatch().batch(1000)))
     print_readings(first, pictures)
-    comparison.write(out, report)
+    out.mkdir(parents=True, exist_ok=True)
     plots.metrics_over_parameters(out / "accuracy.png", report)
     name, model = next(iter(first.items()))
     draw_answers(out / "answers.png", name, model, pictures[:6], labels)
-    print(f"\nWritten to {out}: accuracy.png, answers.png, results.json")
+    return report, ["accuracy.png", "answers.png"]
+
+
+def train_balancers(chosen: Mapping[str, type], names: list[str]) -> balancers.Found:
+    """One architecture with each of the balancers, with the same settings."""
+    architecture = balancers.the_one(_MODELS.value, chosen, "HardSharing")
+    return balancers.train_all(
+        names,
+        load,
+        single_task,
+        lambda fashion, name: build(architecture, fashion.inputs, fashion.tasks, name),
+        seeds=_SEEDS.value,
+        epochs=_EPOCHS.value,
+        learning_rate=_LEARNING_RATE.value,
+    )
 
 
 def load(seed: int) -> data.Loaded:
@@ -156,11 +201,20 @@ def load(seed: int) -> data.Loaded:
     )
 
 
-def build(architecture: type, inputs: Any, tasks: list) -> zoo.MultiTaskModel:
-    """A new model, with new variables."""
+def single_task(fashion: data.Loaded, task: zoo.Task) -> zoo.MultiTaskModel:
+    """The network of one task."""
+    return zoo.HardSharing(
+        fashion.inputs, [task], backbone=trunk(), name=f"single_task_{task.name}"
+    )
+
+
+def build(
+    architecture: type, inputs: Any, tasks: list, name: str | None = None
+) -> zoo.MultiTaskModel:
+    """A new model, with new variables, named as its architecture unless it is given a name."""
     argument, network, arguments = ARCHITECTURES[architecture]
     drawn = {argument: network(), **arguments}
-    return architecture(inputs, tasks, name=architecture.__name__, **drawn)
+    return architecture(inputs, tasks, name=name or architecture.__name__, **drawn)
 
 
 # --- What can be read --------------------------------------------------------------------------

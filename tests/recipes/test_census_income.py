@@ -10,9 +10,10 @@ from absl.testing import flagsaver
 
 pytest.importorskip("matplotlib")
 
-from mtlzoo import data
+from mtlzoo import balancing, data
 from mtlzoo.data.census_income.columns import INPUTS, LEAKS
 from mtlzoo.metrics import delta_m
+from recipes import balancers, comparison
 from recipes import census_income as recipe
 
 # Of tf.data, which is not meant to be eager here.
@@ -84,6 +85,70 @@ def test_every_network_has_as_many_units_after_the_inputs(sample, number):
     hard, mmoe, ple, stitch = after_inputs
     # PLE's first level has a bank for each task and a shared one; 128 has no third.
     assert hard == mmoe == ple == 128 and 126 <= stitch <= 128
+
+
+def test_balancers_are_compared_with_single_tasks_and_tuned_weights(
+    few_rows, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(balancers, "RATIOS", (1 / 4, 4))
+    with flagsaver.flagsaver(
+        out=str(tmp_path), epochs=1, seeds=2, batch_size=256, balancer=["famo", "equal"]
+    ):
+        recipe.main([])
+    printed, report = capsys.readouterr().out, json.loads((tmp_path / "results.json").read_text())
+    tuned = "fixed weights, tuned"
+    assert list(report) == ["single tasks", "equal", "famo", tuned]
+    (header,) = [line for line in printed.splitlines() if "delta_m, %  " in line]
+    assert header.endswith("time, equal = 1")
+    seconds = {name: np.median(found["seconds_of_seeds"]) for name, found in report.items()}
+    for name, found in report.items():
+        (line,) = [line for line in printed.splitlines() if line.startswith(f"{name}  ")]
+        assert line.endswith(f" {seconds[name] / seconds['equal']:.2f}")
+        assert len(found["metrics"]["income, auc"]["values"]) == 2
+
+    tried = report[tuned]["validation"]
+    assert len(tried) == 3 and report[tuned]["trainings"] == 4
+    best = max(tried, key=lambda choice: choice["score"]["mean"])
+    assert report[tuned]["loss_weights"] == best["loss_weights"]
+    weights = ", ".join(f"{task} {weight:.2f}" for task, weight in best["loss_weights"].items())
+    assert f"{tuned}: {weights}; the best of 3 by the validation data, which took 4" in printed
+    assert "delta_m beyond that of equal in the same 2 seeds" in printed
+    assert (tmp_path / "balancers.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_one_balancer_is_that_of_the_multi_task_models(few_rows, tmp_path, monkeypatch):
+    used = []
+    train = comparison.train
+
+    def watch(build, loaded, **arguments):
+        model, result = train(build, loaded, **arguments)
+        used.append((model.name, type(model.balancer).__name__))
+        return model, result
+
+    monkeypatch.setattr(comparison, "train", watch)
+    with flagsaver.flagsaver(
+        out=str(tmp_path), epochs=1, seeds=1, models=["hard sharing"], balancer=["famo"]
+    ):
+        recipe.main([])
+    assert used == [
+        ("single_task_income", "Equal"),
+        ("single_task_never_married", "Equal"),
+        ("HardSharing", "FAMO"),
+    ]
+    assert list(json.loads((tmp_path / "results.json").read_text())) == MODELS[:2]
+
+
+def test_an_error_says_whose_training_it_ended(few_rows, tmp_path, monkeypatch):
+    def fail(self, *_, **__):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(balancing.FAMO, "objective", fail)
+    with (
+        flagsaver.flagsaver(out=str(tmp_path), epochs=1, seeds=1, balancer=["equal", "famo"]),
+        pytest.raises(RuntimeError, match="broken") as caught,
+    ):
+        recipe.main([])
+    assert caught.value.__notes__[-1] == "This ended the training of `famo` with seed 0."
 
 
 def test_models_are_chosen_by_name(sample):

@@ -84,6 +84,25 @@ def test_the_pictures_are_there(job):
         assert (out / name).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
+@pytest.mark.slow
+def test_balancers_are_compared_and_those_refused_are_named(tmp_path, monkeypatch, capsys):
+    fashion.prepare(write_fashion(monkeypatch, tmp_path), data_dir=tmp_path)
+    folder = str(tmp_path)
+    with flagsaver.flagsaver(
+        out=folder, data_dir=folder, rows=16, epochs=1, batch_size=8, seeds=2,
+        balancer=["uncertainty", "pcgrad"], models=["SoftSharing"],
+    ):  # fmt: skip
+        multi_fashion.main([])
+    printed, report = capsys.readouterr().out, json.loads((tmp_path / "results.json").read_text())
+    rows = ["single tasks", "equal", "uncertainty", "fixed weights, tuned"]
+    assert list(report) == [*rows, "pcgrad"]
+    for row in rows:
+        assert len(report[row]["metrics"]["left, accuracy"]["values"]) == 2
+    assert f"  pcgrad: {report['pcgrad']['refused']}" in printed
+    assert "has no trainable variable that two tasks share" in report["pcgrad"]["refused"]
+    assert (tmp_path / "balancers.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
 def test_the_center_of_attention_is_the_mean_place():
     weights = np.zeros((1, 1, 1, 36))
     weights[..., 1 * 6 + 4] = 0.5  # row 1, column 4
