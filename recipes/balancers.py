@@ -10,6 +10,7 @@ import functools
 import itertools
 import math
 import pathlib
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -173,7 +174,7 @@ def compare(out: pathlib.Path, found: Found) -> dict[str, dict]:
     if found.results[TUNED] is found.results[EQUAL]:
         print(f"That is {EQUAL}: both rows are the same trainings.")
     for line in conclusion(report):
-        print(line)
+        print(textwrap.fill(line, 100, subsequent_indent=6 * " ", break_on_hyphens=False))
     if found.refused:
         print("\nRefused by the architecture:")
     for name, reason in found.refused.items():
