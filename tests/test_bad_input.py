@@ -33,7 +33,14 @@ from mtlzoo import (
     data,
     export,
 )
-from mtlzoo.balancing import Balancer, LossBalancer
+from mtlzoo.balancing import (
+    AutoLambda,
+    Balancer,
+    Combined,
+    GradientBalancer,
+    LossBalancer,
+    MoDo,
+)
 from mtlzoo.data import census_income
 from mtlzoo.layers import Experts
 from mtlzoo.metrics import AUC, F1Score, Precision, R2Score, delta_m
@@ -190,7 +197,11 @@ class Sequence(keras.utils.PyDataset):
 
 
 class Needing(LossBalancer):
-    needs = frozenset({"losses", "second_forward"})
+    needs = frozenset({"losses", "teacher"})
+
+
+class Hindsight(GradientBalancer):
+    needs = frozenset({"gramian", "second_forward"})
 
 
 class OfNoKind(Balancer):
@@ -714,10 +725,10 @@ COMPILE = [
         for arguments, text in [
             (
                 {"balancer": "pcgrda"},
-                "`balancer` should be one of ['dwa', 'equal', 'grad_drop', 'mgda', 'pcgrad', "
-                "'uncertainty']. Did you mean 'pcgrad'? Received: `balancer='pcgrda'`",
+                f"`balancer` should be one of {balancing.names()}. Did you mean 'pcgrad'? "
+                "Received: `balancer='pcgrda'`",
             ),
-            ({"balancer": "xyz"}, "'uncertainty']. Received: `balancer='xyz'`"),
+            ({"balancer": "xyz"}, "'upgrad']. Received: `balancer='xyz'`"),
             (
                 {"balancer": 3},
                 "`balancer` should be a name, a `Balancer`, its class or its serialized form. "
@@ -729,7 +740,17 @@ COMPILE = [
             (
                 {"balancer": Needing()},
                 "`balancer` should need only what the training step provides, ['gramian', "
-                "'jacobian', 'losses']. Received: Needing(), which needs ['second_forward']",
+                "'holdout', 'jacobian', 'losses', 'n_batches', 'second_forward']. Received: "
+                "Needing(), which needs ['teacher']",
+            ),
+            (
+                {"balancer": Combined(AutoLambda(), MoDo())},
+                "`balancer` should take a batch apart in one way: to hold rows out, or to compare ",
+            ),
+            (
+                {"balancer": Hindsight()},
+                "`balancer` should weigh losses to need a second forward pass or held-out rows. "
+                "Received: Hindsight(wrt='parameters', every=1), which does not",
             ),
             (
                 {"balancer": GradDrop(leak={"a": 0.5})},

@@ -27,9 +27,10 @@ class AutoLambda(LossBalancer):
     and λ takes a step of Adam down it. So a task whose gradient agrees with what the primary tasks
     need on rows that were not trained on gains weight, and one that disagrees loses it.
 
-    **The data contract**: half of each batch is held out. The rows with even places train; of those
-    with odd places only λ learns, and neither losses, metrics nor statistics of tasks in the logs
-    see their labels (normalization and dropout do see the rows). A step costs T + 1 backward passes
+    **The data contract**: half of each batch is held out, the rows with odd places in one step and
+    those with even places in the next. From them only λ learns; losses and metrics in the logs are
+    those of the others (normalization and dropout do see all rows). Where no primary task has a
+    held-out label, λ stays. A step costs T + 1 backward passes
     and one forward pass more than equal weights.
 
     Args:

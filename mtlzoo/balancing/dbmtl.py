@@ -36,8 +36,8 @@ class DBMTL(Combined):
         decay: From 0 (only this step's gradients) to below 1. Defaults to 0.9.
         power: Number of at least 0, by which the decay falls with the steps. Defaults to 0.5.
 
-    State: `gradients_seen` (T,), and for each shared variable `gradients_tracked_<i>` (T, *shape):
-    **T times the size of the shared part**.
+    State: `gradients_seen` (T,), `gradients_count`, the k, and for each shared variable
+    `gradients_tracked_<i>` (T, *shape): **T times the size of the shared part**.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -81,7 +81,8 @@ class LongestNorm(JacobianBalancer):
         self.power = check_number("power", power, "a number of at least 0", 0.0)
 
     def create_variables(self) -> None:
-        """Creates `seen` and the tracked gradients."""
+        """Creates `seen`, `count` and the tracked gradients."""
+        self.count = self.add_variable("count", (), "zeros")
         self.seen = self.add_variable("seen", (len(self.task_names),), "zeros")
         self.add_rows("tracked")
 
@@ -90,11 +91,12 @@ class LongestNorm(JacobianBalancer):
     ) -> tuple[list[Any], dict[str, Any]]:
         self.check_built()
         dtype = jacobian[0].dtype
-        decay = self.decay * ops.cast(self.step + 1, dtype) ** -self.power
+        decay = self.decay * ops.cast(self.count + 1.0, dtype) ** -self.power
         tracked, state = track(self, jacobian, present, which, decay)
         lengths = ops.sqrt(ops.relu(ops.diagonal(products(tracked))))
         lengths = ops.where(present, lengths, 0.0)
         weights = ops.divide_no_nan(ops.max(lengths), lengths)
+        state["count"] = self.count + 1.0
         state["task_weights"] = weights
         return [ops.sum(by_rows(weights, rows) * rows, axis=0) for rows in tracked], state
 

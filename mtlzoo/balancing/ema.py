@@ -96,11 +96,16 @@ class EMA(GradientBalancer):
         seen = ops.cast(self.seen, weights.dtype)
         decay = self.decay * seen
         new = decay * average + (1.0 - decay) * weights
+        used = new
+        if self.averages:  # what absent tasks have of the averages is not for now
+            there = ops.where(present, new, 0.0)
+            have, wanted = (ops.sum(w, axis=-1, keepdims=True) for w in (there, weights))
+            used = there * ops.where(have != 0.0, wanted / ops.where(have != 0.0, have, 1.0), 1.0)
         state = {
             "average": ops.where(present, new, average),
             "seen": ops.where(present, 1.0, seen),
         }
-        return new, {**state, **self.named(self.balancer, inside)}
+        return used, {**state, **self.named(self.balancer, inside)}
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""

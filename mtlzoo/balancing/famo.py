@@ -33,7 +33,8 @@ class FAMO(LossBalancer):
     times ξ: a task that fell more than the others gets a smaller weight. An absent task is not in
     the softmax, and its ξᵢ stays.
 
-    A loss below bᵢ counts as bᵢ, with weight 0. A loss equal to bᵢ gets nearly all of the weight.
+    A loss below bᵢ has weight 0 and no part in c. A loss equal to bᵢ gets nearly all of the weight.
+    All losses are those times `loss_weights`, and so are the bᵢ meant.
 
     Args:
         learning_rate: Positive number, that of Adam for ξ. Defaults to 0.025, as in the paper.
@@ -111,8 +112,11 @@ class FAMO(LossBalancer):
         }
 
     def _objective(self, losses: Any, present: Any) -> Any:
-        parts = softmax_of_present(ops.cast(self._built().logits, losses.dtype), present)
-        above = ops.where(present, self._above(losses), 1.0)
+        above = above_bounds(self._built(), "minimum_losses", self.minimum_losses, losses)
+        # One below its bound would make the others' weights vanish, if it had a part.
+        counts = ops.logical_and(present, above >= 0.0)
+        parts = softmax_of_present(ops.cast(self.logits, losses.dtype), counts)
+        above = ops.where(counts, above + _EPSILON, 1.0)
         total = ops.stop_gradient(ops.sum(parts / above))
         return ops.divide_no_nan(ops.sum(parts * ops.log(above)), total)
 

@@ -25,8 +25,9 @@ class IMTLG(GradientBalancer):
         ĝᵢ·d = ĝⱼ·d  for all i, j,   d = Σᵢ wᵢ gᵢ,   Σᵢ wᵢ = 1:   wᵢ ∝ (C⁻¹ 1)ᵢ / |gᵢ|
 
     The weights have the scale of a **mean**: their sum is 1, but they may be negative. The
-    direction does not depend on the lengths of the gradients, and it conflicts with none. A zero
-    gradient has the weight 0. Of dependent gradients the pseudo-inverse takes the place of C⁻¹, so
+    direction does not depend on the lengths of the gradients, and, but for the case below, it
+    conflicts with none. A zero gradient has the weight 0. Of dependent gradients the pseudo-inverse
+    takes the place of C⁻¹, so
     that projections are as equal as they can be.
 
     Short gradients with negative parts can make the parts' sum zero or negative, and the weights

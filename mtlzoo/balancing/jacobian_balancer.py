@@ -123,7 +123,8 @@ class JacobianBalancer(Balancer):
 
         Returns:
             What `combine` returns, and values by variable name. A value that is not finite leaves
-            the variable as it is. `"task_weights"` stands for the weights, of methods with such.
+            the variable as it is, and so does a step with fewer than two tasks. `"task_weights"`
+            stands for the weights, of methods with such.
         """
         if not isinstance(jacobian, list | tuple):
             raise ValueError(
@@ -159,7 +160,7 @@ class JacobianBalancer(Balancer):
         ]
         for name, value in state.items():
             old = self._variables[name]
-            sound = ops.all(ops.isfinite(value))
+            sound = ops.logical_and(ops.logical_not(alone), ops.all(ops.isfinite(value)))
             state[name] = ops.where(sound, ops.cast(value, old.dtype), old)
         return combined, state
 

@@ -9,7 +9,7 @@ from keras import ops
 
 from mtlzoo.balancing.arguments import check_positive
 from mtlzoo.balancing.jacobian_balancer import JacobianBalancer
-from mtlzoo.balancing.simplex import nearest_on_simplex
+from mtlzoo.balancing.simplex import move_on_simplex
 from mtlzoo.balancing.tracking import by_rows, products, track
 from mtlzoo.layers.arguments import check_number
 
@@ -41,8 +41,8 @@ class MoCo(JacobianBalancer):
             `"parameters"`.
         every: Only 1, see `JacobianBalancer`. Defaults to 1.
 
-    State: `lambda` (T,), 1/T at the start, `seen` (T,), and for each shared variable
-    `tracked_<i>` (T, *shape): **T times the size of the shared part**.
+    State: `lambda` (T,), 1/T at the start, `seen` (T,), `count`, the k, and for each shared
+    variable `tracked_<i>` (T, *shape): **T times the size of the shared part**.
 
     Shapes: a list of (T, *shape) in, a list of (*shape) out.
 
@@ -86,11 +86,12 @@ class MoCo(JacobianBalancer):
         self.power = check_number("power", power, "a number of at least 0", 0.0)
 
     def create_variables(self) -> None:
-        """Creates `lambda`, `seen` and the tracked gradients."""
+        """Creates `lambda`, `seen`, `count` and the tracked gradients."""
         size = len(self.task_names)
         start = keras.initializers.Constant(1.0 / size)
         self.multipliers = self.add_variable("lambda", (size,), start)
         self.seen = self.add_variable("seen", (size,), "zeros")
+        self.count = self.add_variable("count", (), "zeros")
         self.add_rows("tracked")
 
     def _advance(
@@ -98,15 +99,16 @@ class MoCo(JacobianBalancer):
     ) -> tuple[list[Any], dict[str, Any]]:
         self.check_built()
         dtype = jacobian[0].dtype
-        decay = ops.cast(self.step + 1, dtype) ** -self.power
+        decay = ops.cast(self.count + 1.0, dtype) ** -self.power
         tracked, state = track(self, jacobian, present, which, 1.0 - self.tracking * decay)
         gramian = products(tracked)
         old = ops.cast(self.multipliers, dtype)
         slope = ops.matmul(gramian, old[:, None])[:, 0] + self.regularization * old
-        new = nearest_on_simplex(old - self.learning_rate * decay * slope, present)
-        state["lambda"] = ops.where(present, new, old)
-        state["task_weights"] = new
-        return [ops.sum(by_rows(new, rows) * rows, axis=0) for rows in tracked], state
+        new, shares = move_on_simplex(old, self.learning_rate * decay * slope, present)
+        state["lambda"] = new
+        state["count"] = self.count + 1.0
+        state["task_weights"] = shares
+        return [ops.sum(by_rows(shares, rows) * rows, axis=0) for rows in tracked], state
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""

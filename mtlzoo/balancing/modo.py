@@ -9,7 +9,7 @@ from keras import ops
 
 from mtlzoo.balancing.arguments import check_positive
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
-from mtlzoo.balancing.simplex import nearest_on_simplex
+from mtlzoo.balancing.simplex import move_on_simplex
 from mtlzoo.layers.arguments import check_number
 
 
@@ -27,8 +27,9 @@ class MoDo(GradientBalancer):
     expectation is the Gramian of the expected gradients; that of one batch would add the noise of
     the gradients to its diagonal. The weights are a **convex combination**: their sum is 1.
 
-    The two parts are the rows with even and with odd places. A task without labels in one of them
-    has a product of zero in that step. A zero gradient does not move λ but by the regularization.
+    The two parts are the rows with even and with odd places, which change their roles in each step.
+    A task without labels in one of them has a product of zero in that step. A zero gradient does
+    not move λ but by the regularization, and an absent task keeps its λ.
 
     Args:
         learning_rate: Positive number, γ of the paper; it is for squared gradient norms of about 1.
@@ -86,8 +87,8 @@ class MoDo(GradientBalancer):
         if self.built:
             old = ops.broadcast_to(ops.cast(self.multipliers, gramian.dtype), old.shape)
         slope = ops.matmul(gramian, old[..., None])[..., 0] + self.regularization * old
-        new = nearest_on_simplex(old - self.learning_rate * slope, present)
-        return new, {"lambda": ops.where(present, new, old)} if self.built else {}
+        new, shares = move_on_simplex(old, self.learning_rate * slope, present)
+        return shares, {"lambda": new} if self.built else {}
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""

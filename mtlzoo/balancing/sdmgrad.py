@@ -31,7 +31,8 @@ class SDMGrad(GradientBalancer):
 
     The weights are a **convex combination**: their sum is 1.
 
-    The three parts are the rows with places 0, 1 and 2 modulo 3. A task without labels in the first
+    The three parts are the rows with places 0, 1 and 2 modulo 3, which change their roles in each
+    step. A task without labels in the first
     or the second has products of zero in that step, and moves nothing shared without labels in the
     third. A task's own variables learn from the whole batch.
 
@@ -108,11 +109,16 @@ class SDMGrad(GradientBalancer):
             velocity = self.momentum * velocity + ops.matmul(products, mean[..., None])[..., 0]
             return nearest_on_simplex(weights - self.learning_rate * velocity, present), velocity
 
+        # Absent tasks keep their weights, and the others share the rest.
+        total = ops.sum(ops.where(present, old, 0.0), axis=-1, keepdims=True)
+        start = ops.where(present, ops.divide_no_nan(old, total), 0.0)
         new, _ = ops.fori_loop(
-            0, self.iterations, lambda _, carry: step(*carry), (old, ops.zeros_like(old))
+            0, self.iterations, lambda _, carry: step(*carry), (start, ops.zeros_like(old))
         )
         weights = (new + self.strength * preferred) / (1.0 + self.strength)
-        return weights, {"inner_weights": ops.where(present, new, old)} if self.built else {}
+        if not self.built:
+            return weights, {}
+        return weights, {"inner_weights": ops.where(present, total * new, old)}
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""

@@ -7,6 +7,23 @@ from typing import Any
 from keras import ops
 
 
+def move_on_simplex(old: Any, step: Any, present: Any) -> tuple[Any, Any]:
+    """Moves weights on the simplex, where those of absent tasks stay.
+
+    Args:
+        old: (..., T) weights that are not negative and sum to one.
+        step: (..., T), what is subtracted before the projection.
+        present: (..., T) booleans. Those of present tasks keep their sum.
+
+    Returns:
+        The new weights, and the same of the present tasks alone, with the sum 1.
+    """
+    total = ops.sum(ops.where(present, old, 0.0), axis=-1, keepdims=True)
+    unit = ops.where(total > 0.0, total, 1.0)
+    shares = nearest_on_simplex((old - step) / unit, present)
+    return ops.where(present, total * shares, old), shares
+
+
 def nearest_on_simplex(point: Any, present: Any) -> Any:
     """The nearest weights that are not negative and sum to one, over the tasks that are present.
 

@@ -22,7 +22,7 @@ class WarmUp(Balancer):
 
     Args:
         first: The balancer of the first epochs.
-        then: The balancer of all later ones. It sees no step and no epoch end before.
+        then: The balancer of all later ones. It sees no losses, gradients or ends of epochs before.
         epochs: Positive integer, the number of epochs of `first`. Defaults to 1.
 
     State: that of both, under names that begin with `first_` and `then_`, and `epoch`.

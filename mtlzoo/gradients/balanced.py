@@ -84,9 +84,10 @@ def _objective(recording, variables: Variables, balancer: LossBalancer, scale):
         tape.watch(recording.losses)
         objective = balancer.objective(recording.losses, recording.present)
     sources = [recording.losses, *variables.balancer]
-    factors, *of_balancer = tape.gradient(
-        objective, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO
-    )
+    # Not every variable need be this method's: after a warm-up, some are those of the other one.
+    found = tape.gradient(objective, sources)
+    found = [tf.zeros_like(s) if g is None else g for g, s in zip(found, sources, strict=True)]
+    factors, *of_balancer = found
     share = factor(1.0 / replica_count(), scale, factors.dtype)
     return factors, [g * tf.cast(share, g.dtype) for g in of_balancer]
 

@@ -202,6 +202,8 @@ def _weights(balancer, total, recording, scale, finite=None):
 def _stored(balancer, recording):
     """The weights of the last step, for the tasks that are present."""
     weights = tf.cast(tf.convert_to_tensor(balancer.task_weights), recording.losses.dtype)
+    alone = tf.math.count_nonzero(recording.present) < 2
+    weights = tf.where(alone, tf.ones_like(weights), weights)
     return tf.where(recording.present, weights, tf.zeros_like(weights))
 
 

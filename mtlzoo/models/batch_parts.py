@@ -10,8 +10,11 @@ from mtlzoo.models.objectives import TaskBatch
 Batches = dict[str, TaskBatch]
 
 
-def split(batches: Batches, rows: tf.Tensor, count: int) -> list[Batches]:
-    """The labels of `count` parts of the global batch: row r is in part r modulo `count`.
+def split(batches: Batches, rows: tf.Tensor, count: int, step: tf.Tensor) -> list[Batches]:
+    """The labels of `count` parts of the global batch: in step k, row r is in part r + k modulo
+    `count`.
+
+    So no row has the same part in each epoch, also where data are not shuffled.
 
     All parts have the shapes of the whole batch, with labels at their own rows only.
 
@@ -19,8 +22,9 @@ def split(batches: Batches, rows: tf.Tensor, count: int) -> list[Batches]:
         batches: the labels by task.
         rows: scalar, the number of rows of this replica.
         count: the number of parts.
+        step: the number of the training step.
     """
-    part = (_first_row(rows) + tf.range(rows)) % count
+    part = (_first_row(rows) + tf.range(rows) + tf.cast(step, rows.dtype)) % count
     return [
         {name: _at(batch, tf.equal(part, index)) for name, batch in batches.items()}
         for index in range(count)

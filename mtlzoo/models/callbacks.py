@@ -4,24 +4,18 @@ from typing import Any
 
 import keras
 
-from mtlzoo.balancing import Balancer
-
 
 class BalancerEpochs(keras.callbacks.Callback):
     """Tells the balancer that an epoch has ended, and the model which method comes next."""
 
-    def __init__(self, balancer: Balancer) -> None:
+    def __init__(self, trained: Any) -> None:
         super().__init__()
-        self.balancer = balancer
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        """Go on with the method of the present epoch."""
-        self.model.follow_balancer()
+        self.trained = trained  # Keras sets `model` only for callbacks in a list of its own making
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Give the balancer the epoch's logs."""
-        self.balancer.on_epoch_end(dict(logs or {}))
-        self.model.follow_balancer()
+        self.trained.balancer.on_epoch_end(dict(logs or {}))
+        self.trained.make_train_function()
 
 
 # Of the metrics that the tasks bring with them.

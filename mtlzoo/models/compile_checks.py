@@ -125,6 +125,21 @@ def _check_method(model: keras.Model, balancer: Balancer) -> graph.Split | None:
             f"`balancer` should need only what the training step provides, "
             f"{sorted(PROVIDED)}. Received: {balancer!r}, which needs {sorted(missing)}"
         )
+    if balancer.loss_part is None and balancer.needs & {"second_forward", "holdout"}:
+        raise ValueError(
+            "`balancer` should weigh losses to need a second forward pass or held-out rows. "
+            f"Received: {balancer!r}, which does not"
+        )
+    if balancer.n_batches not in ((2, 3) if "n_batches" in balancer.needs else (1,)):
+        raise ValueError(
+            "`n_batches` of the balancer should be 2 or 3 if it needs parts of a batch, else 1. "
+            f"Received: n_batches={balancer.n_batches} of {balancer!r}"
+        )
+    if "holdout" in balancer.needs and balancer.n_batches > 1:
+        raise ValueError(
+            "`balancer` should take a batch apart in one way: to hold rows out, or to compare "
+            f"parts. Received: {balancer!r}, which does both"
+        )
     of_gradients = balancer.gradient_part
     if measured_groups(model) and not (
         isinstance(of_gradients, GradientBalancer)

@@ -30,7 +30,13 @@ class FittedByTask(SavedByName):
         return self.get_metrics_result()
 
     def make_train_function(self, force: bool = False) -> Any:
-        """Keras's training function, which then reports a failed step with its task's name."""
+        """Keras's training function, which then reports a failed step with its task's name.
+
+        It is traced anew where the balancer has come to another method.
+        """
+        phase = self._step.balancer.phase()
+        force = force or phase != self._step.phase
+        self._step.phase = phase
         if self.train_function is None or force:
             if self.distribute_strategy.num_replicas_in_sync > 1:
                 self.train_function = self._replicated(self.train_step)
@@ -38,13 +44,6 @@ class FittedByTask(SavedByName):
                 super().make_train_function(force)
             self.train_function = self._reporting(self.train_function, training=True)
         return self.train_function
-
-    def follow_balancer(self) -> None:
-        """Trace the training step anew if the balancer has come to another method."""
-        phase = self._step.balancer.phase()
-        if phase != self._step.phase:
-            self._step.phase = phase
-            self.make_train_function(force=True)
 
     def make_test_function(self, force: bool = False) -> Any:
         """Keras's evaluation function, which then reports illegal labels."""
@@ -129,8 +128,7 @@ class FittedByTask(SavedByName):
             self._step.objectives.check_batches(validation.element_spec)
         elif hasattr(validation, "shape") or isinstance(validation, Mapping):
             self._step.objectives.check_batches((validation,))
-        assert self.balancer is not None  # compiled
-        hook = BalancerEpochs(self.balancer)
+        hook = BalancerEpochs(self)
         callbacks = given.get("callbacks")
         if isinstance(callbacks, keras.callbacks.CallbackList):
             others = [c for c in callbacks.callbacks if not isinstance(c, BalancerEpochs)]

@@ -142,6 +142,13 @@ class MultiTaskModel(FittedByTask):
         """The trainable variables that several tasks depend on."""
         return self._ownership.shared(self._own_trainable_variables())
 
+    def _shared_layers_variables(self) -> list[keras.Variable]:
+        """The same with those that are frozen now, so that a balancer's state outlives it."""
+        layers = self._flatten_layers(include_self=False)
+        layers = [layer for layer in layers if not isinstance(layer, BalancerState)]
+        found = {id(v): v for layer in layers for v in layer._trainable_variables}
+        return self._ownership.shared(list(found.values()))
+
     def task_variables(self, name: str) -> list[keras.Variable]:
         """The trainable variables that only the task `name` depends on."""
         self._check_name(name)
@@ -263,7 +270,7 @@ class MultiTaskModel(FittedByTask):
                 # Its state is that of another model.
                 balancer = type(balancer).from_config(balancer.get_config())
             splits = check_balancer(self, balancer)
-            balancer.build(list(self.tasks.values()), self.shared_variables)
+            balancer.build(list(self.tasks.values()), self._shared_layers_variables())
             optimizers.check(self.optimizer, replicas)
             slots = OptimizerSlots(self.optimizer)
             self._hold_balancer(balancer)
@@ -310,7 +317,7 @@ class MultiTaskModel(FittedByTask):
     def task_weights(self) -> dict[str, float]:
         """The weights that the balancer gave the tasks in the last training step.
 
-        With `groups`, the mean over them; `balancer.task_weights` has each.
+        With `groups`, the mean over them; `task_weights` of the gradient balancer has each.
         """
         weights = keras.ops.convert_to_numpy(self._step.method.task_weights)
         if weights.ndim == 2:

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from mtlzoo.models.balancer_state import BalancerState
 from mtlzoo.models.failures import read
 
 
@@ -15,12 +16,13 @@ class SecondForward:
 
     Args:
         model: the model, before its first forward pass of the step.
-        statistics: the variables, other than seeds, that a forward pass moves.
     """
 
-    def __init__(self, model: keras.Model, statistics: list[keras.Variable]) -> None:
+    def __init__(self, model: keras.Model) -> None:
         self.model = model
-        self.moved = list(statistics)
+        layers = model._flatten_layers(include_self=False)
+        layers = [layer for layer in layers if not isinstance(layer, BalancerState)]
+        self.moved = [v for layer in layers for v in layer._non_trainable_variables]
         self.seeds = [(v, read(v)) for v in model.variables if v.name == "seed_generator_state"]
 
     def __call__(self, x: Any) -> Any:

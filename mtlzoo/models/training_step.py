@@ -79,10 +79,10 @@ class TrainingStep:
         counts, illegal, part = self._count(batches, rows)
         held_out, parts, part_counts, fractions = None, [], [], None
         if "holdout" in self.method.needs:
-            batches, held_out = batch_parts.split(batches, rows, 2)
+            batches, held_out = batch_parts.split(batches, rows, 2, read(self.method.step))
             counts, held_counts = batch_parts.label_counts([batches, held_out], counts.dtype)
         elif self.method.n_batches > 1:
-            parts = batch_parts.split(batches, rows, self.method.n_batches)
+            parts = batch_parts.split(batches, rows, self.method.n_batches, read(self.method.step))
             part_counts = batch_parts.label_counts(parts, counts.dtype)
             fractions = tf.stack(part_counts) / tf.maximum(counts, 1)
         present = counts > 0
@@ -90,7 +90,7 @@ class TrainingStep:
         before = [read(v) for v, _ in statistics]
         again = None
         if self.method.needs & {"second_forward", "holdout"}:
-            again = SecondForward(self.model, [v for v, _ in statistics])
+            again = SecondForward(self.model)
         outputs = {}
 
         def compute(watch):
@@ -110,13 +110,15 @@ class TrainingStep:
         if held_out is not None:
             trained = gradients.task_gradients(recording, variables, scale)
         ok = self.failures.check(recording, update, illegal, batches, self.model.optimizer)
-        self._apply(update, ok, present, scale)
+        updated = self._apply(update, ok, present, scale)
         complete = tf.logical_and(ok, tf.reduce_all(present))
         flags = tf.unstack(present)
         moved = [(v, ok if i is None else ok & flags[i]) for v, i in statistics]
         unless(complete, lambda: _put_back(moved, before))
-        # Weights out of an overflow, which the optimizer passes over, are not kept.
+        # What comes out of an overflow, which the optimizer passes over, is not kept.
         sound = ok if update.finite is None else ok & tf.reduce_all(update.finite)
+        if optimizers.scales_dynamically(self.model.optimizer):
+            sound &= updated
         if due is not None:
             refreshed = self.method.gradient_part.refreshed
             new = tf.cast(present & sound, refreshed.dtype)
@@ -125,9 +127,11 @@ class TrainingStep:
         step.assign(read(step) + tf.cast(ok, read(step).dtype))
         self._remember(update.state, sound)
         if "second_forward" in self.method.needs:
-            self._look_back(again, x, batches, counts, recording, sound)
+            self._look_back(again, x, batches, counts, recording, sound & updated)
         if held_out is not None:
-            self._hold_out(again, x, held_out, held_counts, trained, variables, present, sound)
+            self._hold_out(
+                again, x, held_out, held_counts, trained, variables, present, scale, sound & updated
+            )
         if update.gramians:
             self.model.observe_gramians(update.gramians, present & ok)
         self._log(recording.unweighted, recording.losses, recording.extra, rows, part)
@@ -143,14 +147,15 @@ class TrainingStep:
         sound &= tf.reduce_all(tf.math.is_finite(after))
         self._remember(self.method.named(balancer, found), sound)
 
-    def _hold_out(self, again, x, batches, counts, trained, variables, present, sound):
+    def _hold_out(self, again, x, batches, counts, trained, variables, present, scale, sound):
         """Have the balancer learn from the held-out rows, with the variables after the update."""
-        balancer, scale = self.method.loss_part, optimizers.loss_scale(self.model.optimizer)
+        balancer = self.method.loss_part
         after = self._record_again(again, x, batches, counts)
         wanted = tf.cast(balancer.held_out_weights(), after.losses.dtype)
         agreement = gradients.agreement(trained, after, variables, wanted, scale)
         found = balancer.after_holdout(agreement, present)
         sound &= tf.reduce_all(tf.math.is_finite(agreement))
+        sound &= tf.reduce_any((counts > 0) & (wanted > 0))  # else nothing was held out
         self._remember(self.method.named(balancer, found), sound)
 
     def _record_again(self, again, x, batches, counts):
@@ -270,14 +275,16 @@ class TrainingStep:
                     found[id(variable)] = (variable, owner)
         return list(found.values())
 
-    def _apply(self, update: gradients.Update, ok, present, scale) -> None:
+    def _apply(self, update: gradients.Update, ok, present, scale):
+        """Update the model, but for what must stay; whether the optimizer did."""
         optimizer, variables = self.model.optimizer, self._variables()
         replicas = gradients.replica_count()
         inner = getattr(optimizer, "inner_optimizer", optimizer)
         accumulates = bool(getattr(inner, "gradient_accumulation_steps", None))
         if accumulates:  # what was accumulated is for the tasks seen since the last update
             present = present | read(self.seen)
-            updates = tf.convert_to_tensor(inner.iterations)
+        may_wait = accumulates or optimizers.scales_dynamically(optimizer)
+        updates = tf.convert_to_tensor(inner.iterations) if may_wait else None
         guarded = self._guarded(variables, ok, present, replicas)
         complete = tf.logical_and(ok, tf.reduce_all(present))
         before = [read(v) for v, _ in guarded]
@@ -294,9 +301,10 @@ class TrainingStep:
             grads = [g if g is None else tf.where(ok, g, tf.zeros_like(g)) for g in grads]
             _apply(optimizer, grads, targets)
         unless(complete, lambda: _put_back(guarded, before))
+        updated = ok if updates is None else tf.convert_to_tensor(inner.iterations) != updates
         if accumulates:
-            updated = tf.convert_to_tensor(inner.iterations) != updates
             self.seen.assign(present & ~updated)
+        return updated
 
     def _guarded(self, variables: gradients.Variables, ok, present, replicas: int):
         """What must be put back after the update, and whether the update is to be kept."""

@@ -163,3 +163,12 @@ def test_minimum_losses_are_checked():
         FAMO(minimum_losses={"a": np.nan})
     with pytest.raises(ValueError, match=r"`minimum_losses` should have one entry for each of the"):
         built(FAMO(minimum_losses={"a": 0.0})).objective([1.0, 2.0, 3.0])
+
+
+def test_a_loss_below_its_bound_leaves_the_others_their_weights():
+    method = built(FAMO(minimum_losses={"a": 5.0, "b": 0.0, "c": 0.0}))
+    alone = built(FAMO())
+    found = weights(method, [1.0, 2.0, 4.0])
+    expected = weights(alone, [1.0, 2.0, 4.0], [False, True, True])
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert found.sum() == pytest.approx(1.0)

@@ -195,3 +195,17 @@ def test_dbmtl_of_a_zero_gradient():
     lengths = np.linalg.norm(rows, axis=1)
     np.testing.assert_allclose(weights, [0, lengths[2] / lengths[1], 1], rtol=1e-5)
     assert np.isfinite(combined).all()
+
+
+@pytest.mark.parametrize("kind", [MoCo, ExcessMTL])
+def test_a_step_with_one_task_teaches_nothing(kind):
+    method = kind()
+    method.build(THREE, variables())
+    (_, first), (_, second), *_ = gradients()
+    step(method, first)
+    before = {n: np.array(v) for n, v in method.state.items() if n not in ("step", "task_weights")}
+    for rows in second:
+        rows[:2] = 0.0
+    step(method, second, present=[False, False, True])
+    for name, value in before.items():
+        np.testing.assert_array_equal(method.state[name], value, err_msg=name)

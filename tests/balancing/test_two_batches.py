@@ -58,7 +58,7 @@ def test_repeated_steps_come_to_the_shortest_mean(kind):
         method = MoDo(learning_rate=0.05, regularization=0.0)
     else:
         method = SDMGrad(strength=0.0, learning_rate=0.3)
-    *_, last = steps_of(method, [gramian] * 300)
+    *_, last = steps_of(method, [gramian] * (300 if kind is MoDo else 40))
     np.testing.assert_allclose(last, MGDA().weights(gramian), atol=1e-4)
 
 
@@ -71,7 +71,7 @@ def test_an_absent_task_keeps_its_weight(method):
     kept = np.array(state[name])
     assert weights[1] == 0 and np.sum(weights) == pytest.approx(1.0)
     assert kept[1] == pytest.approx(0.3)
-    assert kept[0] + kept[2] == pytest.approx(1.0)
+    assert kept.sum() == pytest.approx(1.0)  # the others share what they had
 
 
 def test_a_strong_preference_wins():

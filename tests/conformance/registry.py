@@ -33,11 +33,14 @@ from mtlzoo import (
     balancing,
 )
 from mtlzoo.balancing import (
+    EMA,
+    FAMO,
     MGDA,
     Balancer,
     Combined,
     GradDrop,
     GradientBalancer,
+    GradVac,
     MoDo,
     PCGrad,
     Uncertainty,
@@ -364,6 +367,8 @@ FORMS: dict[str, Callable[[], Balancer]] = {
     "combined": lambda: Combined(Uncertainty(), PCGrad(every=2)),
     "combined, features": lambda: Combined(Uncertainty(), GradDrop(wrt="features")),
     "warm_up": lambda: WarmUp(Uncertainty(), PCGrad()),
+    "warm_up, losses": lambda: WarmUp(Uncertainty(), FAMO()),
+    "ema": lambda: EMA(GradVac(every=2)),
 }
 BALANCERS = PLAIN | FORMS
 
@@ -409,7 +414,7 @@ REFUSALS: dict[str, tuple[Callable[[Balancer], bool], str]] = {
 # Methods that rescale even a single task, so that one task alone is not plain training.
 RESCALES_ONE_TASK = {
     *("auto_lambda", "combined", "combined, features", "dbmtl", "imtl_l", "initial_loss_scale"),
-    *("scale_invariant", "uncertainty", "warm_up"),
+    *("scale_invariant", "uncertainty", "warm_up", "warm_up, losses"),
 }
 
 # Methods whose weights multiply the heads too, and depend on the other tasks' losses, gradients or

@@ -31,7 +31,7 @@ CASES = [
         id=f"{guarantee.__name__[6:]}-{architecture}-{balancer}",
         marks=[]
         if architecture == USUAL_ARCHITECTURE
-        and (balancer in PLAIN or balancer in KINDS)
+        and (balancer in KINDS or (balancer in PLAIN and guarantee is not guarantees.check_modes))
         and guarantee in guarantees.OF_EVERY_BALANCER
         else pytest.mark.slow,
     )

@@ -145,7 +145,7 @@ def test_weights_kept_for_some_steps_move_the_strengths_in_the_others():
 
 @pytest.mark.parametrize("balancer", ["equal", "uncertainty", GradDrop(), PCGrad(wrt="features")])
 def test_conflicts_need_a_balancer_that_measures_them(balancer):
-    message = "`balancer` should be a gradient balancer with `wrt='parameters'`, since this model"
+    message = "`balancer` should be a gradient balancer with `wrt='parameters'` of the whole batch"
     with pytest.raises(ValueError, match=message):
         compiled(dynamic(sharing="conflict"), balancer)
 
