@@ -29,8 +29,10 @@ from mtlzoo import (
 )
 from mtlzoo.balancing import GradientBalancer, LossBalancer
 
+ALL = slice(None)
 
-def losses_of(model, x, y, rows=slice(None)):
+
+def losses_of(model, x, y, rows=ALL):
     """Both losses of some rows, and the gradients of each by all trainable variables."""
     found, gradients = [], []
     for name, task in model.tasks.items():
