@@ -134,6 +134,13 @@ _BY_NAME: dict[str, type[Balancer]] = {
     "uncertainty": Uncertainty,
     "upgrad": UPGrad,
 }
+# Those that a name alone does not make.
+_WITH_ARGUMENTS = {
+    "combined": "Combined(losses, gradients)",
+    "ema": "EMA(balancer)",
+    "pcd": "PCD(primary)",
+    "warm_up": "WarmUp(first, then)",
+}
 
 
 def names() -> list[str]:
@@ -161,6 +168,11 @@ def get(identifier: str | Balancer | type[Balancer] | Mapping[str, Any]) -> Bala
     if isinstance(identifier, str):
         if identifier in _BY_NAME:
             return _BY_NAME[identifier]()
+        if identifier in _WITH_ARGUMENTS:
+            raise ValueError(
+                f"`balancer` should be `{_WITH_ARGUMENTS[identifier]}`, which has arguments that "
+                f"its name does not tell. Received: `balancer={identifier!r}`"
+            )
         near = difflib.get_close_matches(identifier.lower(), names(), n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(

@@ -10,14 +10,9 @@ import numpy as np
 from keras import ops
 
 from mtlzoo.balancing.arguments import is_number
+from mtlzoo.balancing.directions import in_unit_lengths
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
-from mtlzoo.balancing.quadratic import (
-    direction_of,
-    directions,
-    least_squares,
-    shift_of,
-    shortest_step,
-)
+from mtlzoo.balancing.quadratic import direction_of, least_squares, shift_of, shortest_step
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -77,7 +72,7 @@ class CAGrad(GradientBalancer):
 
     def _weights(self, gramian: Any, losses: Any, present: Any) -> Any:
         mean = self._preferred(None, present, gramian.dtype)
-        lengths, inverse, cosines = directions(gramian)
+        lengths, inverse, cosines = in_unit_lengths(gramian)
         radius, inner = direction_of(cosines, mean * lengths)
         weights = mean
         if self.c > 0:

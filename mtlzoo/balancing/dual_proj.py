@@ -9,8 +9,9 @@ import keras
 from keras import ops
 
 from mtlzoo.balancing.arguments import check_preference
+from mtlzoo.balancing.directions import in_unit_lengths
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
-from mtlzoo.balancing.quadratic import direction_of, directions, shortest_step
+from mtlzoo.balancing.quadratic import direction_of, shortest_step
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -67,7 +68,7 @@ class DualProj(GradientBalancer):
             squares = ops.diagonal(gramian, axis1=-2, axis2=-1)
             inner = ops.sum(gramian * preferred[..., None, :], axis=-1)
             return preferred + ops.divide_no_nan(ops.relu(-inner), squares)
-        lengths, inverse, cosines = directions(gramian)
+        lengths, inverse, cosines = in_unit_lengths(gramian)
         length, inner = direction_of(cosines, preferred * lengths)
         moves, _ = shortest_step(cosines, -inner)
         return preferred + moves * length * inverse

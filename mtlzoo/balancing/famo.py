@@ -112,7 +112,8 @@ class FAMO(LossBalancer):
         }
 
     def _objective(self, losses: Any, present: Any) -> Any:
-        above = above_bounds(self._built(), "minimum_losses", self.minimum_losses, losses)
+        self.check_built()
+        above = above_bounds(self, "minimum_losses", self.minimum_losses, losses)
         # One below its bound would make the others' weights vanish, if it had a part.
         counts = ops.logical_and(present, above >= 0.0)
         parts = softmax_of_present(ops.cast(self.logits, losses.dtype), counts)
@@ -122,13 +123,9 @@ class FAMO(LossBalancer):
 
     def _above(self, losses: Any) -> Any:
         """How far each loss is above its bound, and at least 1e-8."""
-        above = above_bounds(self._built(), "minimum_losses", self.minimum_losses, losses)
+        self.check_built()
+        above = above_bounds(self, "minimum_losses", self.minimum_losses, losses)
         return ops.where(above >= 0.0, above, 0.0) + _EPSILON
-
-    def _built(self) -> FAMO:
-        if not self.built:
-            raise ValueError("`FAMO` should be built with its tasks before it is used.")
-        return self
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""

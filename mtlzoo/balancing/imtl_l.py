@@ -50,7 +50,6 @@ class IMTLL(LossBalancer):
         )
 
     def _objective(self, losses: Any, present: Any) -> Any:
-        if not self.built:
-            raise ValueError("`IMTLL` should be built with its tasks before it is used.")
+        self.check_built()
         log_scale = ops.cast(self.log_scale, losses.dtype)
         return ops.sum(ops.where(present, ops.exp(log_scale) * losses - log_scale, 0.0))

@@ -60,8 +60,7 @@ class InitialLossScale(LossBalancer):
         return {"initial": first}
 
     def _objective(self, losses: Any, present: Any) -> Any:
-        if not self.built:
-            raise ValueError("`InitialLossScale` should be built with its tasks before it is used.")
+        self.check_built()
         first = self._first(losses)
         # A loss that is not above the least has no scale yet, and weight 1 meanwhile.
         scale = ops.where(first > 0.0, first, 1.0)

@@ -7,8 +7,9 @@ from typing import Any, Unpack
 import keras
 from keras import ops
 
+from mtlzoo.balancing.directions import in_unit_lengths
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
-from mtlzoo.balancing.quadratic import directions, least_squares
+from mtlzoo.balancing.quadratic import least_squares
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -78,7 +79,7 @@ def _nearest_on_hull(gramian: Any, present: Any) -> Any:
     |Σ uᵢ ĝᵢ|² + (Σ uᵢ aᵢ − 1)² has wᵢ ∝ uᵢ aᵢ (Lawson & Hanson, *Solving Least Squares Problems*,
     1974, chapter 23).
     """
-    lengths, inverse, cosines = directions(gramian)
+    lengths, inverse, cosines = in_unit_lengths(gramian)
     longest = ops.max(lengths, axis=-1, keepdims=True)
     shortest = ops.min(ops.where(present, lengths, longest), axis=-1, keepdims=True)
     target = ops.where(present, ops.where(lengths > 0.0, shortest * inverse, 1.0), 0.0)

@@ -11,8 +11,9 @@ import numpy as np
 from keras import ops
 
 from mtlzoo.balancing.arguments import is_number
+from mtlzoo.balancing.directions import in_unit_lengths
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
-from mtlzoo.balancing.quadratic import direction_of, directions, shortest_step
+from mtlzoo.balancing.quadratic import direction_of, shortest_step
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -128,8 +129,7 @@ class PCD(GradientBalancer):
         self.updates = self.add_variable("updates", shape, "zeros")
 
     def _advance(self, gramian: Any, losses: Any, present: Any) -> tuple[Any, dict[str, Any]]:
-        if not self.built:
-            raise ValueError("`PCD` should be built with its tasks before it is used.")
+        self.check_built()
         ones = ops.cast(present, gramian.dtype)
         updates = ops.cast(self.updates, gramian.dtype) + ones
         squares = ops.relu(ops.diagonal(gramian, axis1=-2, axis2=-1))
@@ -152,7 +152,7 @@ class PCD(GradientBalancer):
         eps = float(np.finfo(dtype).eps)
         first = ops.cast(leads, dtype)
         others = ops.cast(present, dtype) * (1.0 - first)
-        lengths, inverse, cosines = directions(gramian)
+        lengths, inverse, cosines = in_unit_lengths(gramian)
         normalised = lengths * scales
         lead = ops.sum(first * normalised, axis=-1, keepdims=True)
         bounds = others * (tau * normalised - lead * ops.sum(first * cosines, axis=-1))

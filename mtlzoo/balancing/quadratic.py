@@ -9,22 +9,6 @@ import numpy as np
 from keras import ops
 
 
-def directions(gramian: Any) -> tuple[Any, Any, Any]:
-    """A Gramian in units of each gradient's own length, so that scales do not matter.
-
-    Args:
-        gramian: (..., T, T).
-
-    Returns:
-        The lengths |gᵢ| (..., T), their inverses, 0 for a zero gradient, and the Gramian of the
-        directions ĝᵢ = gᵢ/|gᵢ|, with zero rows for zero gradients.
-    """
-    lengths = ops.sqrt(ops.relu(ops.diagonal(gramian, axis1=-2, axis2=-1)))
-    inverse = ops.divide_no_nan(1.0, lengths)
-    cosines = gramian * inverse[..., :, None] * inverse[..., None, :]
-    return lengths, inverse, ops.clip(cosines, -1.0, 1.0)
-
-
 def direction_of(cosines: Any, parts: Any) -> tuple[Any, Any]:
     """The length |v| of v = Σᵢ partsᵢ ĝᵢ, and the inner products of its direction with all ĝⱼ.
 

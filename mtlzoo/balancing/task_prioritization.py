@@ -135,10 +135,7 @@ class TaskPrioritization(LossBalancer):
         self.first_losses.assign(first)
 
     def _objective(self, losses: Any, present: Any) -> Any:
-        if not self.built:
-            raise ValueError(
-                "`TaskPrioritization` should be built with its tasks before it is used."
-            )
+        self.check_built()
         weights = ops.cast(self.epoch_weights(), losses.dtype)
         return ops.sum(ops.where(present, weights * losses, 0.0))
 

@@ -9,8 +9,9 @@ import keras
 from keras import ops
 
 from mtlzoo.balancing.arguments import check_preference
+from mtlzoo.balancing.directions import in_unit_lengths
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
-from mtlzoo.balancing.quadratic import directions, shortest_step
+from mtlzoo.balancing.quadratic import shortest_step
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -65,7 +66,7 @@ class UPGrad(GradientBalancer):
             squares = ops.diagonal(gramian, axis1=-2, axis2=-1)
             conflict = ops.relu(-gramian[..., 0, 1])[..., None]
             return preferred + ops.divide_no_nan(preferred[..., ::-1] * conflict, squares)
-        lengths, inverse, cosines = directions(gramian)
+        lengths, inverse, cosines = in_unit_lengths(gramian)
         # Row i has the directions that are added to direction i.
         moves, _ = shortest_step(cosines[..., None, :, :], -cosines)
         parts = preferred * lengths

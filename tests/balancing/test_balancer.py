@@ -192,6 +192,10 @@ def test_get_explains_what_it_knows():
     with pytest.raises(ValueError, match=r"Received: `balancer='zzzzzz'`") as caught:
         balancing.get("zzzzzz")
     assert "Did you mean" not in str(caught.value)
+    with pytest.raises(
+        ValueError, match=r"should be `PCD\(primary\)`, which has arguments that its"
+    ):
+        balancing.get("pcd")
     with pytest.raises(ValueError, match=r"should be a name, a `Balancer`.* `balancer=3`"):
         balancing.get(3)
     with pytest.raises(ValueError, match=r"should be a name, a `Balancer`"):

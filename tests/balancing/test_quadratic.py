@@ -7,7 +7,8 @@ from gradient_cases import gradient_sets
 from keras import ops
 from scipy.optimize import nnls
 
-from mtlzoo.balancing.quadratic import direction_of, directions, shortest_step
+from mtlzoo.balancing.directions import in_unit_lengths
+from mtlzoo.balancing.quadratic import direction_of, shortest_step
 
 
 def unit_rows(size, count, dimension, seed=0):
@@ -89,7 +90,7 @@ def test_the_longer_way_gets_there_too(monkeypatch):
 def test_directions_of_zero_and_far_apart_gradients():
     gradients = gradient_sets(4)["plain"] * np.array([0.0, 1e-8, 1.0, 1e8])[:, None]
     lengths, inverse, cosines = (
-        np.array(part) for part in directions(tf.constant(gradients @ gradients.T))
+        np.array(part) for part in in_unit_lengths(tf.constant(gradients @ gradients.T))
     )
     norms = np.linalg.norm(gradients, axis=1)
     rows = gradients[1:] / norms[1:, None]
