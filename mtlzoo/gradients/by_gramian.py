@@ -86,8 +86,11 @@ def _parts_level(recording, variables, balancer, scale, due=None):
         both = tf.concat(of_parts, axis=-1)
         shared = _combined(found, both, variables.shared, balancer)
     else:
-        third = replace(recording, shares=recording.parts[2])
-        shared = _weighted_backward(third, variables, weights, balancer, scale)
+        used = weights
+        if scale is not None:
+            # The optimizer must see an overflow of the first two parts, to lower the scale.
+            used = tf.where(tf.reduce_all(finite), weights, float("nan"))
+        shared = _third_backward(recording, variables, used, balancer, scale)
     ones = tf.ones_like(_of_tasks(weights))
     owned = backward(recording, [v for own in variables.owned for v in own], ones, scale)
     return Update([*shared, *owned], _of_tasks(weights), finite, [], state)
@@ -111,10 +114,9 @@ def _features_level(recording, variables, balancer, scale, due=None):
 
 def _reuse_at_parameters(recording, variables, balancer, scale):
     weights = _stored(balancer, recording)
-    whole = recording
-    if len(recording.parts) == 3:
-        whole = replace(recording, shares=recording.parts[2])
-    shared = _weighted_backward(whole, variables, weights, balancer, scale)
+    of_whole = len(recording.parts) < 3
+    run = _weighted_backward if of_whole else _third_backward
+    shared = run(recording, variables, weights, balancer, scale)
     groups = [tf.zeros([len(recording.shares)] * 2, weights.dtype) for _ in variables.groups]
     return _reused(recording, variables, balancer, scale, shared, groups)
 
@@ -170,6 +172,20 @@ def _combined(found, weights, shared, balancer):
         combine(column, of_groups[balancer.group_of(variable)], variable)
         for column, variable in zip(found, shared, strict=True)
     ]
+
+
+def _third_backward(recording, variables, weights, balancer, scale):
+    """That of the third part of the batch; one task alone has nothing to compare, and learns from
+    the whole batch.
+    """
+    alone = tf.math.count_nonzero(recording.present) < 2
+    of_whole = tf.where(alone, weights, tf.zeros_like(weights))
+    of_third = tf.where(alone, tf.zeros_like(weights), weights)
+    both = replace(recording, shares=[*recording.shares, *recording.parts[2]])
+    if recording.factors is not None:
+        both = replace(both, factors=tf.tile(recording.factors, [2]))
+    weights = tf.concat([of_whole, of_third], axis=-1)
+    return _weighted_backward(both, variables, weights, balancer, scale)
 
 
 def _weighted_backward(recording, variables, weights, balancer, scale):

@@ -3,6 +3,8 @@
 Each takes a `Case` and a temporary folder.
 """
 
+import itertools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -143,7 +145,12 @@ def check_overflow(case: Case, tmp_path):
     assert all(np.isfinite(v).all() for v in copies(everything(model)))
     model.optimizer.dynamic_scale.assign(64.0)
     train(model, (x, y))
-    assert_moved(model.trainable_variables, before)
+    # The first method of a warm-up is over by now, and with it its own variables.
+    warmed_up = {id(v) for v in model.balancer_variables if len(model.balancer.phases) > 1}
+    moved = [id(v) not in warmed_up for v in model.trainable_variables]
+    assert_moved(
+        itertools.compress(model.trainable_variables, moved), itertools.compress(before, moved)
+    )
 
 
 # -- tasks ------------------------------------------------------------------------------------
