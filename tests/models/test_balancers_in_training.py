@@ -17,6 +17,9 @@ from model_cases import (
 )
 
 from mtlzoo import (
+    EMA,
+    MGDA,
+    AutoLambda,
     BinaryClassification,
     Combined,
     MoCo,
@@ -428,3 +431,40 @@ def test_only_needs_that_exist_are_known():
 
     with pytest.raises(ValueError, match=r"which needs \['teacher'\]"):
         compiled(hard_sharing([BinaryClassification("a"), Regression("b")]), Wants())
+
+
+def test_nothing_is_learned_where_no_row_is_held_out():
+    model = compiled(hard_sharing(), AutoLambda(learning_rate=0.05))
+    x, y = data()
+    train(model, x, y, batch_size=8, epochs=3)
+    before = copies([model.balancer.state[n] for n in ("lambda", "moves", "first_moment")])
+    assert np.all(before[1] == 3)
+    train(model, x[:1], {n: v[:1] for n, v in y.items()}, batch_size=1)
+    after = copies([model.balancer.state[n] for n in ("lambda", "moves", "first_moment")])
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(new, old)
+
+
+# -- weights that are kept -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrt", ["parameters", "features"])
+def test_one_task_alone_has_weight_one_between_two_computations(wrt):
+    model = compiled(hard_sharing(), Constant(every=5, wrt=wrt))
+    x, y = data()
+    train(model, x, y, batch_size=8)
+    assert model.task_weights == {"a": 2.0, "b": 0.5}
+    train(model, x, y | {"b": np.full(8, np.nan)}, batch_size=8)
+    assert model.task_weights == {"a": 1.0, "b": 0.0}
+
+
+def test_averages_keep_their_scale_where_a_task_is_absent():
+    method = EMA(MGDA(), decay=0.5)
+    method.build(sorted([*tasks(), Regression("c")], key=lambda task: task.name))
+    rng = np.random.default_rng(0)
+    for present in ([True] * 3, [True, False, True], [True] * 3):
+        rows = rng.normal(size=(3, 5))
+        found, state = method.advance(rows @ rows.T, present=present)
+        for name, value in state.items():
+            method.state[name].assign(value)
+        assert np.sum(found) == pytest.approx(1.0, rel=1e-6)
