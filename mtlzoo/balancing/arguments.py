@@ -39,6 +39,13 @@ def check_positive(argument: str, value: float) -> float:
     raise ValueError(f"`{argument}` should be a positive number. Received: `{argument}={value!r}`")
 
 
+def check_seed(seed: int) -> int:
+    """An integer of at least 0."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"`seed` should be an integer of at least 0. Received: `seed={seed!r}`")
+    return seed
+
+
 def to_numbers(name: str, given: Any) -> Any:
     """`given` as a tensor of numbers or booleans."""
     try:

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from mtlzoo.balancing.arguments import check_seed
 from mtlzoo.balancing.jacobian_balancer import JacobianBalancer
 from mtlzoo.layers.hashing import mix, random_bits
 
@@ -65,17 +66,13 @@ class GradDrop(JacobianBalancer):
         every: int = 1,
     ) -> None:
         super().__init__(wrt=wrt, every=every)
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise ValueError(
-                f"`seed` should be an integer of at least 0. Received: `seed={seed!r}`"
-            )
         leaks = leak.values() if isinstance(leak, Mapping) else [leak]
         if not all(
             isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value <= 1.0
             for value in leaks
         ):
             raise ValueError(f"`leak` should be between 0 and 1. Received: `leak={leak!r}`")
-        self.seed = seed
+        self.seed = check_seed(seed)
         self.leak = dict(leak) if isinstance(leak, Mapping) else leak
 
     def create_variables(self) -> None:

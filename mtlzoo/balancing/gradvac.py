@@ -8,10 +8,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from mtlzoo.balancing.arguments import is_number
+from mtlzoo.balancing.arguments import check_seed, is_number
 from mtlzoo.balancing.directions import in_unit_lengths
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
-from mtlzoo.balancing.meetings import check_seed, orders, turns
+from mtlzoo.balancing.meetings import orders, turns
 
 # To have a cosine of 1 with another gradient, one would have to be infinitely longer. At this goal
 # it becomes at most 1/√(1 − 0.999²) = 22 times as long.

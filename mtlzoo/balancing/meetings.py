@@ -10,13 +10,6 @@ from keras import ops
 from mtlzoo.layers.hashing import random_bits
 
 
-def check_seed(seed: int) -> int:
-    """An integer of at least 0."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"`seed` should be an integer of at least 0. Received: `seed={seed!r}`")
-    return seed
-
-
 def orders(seed: int, step: Any, size: int) -> Any:
     """The turn in which each task meets each other one.
 

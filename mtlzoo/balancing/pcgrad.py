@@ -7,8 +7,9 @@ from typing import Any, Unpack
 import keras
 from keras import ops
 
+from mtlzoo.balancing.arguments import check_seed
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
-from mtlzoo.balancing.meetings import check_seed, orders, turns
+from mtlzoo.balancing.meetings import orders, turns
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")

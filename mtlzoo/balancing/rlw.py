@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from mtlzoo.balancing.arguments import check_seed
 from mtlzoo.balancing.loss_balancer import LossBalancer
 from mtlzoo.balancing.softmax import softmax_of_present
 from mtlzoo.layers.hashing import random_bits
@@ -57,12 +58,8 @@ class RLW(LossBalancer):
                 f"`distribution` should be one of {list(DISTRIBUTIONS)}. "
                 f"Received: `distribution={distribution!r}`"
             )
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise ValueError(
-                f"`seed` should be an integer of at least 0. Received: `seed={seed!r}`"
-            )
         self.distribution = distribution
-        self.seed = seed
+        self.seed = check_seed(seed)
 
     def weights(self, present: Any, dtype: str = "float32") -> Any:
         """The weights (T,) of the present step.

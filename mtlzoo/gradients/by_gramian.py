@@ -149,15 +149,16 @@ def _by_group(found, shared, balancer):
     """The Gramian, or one for each group of variables."""
     if balancer.groups is None:
         return gramian(found)
-    whole = gramian(found)
-    of_groups = []
+    of_groups: list = []
     for group in range(*balancer.lead):
         pairs = zip(shared, found, strict=True)
         members = [column for v, column in pairs if balancer.group_of(v) == group]
         reached = [column for column in members if any(g is not None for g in _gradients(column))]
-        # A group may be frozen, or out of all tasks' reach.
-        of_groups.append(gramian(reached) if reached else tf.zeros_like(whole))
-    return tf.stack(of_groups)
+        of_groups.append(gramian(reached) if reached else None)
+    # A group may be frozen, or out of all tasks' reach.
+    some = [matrix for matrix in of_groups if matrix is not None] or [gramian(found)]
+    nothing = tf.zeros_like(some[0])
+    return tf.stack([nothing if matrix is None else matrix for matrix in of_groups])
 
 
 def _gradients(column):
