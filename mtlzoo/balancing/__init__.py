@@ -13,7 +13,7 @@ from mtlzoo.balancing.auto_lambda import AutoLambda
 from mtlzoo.balancing.balancer import Balancer
 from mtlzoo.balancing.cagrad import CAGrad
 from mtlzoo.balancing.combined import Combined
-from mtlzoo.balancing.con_fig import ConFIG
+from mtlzoo.balancing.config import ConFIG
 from mtlzoo.balancing.cosmos import COSMOS
 from mtlzoo.balancing.dbmtl import DBMTL
 from mtlzoo.balancing.dual_proj import DualProj
@@ -21,13 +21,13 @@ from mtlzoo.balancing.dwa import DWA
 from mtlzoo.balancing.ema import EMA
 from mtlzoo.balancing.equal import Equal
 from mtlzoo.balancing.excess_mtl import ExcessMTL
-from mtlzoo.balancing.fairgrad import FairGrad
+from mtlzoo.balancing.fair_grad import FairGrad
 from mtlzoo.balancing.famo import FAMO
 from mtlzoo.balancing.gls import GLS
-from mtlzoo.balancing.graddrop import GradDrop
+from mtlzoo.balancing.grad_drop import GradDrop
+from mtlzoo.balancing.grad_norm import GradNorm
+from mtlzoo.balancing.grad_vac import GradVac
 from mtlzoo.balancing.gradient_balancer import GradientBalancer
-from mtlzoo.balancing.gradnorm import GradNorm
-from mtlzoo.balancing.gradvac import GradVac
 from mtlzoo.balancing.imtl_g import IMTLG
 from mtlzoo.balancing.imtl_l import IMTLL
 from mtlzoo.balancing.initial_loss_scale import InitialLossScale
