@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 from mtlzoo.balancing.balancer import Balancer
+from mtlzoo.balancing.by_name import Identifier, get
 from mtlzoo.balancing.gradient_balancer import GradientBalancer
 from mtlzoo.balancing.jacobian_balancer import JacobianBalancer
 from mtlzoo.balancing.loss_balancer import LossBalancer
@@ -24,9 +24,9 @@ class Combined(Balancer):
     IMTL of the paper is `Combined(IMTLL(), IMTLG())` (Liu et al., ICLR 2021).
 
     Args:
-        losses: A loss balancer.
-        gradients: A gradient balancer or a Jacobian balancer. Its `wrt`, `every` and `groups` are
-            those of the whole.
+        losses: A loss balancer, or its name.
+        gradients: A gradient balancer or a Jacobian balancer, or its name. Its `wrt`,
+            `every` and `groups` are those of the whole.
 
     State: that of both, under names that begin with `losses_` and `gradients_`.
 
@@ -37,23 +37,25 @@ class Combined(Balancer):
     ```python
     from mtlzoo.balancing import Combined, PCGrad, Uncertainty
 
+    Combined("uncertainty", "pcgrad")
     Combined(Uncertainty(), PCGrad(wrt="features"))
     ```
     """
 
-    def __init__(self, losses: LossBalancer, gradients: Balancer) -> None:
-        if not isinstance(losses, LossBalancer):
+    def __init__(self, losses: Identifier, gradients: Identifier) -> None:
+        of_losses, of_gradients = get(losses, "losses"), get(gradients, "gradients")
+        if not isinstance(of_losses, LossBalancer):
             raise ValueError(f"`losses` should be a `LossBalancer`. Received: `losses={losses!r}`")
-        if not isinstance(gradients, GradientBalancer | JacobianBalancer):
+        if not isinstance(of_gradients, GradientBalancer | JacobianBalancer):
             raise ValueError(
                 "`gradients` should be a `GradientBalancer` or a `JacobianBalancer`. "
                 f"Received: `gradients={gradients!r}`"
             )
-        self.losses = losses
-        self.gradients = gradients
-        self.needs = losses.needs | gradients.needs
-        self.every = gradients.every
-        self.n_batches = gradients.n_batches
+        self.losses = of_losses
+        self.gradients = of_gradients
+        self.needs = of_losses.needs | of_gradients.needs
+        self.every = of_gradients.every
+        self.n_batches = of_gradients.n_batches
 
     @property
     def parts(self) -> dict[str, Balancer]:
@@ -74,8 +76,3 @@ class Combined(Balancer):
         """The arguments of `__init__`."""
         serialize = keras.saving.serialize_keras_object
         return {"losses": serialize(self.losses), "gradients": serialize(self.gradients)}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Combined:
-        """A new, unbuilt balancer with these arguments."""
-        return cls(**{k: keras.saving.deserialize_keras_object(v) for k, v in config.items()})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -10,6 +9,7 @@ from keras import ops
 
 from mtlzoo.balancing.arguments import is_number
 from mtlzoo.balancing.balancer import Balancer
+from mtlzoo.balancing.by_name import Identifier, get
 from mtlzoo.balancing.gradient_balancer import GradientBalancer
 
 
@@ -28,7 +28,8 @@ class EMA(GradientBalancer):
     far as the weights stay what they are.
 
     Args:
-        balancer: A gradient balancer, whose `wrt`, `every` and `groups` are those of the whole.
+        balancer: A gradient balancer, or its name; its `wrt`, `every` and `groups` are
+            those of the whole.
         decay: Number from 0 to below 1. Defaults to 0.9.
 
     State: `average` (T,) and `seen` (T,), 1 for tasks that have an average, or (groups, T) each;
@@ -52,8 +53,9 @@ class EMA(GradientBalancer):
         computes weights.
     """
 
-    def __init__(self, balancer: GradientBalancer, decay: float = 0.9) -> None:
-        if not isinstance(balancer, GradientBalancer):
+    def __init__(self, balancer: Identifier, decay: float = 0.9) -> None:
+        inner = get(balancer)
+        if not isinstance(inner, GradientBalancer):
             raise ValueError(
                 f"`balancer` should be a `GradientBalancer`. Received: `balancer={balancer!r}`"
             )
@@ -61,13 +63,13 @@ class EMA(GradientBalancer):
             raise ValueError(
                 f"`decay` should be a number from 0 to below 1. Received: `decay={decay!r}`"
             )
-        super().__init__(wrt=balancer.wrt, every=balancer.every, groups=balancer.groups)
-        self.balancer = balancer
+        super().__init__(wrt=inner.wrt, every=inner.every, groups=inner.groups)
+        self.balancer = inner
         self.decay = float(decay)
-        self.needs = balancer.needs
-        self.averages = balancer.averages
-        self.weighs_heads = balancer.weighs_heads
-        self.n_batches = balancer.n_batches
+        self.needs = inner.needs
+        self.averages = inner.averages
+        self.weighs_heads = inner.weighs_heads
+        self.n_batches = inner.n_batches
 
     @property
     def parts(self) -> dict[str, Balancer]:
@@ -113,12 +115,6 @@ class EMA(GradientBalancer):
             "balancer": keras.saving.serialize_keras_object(self.balancer),
             "decay": self.decay,
         }
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> EMA:
-        """A new, unbuilt balancer with these arguments."""
-        inner = keras.saving.deserialize_keras_object(config["balancer"])
-        return cls(**{**config, "balancer": inner})
 
     def __repr__(self) -> str:
         return f"EMA({self.balancer!r}, decay={self.decay!r})"

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from mtlzoo.balancing.balancer import Balancer
+from mtlzoo.balancing.by_name import Identifier, get
 from mtlzoo.layers.arguments import check_count
 
 
@@ -21,8 +22,9 @@ class WarmUp(Balancer):
     method of its epoch.
 
     Args:
-        first: The balancer of the first epochs.
-        then: The balancer of all later ones. It sees no losses, gradients or ends of epochs before.
+        first: The balancer of the first epochs, or its name.
+        then: The balancer of all later ones, or its name. It sees no losses,
+            gradients or ends of epochs before.
         epochs: Positive integer, the number of epochs of `first`. Defaults to 1.
 
     State: that of both, under names that begin with `first_` and `then_`, and `epoch`.
@@ -34,19 +36,19 @@ class WarmUp(Balancer):
     ```python
     from mtlzoo.balancing import Equal, PCGrad, WarmUp
 
-    WarmUp(Equal(), PCGrad(), epochs=2)
+    WarmUp("equal", "pcgrad", epochs=2)
+    WarmUp(Equal(), PCGrad(wrt="features"))
     ```
     """
 
-    def __init__(self, first: Balancer, then: Balancer, epochs: int = 1) -> None:
-        for argument, balancer in (("first", first), ("then", then)):
-            if not isinstance(balancer, Balancer) or isinstance(balancer, WarmUp):
+    def __init__(self, first: Identifier, then: Identifier, epochs: int = 1) -> None:
+        self.first, self.then = get(first, "first"), get(then, "then")
+        for argument, balancer in (("first", self.first), ("then", self.then)):
+            if isinstance(balancer, WarmUp):
                 raise ValueError(
                     f"`{argument}` should be a balancer, and not a `WarmUp`. "
                     f"Received: `{argument}={balancer!r}`"
                 )
-        self.first = first
-        self.then = then
         self.epochs = check_count("epochs", epochs)
 
     @property
@@ -84,9 +86,3 @@ class WarmUp(Balancer):
             "then": serialize(self.then),
             "epochs": self.epochs,
         }
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> WarmUp:
-        """A new, unbuilt balancer with these arguments."""
-        parts = {k: keras.saving.deserialize_keras_object(config[k]) for k in ("first", "then")}
-        return cls(**parts, epochs=config["epochs"])

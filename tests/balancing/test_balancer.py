@@ -202,6 +202,21 @@ def test_get_explains_what_it_knows():
         balancing.get(keras.saving.serialize_keras_object(keras.layers.Dense(1)))
 
 
+def test_combinations_take_names():
+    for named, made in (
+        (Combined("imtl_l", "imtl_g"), Combined(IMTLL(), IMTLG())),
+        (WarmUp("equal", PCGrad, epochs=2), WarmUp(Equal(), PCGrad(), epochs=2)),
+        (EMA("mgda"), EMA(MGDA())),
+    ):
+        assert named.get_config() == made.get_config()
+    with pytest.raises(ValueError, match=r"`losses` should be a `LossBalancer`.*='pcgrad'`"):
+        Combined("pcgrad", "uncertainty")
+    with pytest.raises(ValueError, match=r"`gradients` should be one of .* `gradients='pgrad'`"):
+        Combined("uncertainty", "pgrad")
+    with pytest.raises(ValueError, match=r"`then` should be `EMA\(balancer\)`, which"):
+        WarmUp("equal", "ema")
+
+
 @pytest.mark.parametrize("kind", [PCGrad, MGDA, GradNorm, GradDrop])
 def test_common_options_are_checked(kind):
     with pytest.raises(ValueError, match=r"`wrt` should be one of .* Received: `wrt='layers'`"):
@@ -259,7 +274,7 @@ def test_sources_do_not_import_tensorflow():
 # Files without a method: what several methods compute.
 SHARED = (
     *("arguments", "balancer", "bargaining", "directions", "meetings", "simplex", "tracking"),
-    *("quadratic",),
+    *("__init__", "quadratic"),
 )
 
 

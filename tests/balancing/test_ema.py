@@ -7,7 +7,7 @@ import tensorflow as tf
 from gradient_cases import gradient_sets, tasks
 
 from mtlzoo import balancing
-from mtlzoo.balancing import DWA, EMA, MGDA, GradVac, PCGrad
+from mtlzoo.balancing import DWA, EMA, MGDA, GradDrop, GradVac, PCGrad
 
 THREE = tasks(a="regression", b="regression", c="regression")
 
@@ -151,9 +151,11 @@ def test_trains_and_is_saved_with_the_model(tmp_path):
 
 
 def test_arguments_are_checked():
-    for wrong in (DWA(), MGDA, "mgda", None):
+    for wrong in (DWA(), DWA, "dwa", GradDrop()):
         with pytest.raises(ValueError, match="`balancer` should be a `GradientBalancer`"):
             EMA(wrong)
+    with pytest.raises(ValueError, match="`balancer` should be a name"):
+        EMA(None)
     for decay in (-0.1, 1.0, True, "1", float("nan")):
         with pytest.raises(ValueError, match="`decay` should be a number from 0 to below 1"):
             EMA(MGDA(), decay=decay)
