@@ -40,6 +40,8 @@ from mtlzoo.balancing import (
     GradientBalancer,
     LossBalancer,
     MoDo,
+    TaskPrioritization,
+    WarmUp,
 )
 from mtlzoo.data import census_income
 from mtlzoo.layers import Experts
@@ -748,6 +750,10 @@ COMPILE = [
                 "`balancer` should take a batch apart in one way: to hold rows out, or to compare ",
             ),
             (
+                {"balancer": WarmUp("equal", TaskPrioritization({"a": "precision"}))},
+                "`metrics` should name a metric of the task `a` that is logged, one of ",
+            ),
+            (
                 {"balancer": Hindsight()},
                 "`balancer` should weigh losses to need a second forward pass or held-out rows. "
                 "Received: Hindsight(wrt='parameters', every=1), which does not",
@@ -1332,22 +1338,22 @@ BALANCERS = [
                 "`wrt` should be one of ['parameters', 'features']. Received: `wrt='layers'`",
             ),
             ("wrt", None, "['parameters', 'features']. Received: `wrt=None`"),
-            ("every", 0, "Received: `every=0`"),
-            ("every", True, "Received: `every=True`"),
-            ("every", 1.0, "Received: `every=1.0`"),
-            ("every", "2", "Received: `every='2'`"),
+            ("every", 0, "Received: every=0"),
+            ("every", True, "Received: every=True"),
+            ("every", 1.0, "Received: every=1.0"),
+            ("every", "2", "Received: every='2'"),
         ]
     ),
     Case(
         "every=-1",
         lambda: PCGrad(every=-1),
-        "`every` should be an integer of at least 1. Received: `every=-1`",
+        "`every` should be a positive integer. Received: every=-1",
     ),
     Case(
         "GradDrop every second step",
         lambda: GradDrop(every=2),
         "`every` should be 1 for GradDrop, which combines gradients entry by entry: no weights to "
-        "keep for the next step. Received: `every=2`",
+        "keep for the next step. Received: every=2",
     ),
     *(
         Case(

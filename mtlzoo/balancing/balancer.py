@@ -229,6 +229,15 @@ class Balancer:
         """The state that the model's optimizer trains."""
         return [variable for variable in self.variables if variable.trainable]
 
+    def check_metrics(self, names: Mapping[str, Sequence[str]]) -> None:
+        """Refuses metrics that an epoch's logs will not have; by default its parts do.
+
+        Args:
+            names: By task the names of its metrics.
+        """
+        for part in self.parts.values():
+            part.check_metrics(names)
+
     def on_epoch_end(self, logs: Mapping[str, float]) -> None:
         """Reads the logs of a finished epoch, on the host; by default its parts do.
 

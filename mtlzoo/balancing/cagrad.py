@@ -9,10 +9,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from mtlzoo.balancing.arguments import is_number
 from mtlzoo.balancing.directions import in_unit_lengths
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
 from mtlzoo.balancing.quadratic import direction_of, least_squares, shift_of, shortest_step
+from mtlzoo.layers.arguments import check_bool, check_number
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -63,12 +63,8 @@ class CAGrad(GradientBalancer):
 
     def __init__(self, c: float = 0.5, rescale: bool = False, **options: Unpack[Options]) -> None:
         super().__init__(**options)
-        if not (is_number(c) and 0 <= c < math.inf):
-            raise ValueError(f"`c` should be a number of at least 0. Received: `c={c!r}`")
-        if not isinstance(rescale, bool):
-            raise ValueError(f"`rescale` should be a bool. Received: `rescale={rescale!r}`")
-        self.c = c
-        self.rescale = rescale
+        self.c = check_number("c", c, "a number of at least 0", 0.0)
+        self.rescale = check_bool("rescale", rescale)
 
     def _weights(self, gramian: Any, losses: Any, present: Any) -> Any:
         mean = self._preferred(None, present, gramian.dtype)

@@ -21,7 +21,8 @@ class Combined(Balancer):
 
         shared variables: Σᵢ wᵢ(G̃) g̃ᵢ with G̃ᵢⱼ = ⟨g̃ᵢ, g̃ⱼ⟩;   a task's own variables: g̃ᵢ
 
-    IMTL of the paper is `Combined(IMTLL(), IMTLG())` (Liu et al., ICLR 2021).
+    A method of gradients that also reads losses, as `GradNorm` does, is given the Lᵢ as they are,
+    without the uᵢ. IMTL of the paper is `Combined(IMTLL(), IMTLG())` (Liu et al., ICLR 2021).
 
     Args:
         losses: A loss balancer, or its name.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -62,11 +61,6 @@ class DBMTL(Combined):
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""
         return {"decay": self.decay, "power": self.power}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> DBMTL:
-        """A new, unbuilt balancer with these arguments."""
-        return cls(**config)
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from mtlzoo.balancing.arguments import check_positive
 from mtlzoo.balancing.loss_balancer import LossBalancer
 
 
@@ -52,13 +52,7 @@ class DWA(LossBalancer):
     """
 
     def __init__(self, temperature: float = 2.0) -> None:
-        is_number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
-        if not (is_number and 0.0 < temperature < math.inf):
-            raise ValueError(
-                "`temperature` should be a positive number. "
-                f"Received: `temperature={temperature!r}`"
-            )
-        self.temperature = temperature
+        self.temperature = check_positive("temperature", temperature)
 
     def create_variables(self) -> None:
         """Creates `history`."""

@@ -7,10 +7,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtlzoo.balancing.arguments import is_number
 from mtlzoo.balancing.balancer import Balancer
 from mtlzoo.balancing.by_name import Identifier, get
 from mtlzoo.balancing.gradient_balancer import GradientBalancer
+from mtlzoo.layers.arguments import check_rate
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -59,13 +59,9 @@ class EMA(GradientBalancer):
             raise ValueError(
                 f"`balancer` should be a `GradientBalancer`. Received: `balancer={balancer!r}`"
             )
-        if not (is_number(decay) and 0.0 <= decay < 1.0):
-            raise ValueError(
-                f"`decay` should be a number from 0 to below 1. Received: `decay={decay!r}`"
-            )
         super().__init__(wrt=inner.wrt, every=inner.every, groups=inner.groups)
         self.balancer = inner
-        self.decay = float(decay)
+        self.decay = check_rate("decay", decay)
         self.needs = inner.needs
         self.averages = inner.averages
         self.weighs_heads = inner.weighs_heads

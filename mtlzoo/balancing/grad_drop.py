@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mtlzoo.balancing.arguments import check_seed
+from mtlzoo.balancing.arguments import check_seed, is_number
 from mtlzoo.balancing.jacobian_balancer import JacobianBalancer
 from mtlzoo.layers.hashing import mix, random_bits
 
@@ -67,10 +67,7 @@ class GradDrop(JacobianBalancer):
     ) -> None:
         super().__init__(wrt=wrt, every=every)
         leaks = leak.values() if isinstance(leak, Mapping) else [leak]
-        if not all(
-            isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value <= 1.0
-            for value in leaks
-        ):
+        if not all(is_number(value) and 0.0 <= value <= 1.0 for value in leaks):
             raise ValueError(f"`leak` should be between 0 and 1. Received: `leak={leak!r}`")
         self.seed = check_seed(seed)
         self.leak = dict(leak) if isinstance(leak, Mapping) else leak

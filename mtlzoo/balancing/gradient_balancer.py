@@ -12,6 +12,7 @@ from keras import ops
 
 from mtlzoo.balancing.arguments import check_level, check_task_axis, to_numbers
 from mtlzoo.balancing.balancer import Balancer
+from mtlzoo.layers.arguments import check_count
 
 REST = "rest"  # the group of the variables that no expression finds
 # The state that the training step itself looks after.
@@ -77,12 +78,8 @@ class GradientBalancer(Balancer):
                 "`groups` should be None with `wrt='features'`, where there is one pass through "
                 f"all shared variables. Received: `groups={groups!r}`"
             )
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise ValueError(
-                f"`every` should be an integer of at least 1. Received: `every={every!r}`"
-            )
         self.wrt = wrt
-        self.every = every
+        self.every = check_count("every", every)
         self.groups = groups if isinstance(groups, str | None) else dict(groups)
         self.group_names: tuple[str, ...] = ()
         self._group_of: dict[int, int] = {}

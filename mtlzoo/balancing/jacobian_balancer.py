@@ -83,7 +83,7 @@ class JacobianBalancer(Balancer):
         if isinstance(every, bool) or not isinstance(every, int) or every != 1:
             raise ValueError(
                 f"`every` should be 1 for {type(self).__name__}, which combines gradients entry by "
-                f"entry: no weights to keep for the next step. Received: `every={every!r}`"
+                f"entry: no weights to keep for the next step. Received: every={every!r}"
             )
         self.wrt = wrt
         self.every = every

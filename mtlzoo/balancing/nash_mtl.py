@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Unpack
 
 import keras
 from keras import ops
 
-from mtlzoo.balancing.arguments import is_number
 from mtlzoo.balancing.bargaining import fair_weights
 from mtlzoo.balancing.directions import in_unit_lengths
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
+from mtlzoo.layers.arguments import check_number
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -62,12 +61,9 @@ class NashMTL(GradientBalancer):
 
     def __init__(self, max_norm: float | None = 1.0, **options: Unpack[Options]) -> None:
         super().__init__(**options)
-        if max_norm is not None and not (is_number(max_norm) and 0 <= max_norm < math.inf):
-            raise ValueError(
-                "`max_norm` should be None or a number of at least 0. "
-                f"Received: `max_norm={max_norm!r}`"
-            )
-        self.max_norm = None if max_norm is None else float(max_norm)
+        if max_norm is not None:
+            max_norm = check_number("max_norm", max_norm, "None or a number of at least 0", 0.0)
+        self.max_norm = max_norm
 
     def _weights(self, gramian: Any, losses: Any, present: Any) -> Any:
         weights = fair_weights(gramian, 1.0, present)

@@ -34,7 +34,8 @@ class PBI(LossBalancer):
         preference: Dict by task name of numbers that are not negative, the direction: the larger,
             the larger the task's loss in the end. Defaults to `None`, equal.
         theta: Number of at least 0. Defaults to 5, as in the paper.
-        ideal: Dict by task name of the losses that cannot be undercut. Defaults to `None`, zeros.
+        ideal: Dict by task name of the losses that cannot be undercut, times their `loss_weights`
+            as all losses here are. Defaults to `None`, zeros.
 
     Raises:
         ValueError: If an argument is out of its range, or with a dict if it is used before `build`.

@@ -14,6 +14,7 @@ from mtlzoo.balancing.arguments import is_number
 from mtlzoo.balancing.directions import in_unit_lengths
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
 from mtlzoo.balancing.quadratic import direction_of, shortest_step
+from mtlzoo.layers.arguments import check_number, check_rate
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -89,18 +90,10 @@ class PCD(GradientBalancer):
                 "`tau` should be a number from 0 to 1, or a dict of such by task name. "
                 f"Received: `tau={tau!r}`"
             )
-        if not (is_number(beta) and 0 <= beta < 1):
-            raise ValueError(
-                f"`beta` should be a number from 0 to below 1. Received: `beta={beta!r}`"
-            )
-        if not (is_number(epsilon) and 0 <= epsilon < math.inf):
-            raise ValueError(
-                f"`epsilon` should be a number of at least 0. Received: `epsilon={epsilon!r}`"
-            )
         self.primary = primary
         self.tau = dict(tau) if isinstance(tau, Mapping) else tau
-        self.beta = beta
-        self.epsilon = epsilon
+        self.beta = check_rate("beta", beta)
+        self.epsilon = check_number("epsilon", epsilon, "a number of at least 0", 0.0)
 
     def build(self, tasks: Sequence[Any], variables: Sequence[keras.Variable] = ()) -> None:
         """See `Balancer.build`; also checks the names.

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from mtlzoo.balancing.arguments import check_seed
+from mtlzoo.balancing.directions import in_unit_lengths
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
 from mtlzoo.balancing.meetings import orders, turns
 
@@ -54,9 +55,7 @@ class PCGrad(GradientBalancer):
     def _weights(self, gramian: Any, losses: Any, present: Any) -> Any:
         size = gramian.shape[-1]
         # In units of each gradient's own length: the Gramian becomes that of the directions.
-        squares = ops.diagonal(gramian, axis1=-2, axis2=-1)
-        inverse = ops.divide_no_nan(1.0, ops.sqrt(ops.relu(squares)))
-        cosines = gramian * inverse[..., :, None] * inverse[..., None, :]
+        lengths, inverse, cosines = in_unit_lengths(gramian)
         # Row i is minus the inner products of the projected direction i with all directions. In
         # turn s, row i subtracts its conflict with the one task that stands s-th in its order.
         step = 0 if self.step is None else self.step
@@ -65,7 +64,6 @@ class PCGrad(GradientBalancer):
             parts.append(ops.relu(negative) * turn)
             negative = negative - ops.matmul(parts[-1], cosines)
         moved = sum(parts)  # (..., i, j): how much of direction j was added to direction i
-        lengths = squares * inverse
         return 1.0 + ops.matmul(lengths[..., None, :], moved)[..., 0, :] * inverse
 
     def orders(self, size: int) -> Any:

@@ -34,7 +34,8 @@ class STCH(LossBalancer):
         preference: Dict by task name of numbers that are not negative, used with the sum 1 over the
             tasks present: the larger, the smaller the task's loss in the end. Defaults to `None`,
             equal.
-        ideal: Dict by task name of the losses that cannot be undercut. Defaults to `None`, zeros.
+        ideal: Dict by task name of the losses that cannot be undercut, times their `loss_weights`
+            as all losses here are. Defaults to `None`, zeros.
 
     Raises:
         ValueError: If an argument is out of its range, or with a dict if it is used before `build`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from mtlzoo.balancing.loss_balancer import LossBalancer
-from mtlzoo.layers.arguments import check_number
+from mtlzoo.layers.arguments import check_number, check_rate
 
 # The weight at an indicator of 0 would be infinite. At this one it is 4.6, or less with gamma.
 _LEAST = 0.01
@@ -46,7 +46,8 @@ class TaskPrioritization(LossBalancer):
 
     Raises:
         ValueError: If an argument is out of its range or names no task, if it is used before
-            `build`, or if an epoch's logs lack a metric or have a value that is not from 0 to 1.
+            `build`, if a metric is not one of its task's when the model is compiled, or if a
+            metric of an epoch is missing or not from 0 to 1.
 
     Example:
     ```python
@@ -81,11 +82,7 @@ class TaskPrioritization(LossBalancer):
             )
         self.metrics = None if metrics is None else dict(metrics)
         self.gamma = check_number("gamma", gamma, "a number of at least 0", 0.0)
-        self.decay = check_number("decay", decay, "a number from 0 to below 1", 0.0)
-        if self.decay >= 1.0:
-            raise ValueError(
-                f"`decay` should be a number from 0 to below 1. Received: decay={decay!r}"
-            )
+        self.decay = check_rate("decay", decay)
 
     def create_variables(self) -> None:
         """Creates `indicator` and `first_losses`."""
@@ -105,6 +102,19 @@ class TaskPrioritization(LossBalancer):
         indicator = ops.clip(self.indicator, _LEAST, 1.0)
         weights = -((1.0 - indicator) ** self.gamma) * ops.log(indicator)
         return ops.where(self.indicator < 0.0, 1.0, weights)
+
+    def check_metrics(self, names: Mapping[str, Sequence[str]]) -> None:
+        """Refuses a metric that its task does not have.
+
+        Args:
+            names: By task the names of its metrics.
+
+        Raises:
+            ValueError: If there is such a metric.
+        """
+        for task, metric in (self.metrics or {}).items():
+            if metric not in names[task]:
+                raise _unknown(task, metric, sorted(names[task]))
 
     def on_epoch_end(self, logs: Mapping[str, float]) -> None:
         """Takes the tasks' indicators of the epoch; a task that had no labels keeps its own.
@@ -150,10 +160,7 @@ def _read(task: str, metric: str, logs: Mapping[str, float]) -> float | None:
     value = logs.get(f"val_{key}", logs.get(key))
     if value is None:
         there = sorted(k.removeprefix(f"{task}_") for k in logs if k.startswith(f"{task}_"))
-        raise ValueError(
-            f"`metrics` should name a metric of the task `{task}` that is logged, one of {there}. "
-            f"Received: `metrics[{task!r}]={metric!r}`"
-        )
+        raise _unknown(task, metric, there)
     if np.isnan(value):
         return None
     if not 0.0 <= value <= 1.0:
@@ -162,3 +169,10 @@ def _read(task: str, metric: str, logs: Mapping[str, float]) -> float | None:
             f"Received: {key}={value}"
         )
     return float(value)
+
+
+def _unknown(task: str, metric: str, there: Sequence[str]) -> ValueError:
+    return ValueError(
+        f"`metrics` should name a metric of the task `{task}` that is logged, one of {there}. "
+        f"Received: `metrics[{task!r}]={metric!r}`"
+    )

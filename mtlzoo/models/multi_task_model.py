@@ -271,6 +271,7 @@ class MultiTaskModel(FittedByTask):
                 balancer = type(balancer).from_config(balancer.get_config())
             splits = check_balancer(self, balancer)
             balancer.build(list(self.tasks.values()), self._shared_layers_variables())
+            balancer.check_metrics(objectives.metric_names)
             optimizers.check(self.optimizer, replicas)
             slots = OptimizerSlots(self.optimizer)
             self._hold_balancer(balancer)

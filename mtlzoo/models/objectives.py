@@ -110,8 +110,13 @@ class Objectives:
         given = given if isinstance(given, list | tuple) else [given]
         return [self.tasks[name].resolve_metric(metric) for metric in given]
 
+    @property
+    def metric_names(self) -> dict[str, list[str]]:
+        """The names of each task's metrics, as in the logs after the task's."""
+        return {n: [m.name for m in self.metrics[n] + self.weighted_metrics[n]] for n in self.names}
+
     def _check_metric_names(self, name: str) -> None:
-        names = ["loss", *(m.name for m in self.metrics[name] + self.weighted_metrics[name])]
+        names = ["loss", *self.metric_names[name]]
         for metric in set(names):
             if names.count(metric) > 1:
                 raise ValueError(

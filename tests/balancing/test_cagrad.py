@@ -170,7 +170,7 @@ def test_rescaling_divides_by_one_and_the_square():
 
 @pytest.mark.parametrize("c", [-0.1, np.inf, np.nan, "1", True])
 def test_arguments_are_checked(c):
-    with pytest.raises(ValueError, match=r"`c` should be a number of at least 0. Received: `c="):
+    with pytest.raises(ValueError, match=r"`c` should be a number of at least 0. Received: c="):
         CAGrad(c=c)
-    with pytest.raises(ValueError, match=r"`rescale` should be a bool. Received: `rescale=1`"):
+    with pytest.raises(ValueError, match=r"`rescale` should be a bool. Received: rescale=1"):
         CAGrad(rescale=1)

@@ -233,8 +233,8 @@ def test_config_survives():
         ({"tau": 1.5}, r"`tau` should be a number from 0 to 1.*Received: `tau=1.5`"),
         ({"tau": {"b": -1}}, r"`tau` should be a number from 0 to 1"),
         ({"tau": True}, r"`tau` should be a number from 0 to 1"),
-        ({"beta": 1.0}, r"`beta` should be a number from 0 to below 1. Received: `beta=1.0`"),
-        ({"epsilon": -1.0}, r"`epsilon` should be a number of at least 0. Received: `epsilon=-1"),
+        ({"beta": 1.0}, r"`beta` should be a number from 0 to below 1. Received: beta=1.0"),
+        ({"epsilon": -1.0}, r"`epsilon` should be a number of at least 0. Received: epsilon=-1"),
         ({"epsilon": np.nan}, r"`epsilon` should be a number of at least 0"),
     ],
 )
