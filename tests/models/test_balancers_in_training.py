@@ -1,5 +1,7 @@
 """What the training step gives to a balancer and makes of its answer, written out by hand."""
 
+from itertools import pairwise
+
 import keras
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from model_cases import (
 
 from mtlzoo import (
     EMA,
+    FAMO,
     MGDA,
     AutoLambda,
     BinaryClassification,
@@ -347,12 +350,26 @@ class LooksBack(LossBalancer):
         return {"before": before, "after": after}
 
 
+@keras.saving.register_keras_serializable(package="mtlzoo_tests")
+class Counting(keras.layers.Layer):
+    """Counts the forward passes in training."""
+
+    def build(self, shape):
+        self.passes = self.add_weight((), "zeros", "int32", trainable=False, name="passes")
+
+    def call(self, inputs, training=False):
+        if training:
+            self.passes.assign(self.passes + 1)
+        return inputs
+
+
 def with_dropout_and_norm():
     keras.utils.set_random_seed(1)
     x = keras.Input((4,), name="x")
     hidden = keras.layers.Dense(6, "tanh")(x)
     hidden = keras.layers.BatchNormalization()(hidden)
     hidden = keras.layers.Dropout(0.5, seed=3)(hidden)
+    hidden = Counting(name="counting")(hidden)
     return MultiTaskModel(x, {t.name: t.head(hidden) for t in tasks()}, tasks=tasks())
 
 
@@ -366,6 +383,7 @@ def test_a_second_forward_pass_leaves_no_trace(mode):
         train(model, x, y, batch_size=4, epochs=2)
         own = {id(v) for v in model.balancer.variables}
         found.append(copies(v for v in model.variables if id(v) not in own))
+        assert int(model.get_layer("counting").passes) == 4
     assert_close(found[1], found[0], 1e-5)
 
 
@@ -443,6 +461,44 @@ def test_nothing_is_learned_where_no_row_is_held_out():
     after = copies([model.balancer.state[n] for n in ("lambda", "moves", "first_moment")])
     for old, new in zip(before, after, strict=True):
         np.testing.assert_array_equal(new, old)
+
+
+# -- optimizers that wait, or scale losses ---------------------------------------------------------
+
+
+def test_methods_learn_from_an_update_only_where_there_is_one():
+    """Of gradients that are accumulated over two batches, the model moves at each second."""
+    model = compiled(
+        hard_sharing(), FAMO(), keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
+    )
+    seen = [copies([model.balancer.state["logits"]])[0]]
+    watch = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(
+            copies([model.balancer.state["logits"]])[0]
+        )
+    )
+    train(model, *data(16), callbacks=[watch])
+    assert [np.any(a != b) for a, b in pairwise(seen)] == [False, True, False, True]
+
+
+@pytest.mark.parametrize("balancer", [FAMO, AutoLambda])
+def test_what_is_learned_after_the_update_does_not_depend_on_the_scale_of_losses(balancer):
+    """The scale doubles with every update, between the two passes of the step."""
+    found = []
+    for scaled in (False, True):
+        optimizer = keras.optimizers.SGD(0.1)
+        if scaled:
+            optimizer = keras.optimizers.LossScaleOptimizer(
+                optimizer, initial_scale=4.0, dynamic_growth_steps=1
+            )
+        model = compiled(hard_sharing(), balancer(learning_rate=0.05), optimizer)
+        start = copies(model.balancer.variables)
+        train(model, *data(16))
+        moved = zip(copies(model.balancer.variables), start, strict=True)
+        assert any(np.any(new != old) for new, old in moved)
+        found.append(copies(model.variables))
+    assert float(model.optimizer.dynamic_scale) == 4.0 * 2**4
+    assert_close(found[1], found[0], 1e-5)
 
 
 # -- weights that are kept -------------------------------------------------------------------------
