@@ -12,6 +12,7 @@ from absl.testing import flagsaver
 pytest.importorskip("matplotlib")
 
 from mtlzoo import balancing
+from mtlzoo.balancing import by_name
 from recipes import toy_objectives as recipe
 
 STARTS = [start for protocol in recipe.PROTOCOLS.values() for start in protocol.starts]
@@ -203,8 +204,9 @@ class LooksBack(balancing.LossBalancer):
 
 def test_methods_remember_by_start(monkeypatch):
     """All see how far the losses are above their bounds."""
-    monkeypatch.setitem(balancing._BY_NAME, "remembers", Remembers)
-    monkeypatch.setitem(balancing._BY_NAME, "looks_back", LooksBack)
+    for name, kind in {"remembers": Remembers, "looks_back": LooksBack}.items():
+        monkeypatch.setattr(balancing, kind.__name__, kind, raising=False)
+        monkeypatch.setitem(by_name._BY_NAME, name, kind.__name__)
     protocol = recipe.PROTOCOLS["k01"]
     walk = recipe.Walk("remembers", protocol)
     path = stepwise(walk, 3)
