@@ -22,6 +22,7 @@ def peak(case: str, tasks: int) -> float:
     """Peak memory of one case in MiB, measured in a new process."""
     command = [sys.executable, "-m", "benchmarks.step_memory", f"--case={case}", f"--tasks={tasks}"]
     command += [f"--methods={','.join(FLAGS.methods)}", f"--network={FLAGS.network}"]
+    command += [f"--jit={str(FLAGS.jit).lower()}"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(result.stdout.split()[-1])
 

@@ -176,8 +176,10 @@ def test_loss_scales_are_reported_at_the_start(caplog):
     told = [record for record in caplog.records if "at the start" in record.getMessage()]
     assert [record.levelname for record in told] == ["INFO", "WARNING"]
     shown = f"`a` {before['a']:.3g}, `b` {before['b']:.3g}"
-    assert told[0].getMessage() == f"Losses of the tasks at the start: {shown}"
-    assert f"more than 100-fold apart: {shown}." in told[1].getMessage()
+    assert told[0].getMessage() == (
+        f"Losses of the tasks at the start, times their loss weights: {shown}"
+    )
+    assert f"are more than 100-fold apart: {shown}." in told[1].getMessage()
 
 
 def test_losses_of_like_scale_are_no_cause_for_a_warning(caplog):

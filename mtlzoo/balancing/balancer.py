@@ -72,6 +72,7 @@ class Balancer:
             self._variables = {}
             self.step = self.add_variable("step", (), "zeros", dtype="int")
             self.task_weights = self.add_variable("task_weights", (*self.lead, len(names)), "ones")
+            self._create_kept()
             self.create_variables()
         for prefix, part in self.parts.items():
             part.built = part.built and kept
@@ -92,6 +93,11 @@ class Balancer:
     def parts(self) -> Mapping[str, Balancer]:
         """The balancers that this one is made of, by the prefix of their variables' names."""
         return {}
+
+    @property
+    def whole(self) -> list[Balancer]:
+        """This balancer and all those that it is made of, at any depth."""
+        return [self, *(inner for part in self.parts.values() for inner in part.whole)]
 
     @property
     def lead(self) -> tuple[int, ...]:
@@ -141,6 +147,9 @@ class Balancer:
         Args:
             variables: Those of `build`.
         """
+
+    def _create_kept(self) -> None:
+        """Creates what methods need that keep weights for several steps."""
 
     def create_variables(self) -> None:
         """Creates what a method remembers between steps, with `add_variable`: nothing here."""

@@ -81,7 +81,6 @@ class EMA(GradientBalancer):
 
     def create_variables(self) -> None:
         """Creates `average` and `seen`."""
-        super().create_variables()
         shape = (*self.lead, len(self.task_names))
         self.average = self.add_variable("average", shape, "zeros")
         self.seen = self.add_variable("seen", shape, "zeros")

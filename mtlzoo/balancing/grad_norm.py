@@ -77,7 +77,6 @@ class GradNorm(GradientBalancer):
 
     def create_variables(self) -> None:
         """Creates the weights, what Adam remembers of them, and the first losses."""
-        super().create_variables()
         shape = (*self.lead, len(self.task_names))
         self.scale = self.add_variable("scale", shape, "ones")
         self.first_moment = self.add_variable("first_moment", shape, "zeros")

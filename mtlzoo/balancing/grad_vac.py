@@ -70,7 +70,6 @@ class GradVac(GradientBalancer):
 
     def create_variables(self) -> None:
         """Creates `cosines`."""
-        super().create_variables()
         count = len(self.task_names)
         self.cosines = self.add_variable("cosines", (*self.lead, count, count), "zeros")
 

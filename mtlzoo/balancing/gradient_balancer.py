@@ -128,9 +128,8 @@ class GradientBalancer(Balancer):
             names = tuple(dict.fromkeys(found.values()))
         return names, {key: names.index(name) for key, name in found.items()}
 
-    def create_variables(self) -> None:
-        """Which tasks were present when weights that are kept were computed, as 0 or 1."""
-        if self.every > 1:
+    def _create_kept(self) -> None:
+        if self.every > 1:  # which tasks were present when the weights were computed, as 0 or 1
             self.refreshed = self.add_variable("refreshed", (len(self.task_names),), "zeros")
 
     @property
@@ -174,7 +173,8 @@ class GradientBalancer(Balancer):
 
         Returns:
             The weights, a tensor, and values by variable name. A value that is not finite leaves
-            the variable as it is, and so does a step with fewer than two tasks.
+            the variable as it is, and so does a step with fewer than two tasks; with `groups`, that
+            of a group with fewer stays.
         """
         gramian = ops.convert_to_tensor(gramian)
         self._check_gramian(gramian)
@@ -204,9 +204,12 @@ class GradientBalancer(Balancer):
         weights, found = self._advance(gramian, losses, usable)
         solved = ops.all(ops.isfinite(weights), axis=-1, keepdims=True)
         weights = ops.where(ops.logical_and(solved, count > 1.0), weights * ones, equal)
-        learns = ops.all(count > 1.0)
+        learns = count > 1.0
         for name, value in found.items():
-            sound = ops.logical_and(learns, ops.all(ops.isfinite(value)))
+            enough = ops.all(learns)
+            if self.lead:
+                enough = ops.reshape(learns, (*self.lead, *(1 for _ in value.shape[1:])))
+            sound = ops.logical_and(enough, ops.all(ops.isfinite(value)))
             state[name] = ops.where(sound, ops.cast(value, old[name].dtype), state[name])
         return weights, state
 

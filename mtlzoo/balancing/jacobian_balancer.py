@@ -124,7 +124,7 @@ class JacobianBalancer(Balancer):
         Returns:
             What `combine` returns, and values by variable name. A value that is not finite leaves
             the variable as it is, and so does a step with fewer than two tasks. `"task_weights"`
-            stands for the weights, of methods with such.
+            stands for the weights, of methods with such; one task alone has weight 1.
         """
         if not isinstance(jacobian, list | tuple):
             raise ValueError(
@@ -158,9 +158,14 @@ class JacobianBalancer(Balancer):
             ops.where(alone, ops.sum(rows, axis=0), one)
             for rows, one in zip(jacobian, found, strict=True)
         ]
+        if "task_weights" in state:
+            own = ops.cast(usable, state["task_weights"].dtype)
+            state["task_weights"] = ops.where(alone, own, state["task_weights"])
         for name, value in state.items():
             old = self._variables[name]
-            sound = ops.logical_and(ops.logical_not(alone), ops.all(ops.isfinite(value)))
+            sound = ops.all(ops.isfinite(value))
+            if name != "task_weights":
+                sound = ops.logical_and(sound, ops.logical_not(alone))
             state[name] = ops.where(sound, ops.cast(value, old.dtype), old)
         return combined, state
 

@@ -77,7 +77,6 @@ class MoDo(GradientBalancer):
 
     def create_variables(self) -> None:
         """Creates `lambda`."""
-        super().create_variables()
         size = len(self.task_names)
         start = keras.initializers.Constant(1.0 / size)
         self.multipliers = self.add_variable("lambda", (*self.lead, size), start)

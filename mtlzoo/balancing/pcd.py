@@ -116,7 +116,6 @@ class PCD(GradientBalancer):
 
     def create_variables(self) -> None:
         """Creates `mean_squares` and `updates`."""
-        super().create_variables()
         shape = (*self.lead, len(self.task_names))
         self.mean_squares = self.add_variable("mean_squares", shape, "zeros")
         self.updates = self.add_variable("updates", shape, "zeros")

@@ -89,7 +89,6 @@ class SDMGrad(GradientBalancer):
 
     def create_variables(self) -> None:
         """Creates `inner_weights`."""
-        super().create_variables()
         size = len(self.task_names)
         start = keras.initializers.Constant(1.0 / size)
         self.inner_weights = self.add_variable("inner_weights", (*self.lead, size), start)

@@ -14,7 +14,7 @@ embedding table stay the rows that were looked up (`gramian.py`).
 """
 
 from mtlzoo.gradients.balanced import balanced
-from mtlzoo.gradients.holdout import TaskGradients, agreement, task_gradients
+from mtlzoo.gradients.holdout import TaskGradients, agreement, task_gradients, unweighed_scale
 from mtlzoo.gradients.recording import (
     Recording,
     Update,
@@ -35,4 +35,5 @@ __all__ = [
     "replica_count",
     "replica_sum",
     "task_gradients",
+    "unweighed_scale",
 ]

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from mtlzoo.balancing import GradientBalancer
@@ -12,6 +13,7 @@ from mtlzoo.gradients.recording import (
     Update,
     Variables,
     backward,
+    check_reached,
     into_trunk,
     replica_count,
     replica_sum,
@@ -50,11 +52,11 @@ def by_gramian(
 
 def _parameters_level(recording, variables, balancer, scale, due=None):
     rows, owned = task_rows(recording, variables.shared, variables.owned, scale)
+    reached = _reached(rows, variables.shared, balancer)
     found = columns(rows)
     summed = _over_replicas(found)
-    weights, state, finite = _weights(
-        balancer, _by_group(summed, variables.shared, balancer), recording, scale
-    )
+    total = _by_group(summed, variables.shared, balancer)
+    weights, state, finite = _weights(balancer, total, recording, scale, reached)
     weights, state = _unless_due(balancer, recording, due, weights, state)
     of = {id(variable): column for variable, column in zip(variables.shared, summed, strict=True)}
     gramians = [gramian([of[id(variable)] for variable in group]) for group in variables.groups]
@@ -73,13 +75,14 @@ def _parts_level(recording, variables, balancer, scale, due=None):
         none_owned = [[] for _ in part]
         of_part = replace(recording, shares=part)
         rows += task_rows(of_part, variables.shared, none_owned, scale)[0]
+    count = len(recording.shares)
+    reached = _reached(rows[:count], variables.shared, balancer)
     found = columns(rows)
     total = _by_group(_over_replicas(found), variables.shared, balancer)
-    count = len(recording.shares)
     finite = tf.math.is_finite(tf.linalg.diag_part(total))
     finite = finite[..., :count] & finite[..., count:]
     cross = total[..., :count, count:]
-    weights, state, finite = _weights(balancer, cross, recording, scale, finite)
+    weights, state, finite = _weights(balancer, cross, recording, scale, reached, finite)
     weights, state = _unless_due(balancer, recording, due, weights, state)
     if len(recording.parts) == 2:
         of_parts = [weights * fraction for fraction in tf.unstack(recording.fractions)]
@@ -99,11 +102,12 @@ def _parts_level(recording, variables, balancer, scale, due=None):
 def _features_level(recording, variables, balancer, scale, due=None):
     copies = [copy for _, copy in recording.cut]
     rows, owned = task_rows(recording, copies, variables.owned, scale)
+    reached = _reached(rows, copies, balancer)
     # Replicas hold disjoint rows of the batch, so that the Gramian of the global batch is the sum
     # of theirs: T x T numbers travel, whatever the size of the model.
     found = columns(rows)
     (total,) = replica_sum([gramian(found)])
-    weights, state, finite = _weights(balancer, total, recording, scale)
+    weights, state, finite = _weights(balancer, total, recording, scale, reached)
     weights, state = _unless_due(balancer, recording, due, weights, state)
     of_tasks = tf.unstack(weights)
     combined = [combine(c, of_tasks, copy) for c, copy in zip(found, copies, strict=True)]
@@ -135,7 +139,7 @@ def _reused(recording, variables, balancer, scale, shared, gramians):
     for_owned = of_tasks if balancer.weighs_heads else tf.ones_like(of_tasks)
     owned = backward(recording, [v for own in variables.owned for v in own], for_owned, scale)
     state = {n: tf.convert_to_tensor(v) for n, v in balancer.learned.items()}
-    state["task_weights"] = weights
+    state["task_weights"] = tf.convert_to_tensor(balancer.task_weights)
     finite = tf.ones_like(recording.present)
     return Update([*shared, *owned], of_tasks, finite, gramians, state)
 
@@ -159,6 +163,18 @@ def _by_group(found, shared, balancer):
     some = [matrix for matrix in of_groups if matrix is not None] or [gramian(found)]
     nothing = tf.zeros_like(some[0])
     return tf.stack([nothing if matrix is None else matrix for matrix in of_groups])
+
+
+def _reached(rows, sources, balancer):
+    """Which tasks depend on any of the sources, `(T,)`, or for each group `(G, T)`; a constant."""
+    reached = np.zeros((*balancer.lead, len(rows)), bool)
+    for task, gradients in enumerate(rows):
+        for source, gradient in zip(sources, gradients, strict=True):
+            if gradient is not None:
+                group = (balancer.group_of(source),) if balancer.lead else ()
+                reached[(*group, task)] = True
+    check_reached(reached, balancer)
+    return reached
 
 
 def _gradients(column):
@@ -203,16 +219,27 @@ def _weighted_backward(recording, variables, weights, balancer, scale):
     return shared
 
 
-def _weights(balancer, total, recording, scale, finite=None):
-    """The balancer's weights, what it remembers, and which tasks have a finite gradient."""
+def _weights(balancer, total, recording, scale, reached, finite=None):
+    """The balancer's weights, what it remembers, and which tasks have a finite gradient.
+
+    To the balancer, a task that does not depend on a group of variables is absent there: it would
+    be a gradient of zeros, which is the shortest. Its weight is the mean of those elsewhere, or 1.
+    """
     if scale is not None:
         total = total / tf.cast(scale, total.dtype) ** 2
     if finite is None:
         finite = tf.math.is_finite(tf.linalg.diag_part(total))
     if balancer.groups is not None:
         finite = tf.reduce_all(finite, axis=0)
-    weights, state = balancer.advance(total, recording.losses, recording.present)
+    present = recording.present if reached.all() else recording.present & reached
+    weights, state = balancer.advance(total, recording.losses, present)
     weights = tf.cast(weights, recording.losses.dtype)
+    if not reached.all():
+        of_groups = reached.reshape(-1, reached.shape[-1])
+        used = tf.reshape(tf.where(reached, weights, 0.0), of_groups.shape)
+        mean = tf.reduce_sum(used, axis=0) / np.maximum(of_groups.sum(0), 1)
+        alone = tf.cast(recording.present, mean.dtype)
+        weights = tf.where(reached, weights, tf.where(of_groups.any(0), mean, alone))
     return weights, {**state, "task_weights": weights}, finite | ~recording.present
 
 
@@ -228,10 +255,10 @@ def _unless_due(balancer, recording, due, weights, state):
     """The new weights and state where they are due, else the old ones."""
     if due is None:
         return weights, state
-    weights = tf.where(due, weights, _stored(balancer, recording))
-    old = balancer.learned
+    old = {**balancer.learned, "task_weights": balancer.task_weights}
+    state["task_weights"] = tf.cast(weights, balancer.task_weights.dtype)
     state = {n: tf.where(due, state[n], tf.convert_to_tensor(v)) for n, v in old.items()}
-    return weights, {**state, "task_weights": weights}
+    return tf.where(due, weights, _stored(balancer, recording)), state
 
 
 def _of_tasks(weights):

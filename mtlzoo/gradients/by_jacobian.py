@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from mtlzoo.balancing import JacobianBalancer
@@ -9,6 +10,7 @@ from mtlzoo.gradients.recording import (
     Recording,
     Update,
     Variables,
+    check_reached,
     factor,
     into_trunk,
     replica_count,
@@ -25,6 +27,9 @@ def by_jacobian(
     """Give the balancer the gradients themselves, stacked by variable or boundary tensor."""
     sources = [copy for _, copy in recording.cut] or variables.shared
     rows, owned = task_rows(recording, sources, variables.owned, scale)
+    # To the balancer, a task that depends on none of the sources is absent.
+    depends = np.array([any(g is not None for g in row) for row in rows])
+    check_reached(depends, balancer)
     at_parameters = not recording.cut
     reached = [any(g is not None for g in column) for column in zip(*rows, strict=True)]
     stacks = [
@@ -44,7 +49,7 @@ def by_jacobian(
     which = None
     if balancer.keeps_rows:
         which = [v for v, used in zip(sources, reached, strict=True) if used]
-    combined, state = balancer.advance(stacks, recording.present & finite, which)
+    combined, state = balancer.advance(stacks, recording.present & finite & depends, which)
     share = factor(1.0 / replica_count() if at_parameters else 1.0, scale, tf.float32)
     if scale is not None:
         # The optimizer must see an overflow, to lower the scale.
@@ -53,7 +58,7 @@ def by_jacobian(
     combined = [next(scaled) if used else None for used in reached]
     shared = combined if at_parameters else into_trunk(recording, variables, combined)
     weights = tf.cast(recording.present, recording.losses.dtype)
-    weights = tf.cast(state.pop("task_weights", weights), weights.dtype)
+    weights = tf.where(depends, tf.cast(state.pop("task_weights", weights), weights.dtype), weights)
     owned = weighed(owned, weights, balancer)
     return Update([*shared, *owned], weights, finite, [], state)
 

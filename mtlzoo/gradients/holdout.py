@@ -28,6 +28,27 @@ class TaskGradients:
     owned: list[Tensors]
 
 
+def unweighed_scale(
+    scale: tf.Tensor | None, weights: tf.Tensor, present: tf.Tensor
+) -> tf.Tensor | None:
+    """The loss scale for gradients of losses that are not weighed.
+
+    That of the optimizer rises until the weighed losses almost overflow: without weights of, say,
+    0.1, gradients would overflow for ever.
+
+    Args:
+        scale: the loss scale of the update, or `None`.
+        weights: `(T,)`, the weights of the update.
+        present: `(T,)` bool, the tasks in it.
+    """
+    if scale is None:
+        return None
+    least = tf.reduce_min(tf.where(present, weights, tf.ones_like(weights)))
+    # Weights of zero must not make all gradients vanish.
+    part = tf.clip_by_value(least, 1e-3, 1.0) / weights.shape[0]
+    return scale * tf.cast(part, scale.dtype)
+
+
 def task_gradients(
     recording: Recording, variables: Variables, scale: tf.Tensor | None
 ) -> TaskGradients:

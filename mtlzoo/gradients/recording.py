@@ -175,6 +175,20 @@ def task_rows(
     return rows, of_owned
 
 
+def check_reached(reached: Any, balancer: Balancer) -> None:
+    """Refuse what would train nothing that is shared.
+
+    Args:
+        reached: booleans, whether a task depends on what is differentiated by.
+        balancer: for the message.
+    """
+    if not reached.any():
+        raise ValueError(
+            "`balancer` should weigh losses where no task's loss depends on a shared variable, as "
+            f"behind a `stop_gradient`. Received: {balancer!r}"
+        )
+
+
 def into_trunk(recording: Recording, variables: Variables, at_boundary: Tensors) -> Tensors:
     """One backward pass of the trunk, from the boundary to the shared variables."""
     ends, seeds = [], []

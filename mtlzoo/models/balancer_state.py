@@ -5,6 +5,9 @@ from typing import Any
 import keras
 from absl import logging
 
+# Names of what the training step saves.
+STEP_STATE = ("tasks_seen",)
+
 
 class BalancerState(keras.layers.Layer):
     """Holds the variables of a balancer, which is no layer itself, and saves them by name."""
@@ -14,6 +17,13 @@ class BalancerState(keras.layers.Layer):
         self.built = True
         self._lock_state()
         self._held_names: list[str] = []
+        self._step_state: dict[str, keras.Variable] = {}
+
+    def hold_of_step(self, variables: dict[str, keras.Variable]) -> None:
+        """Save these variables of the training step too; files without them load."""
+        self._tracker.unlock()
+        self._step_state = variables
+        self._tracker.lock()
 
     def hold(self, variables: dict[str, keras.Variable]) -> None:
         """Hold these variables, by the names to save them under, in place of the ones before."""
@@ -29,6 +39,8 @@ class BalancerState(keras.layers.Layer):
         """Store each variable under its own name."""
         for name in self._held_names:
             store[name] = getattr(self, f"variable_{name}")
+        for name, variable in self._step_state.items():
+            store[name] = variable
 
     def load_own_variables(self, store: Any) -> None:
         """Load each variable by its name.
@@ -36,7 +48,12 @@ class BalancerState(keras.layers.Layer):
         Raises:
             ValueError: if the store is that of another balancer.
         """
-        stored, held = sorted(store.keys()), sorted(self._held_names)
+        names = set(store.keys())
+        for name, variable in self._step_state.items():
+            if name in names:
+                variable.assign(store[name])
+        stored = sorted(names - set(STEP_STATE))
+        held = sorted(self._held_names)
         if not stored:
             logging.warning("The file has no balancer state: the balancer starts afresh.")
             return

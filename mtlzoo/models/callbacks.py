@@ -15,6 +15,9 @@ class BalancerEpochs(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Give the balancer the epoch's logs."""
         self.trained.balancer.on_epoch_end(dict(logs or {}))
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Train by the method of this epoch."""
         self.trained.make_train_function()
 
 

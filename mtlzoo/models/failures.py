@@ -26,6 +26,7 @@ class Failures:
         count = len(objectives.names)
         self.failure = step_state("failure", (count,), "int32", "zeros")
         self.offender = step_state("offender", (count,), "float32", "zeros")
+        self.added = step_state("added_failure", (), "bool", "zeros")
 
     def check(self, recording: Any, update: Any, illegal: Any, batches: Any, optimizer: Any) -> Any:
         """Record what went wrong; True where nothing did, now or in an earlier step."""
@@ -38,6 +39,10 @@ class Failures:
         code = tf.where(illegal > 0, ILLEGAL_LABEL, code)
         ok = tf.reduce_all((code == NOTHING) & (read(self.failure) == NOTHING))
         unless(ok, lambda: self.report(code, recording.unweighted, batches))
+        if recording.extra is not None:
+            (extra,) = gradients.replica_sum([recording.extra])
+            self.added.assign(read(self.added) | ~tf.math.is_finite(extra))
+            ok &= ~read(self.added)
         return ok
 
     def report(self, code: Any, losses: Any, batches: Any) -> None:
@@ -54,7 +59,15 @@ class Failures:
     def raise_on_failure(self) -> None:
         """End the training with the task's name, if a step failed; host side."""
         failure = keras.ops.convert_to_numpy(self.failure)
+        added = bool(keras.ops.convert_to_numpy(self.added))
+        self.added.assign(False)
         if not failure.any():
+            if added:
+                raise FloatingPointError(
+                    "The losses that layers add, such as regularization, are not finite. Training "
+                    "has stopped and the gradients were not applied; look at the layers' "
+                    "`add_loss` and at the learning rate."
+                )
             return
         values = keras.ops.convert_to_numpy(self.offender)
         # A label explains a loss, and a loss a gradient.

@@ -212,12 +212,14 @@ class Split:
         watched: for each boundary tensor, whether gradients pass through it into the trunk.
         trunk: the functional model from the inputs to the list of boundary tensors.
         heads: the functional model from the list of boundary tensors to the dict of outputs.
+        on_both_sides: layers that both call.
     """
 
     boundary: list
     watched: list[bool]
     trunk: keras.Model
     heads: keras.Model
+    on_both_sides: list[keras.layers.Layer]
 
 
 class NoBoundary(ValueError):
@@ -274,6 +276,19 @@ def read_boundary(model: keras.Model, ownership: Ownership) -> tuple[list, list[
             "every tensor at which its shared part ends serves a single task, so that the Gramian "
             "there is diagonal and the method would silently do nothing"
         )
+    ends = {id(tensor) for tensor in boundary}
+    operations = {
+        id(node.operation): node.operation
+        for node in nodes
+        if not node.is_input and any(id(t) in ends for t in node.output_tensors)
+    }
+    for node in nodes:
+        if len(tasks_of_node(node)) == 1 and id(node.operation) in operations:
+            raise NoBoundary(
+                f"the shared part ends at layer `{node.operation.name}`, which is used again after "
+                "it: a layer of its own, such as `keras.layers.Identity()`, after the shared part "
+                "would mend that"
+            )
     for tensor in cut:
         if tensor.shape[:1] != model.inputs[0].shape[:1]:
             raise NoBoundary(
@@ -326,4 +341,6 @@ def split(model: keras.Model, ownership: Ownership) -> Split:
         for name, t in model.output.items()
     }
     heads = _Heads(boundary, outputs, name=f"{model.name}_heads")
-    return Split(boundary, watched, trunk, heads)
+    in_trunk = {id(layer) for layer in trunk._flatten_layers(include_self=False)}
+    both = [layer for layer in heads._flatten_layers(include_self=False) if id(layer) in in_trunk]
+    return Split(boundary, watched, trunk, heads, both)

@@ -266,7 +266,7 @@ class MultiTaskModel(FittedByTask):
             if replicas > 1:
                 self.distribute_strategy.run(objectives.build_metrics)
             balancer = balancing.get(balancer)
-            if balancer.built and balancer is not self.balancer:
+            if balancer is not self.balancer and any(part.built for part in balancer.whole):
                 # Its state is that of another model.
                 balancer = type(balancer).from_config(balancer.get_config())
             splits = check_balancer(self, balancer)
@@ -320,7 +320,9 @@ class MultiTaskModel(FittedByTask):
 
         With `groups`, the mean over them; `task_weights` of the gradient balancer has each.
         """
-        weights = keras.ops.convert_to_numpy(self._step.method.task_weights)
+        weights = keras.ops.convert_to_numpy(self._step.weights)
+        if np.isnan(weights).any():  # no step yet, unless it was before the model was saved
+            weights = keras.ops.convert_to_numpy(self._step.balancer.task_weights)
         if weights.ndim == 2:
             weights = weights.mean(0)
         return dict(zip(self.task_names, weights.tolist(), strict=True))

@@ -65,6 +65,12 @@ def check(optimizer: keras.optimizers.Optimizer, replicas: int) -> None:
             )
 
 
+def accumulates(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether `optimizer` applies the gradients of several steps together."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return bool(getattr(inner, "gradient_accumulation_steps", None))
+
+
 def loss_scale(optimizer: keras.optimizers.Optimizer) -> tf.Tensor | None:
     """The factor by which `optimizer` expects gradients to be too large; `None` for 1."""
     if scales_dynamically(optimizer):

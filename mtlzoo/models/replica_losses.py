@@ -41,6 +41,11 @@ def keep_apart(model: keras.Model) -> None:
         layer._losses = ReplicaLosses()
 
 
+def added_by(layers: list[keras.layers.Layer]) -> list[tuple[keras.layers.Layer, list]]:
+    """The losses that these layers added in their last calls, by layer."""
+    return [(layer, list(layer._losses[:])) for layer in layers]
+
+
 def share_of_added(model: keras.Model, part: tf.Tensor) -> tf.Tensor | None:
     """This replica's share of the losses that are no task's, `None` where there are none.
 

@@ -57,8 +57,13 @@ class TrainingStep:
         count = len(objectives.names)
         self.failures = Failures(objectives)
         self.mask = step_state("task_mask", (count,), "bool", "ones")
+        # What the weights of the last step were, also where others are kept; NaN before the first.
+        self.weights = step_state("weights", (count,), keras.backend.floatx(), "zeros")
+        self.weights.assign(keras.ops.full((count,), float("nan")))
         # Which tasks were present since the last update, for gradient accumulation.
         self.seen = step_state("seen", (count,), "bool", "zeros")
+        accumulates = optimizers.accumulates(model.optimizer)
+        model._balancer_state.hold_of_step({"tasks_seen": self.seen} if accumulates else {})
 
     @property
     def method(self) -> Balancer:
@@ -108,7 +113,8 @@ class TrainingStep:
         variables = self._variables()
         update = gradients.balanced(recording, variables, self.method, scale, due, slices)
         if held_out is not None:
-            trained = gradients.task_gradients(recording, variables, scale)
+            unweighed = gradients.unweighed_scale(scale, update.weights, present)
+            trained = gradients.task_gradients(recording, variables, unweighed)
         ok = self.failures.check(recording, update, illegal, batches, self.model.optimizer)
         updated = self._apply(update, ok, present, scale)
         complete = tf.logical_and(ok, tf.reduce_all(present))
@@ -126,11 +132,14 @@ class TrainingStep:
         step = self.method.step
         step.assign(read(step) + tf.cast(ok, read(step).dtype))
         self._remember(update.state, sound)
+        shown = read(self.weights)
+        self.weights.assign(tf.where(sound, tf.cast(update.weights, shown.dtype), shown))
         if "second_forward" in self.method.needs:
             self._look_back(again, x, batches, counts, recording, sound & updated)
         if held_out is not None:
+            sound &= updated
             self._hold_out(
-                again, x, held_out, held_counts, trained, variables, present, scale, sound & updated
+                again, x, held_out, held_counts, trained, variables, present, unweighed, sound
             )
         if update.gramians:
             self.model.observe_gramians(update.gramians, present & ok)
@@ -172,6 +181,10 @@ class TrainingStep:
         for name, value in values.items():
             old = read(state[name])
             state[name].assign(tf.where(sound, tf.cast(value, old.dtype), old))
+        if self.method is not self.balancer and "task_weights" in values:
+            shown, used = self.balancer.task_weights, state["task_weights"]
+            weights = tf.reshape(read(used), [-1, *shown.shape])  # also those of groups
+            shown.assign(tf.reduce_mean(weights, axis=0))
 
     def test(self, x: Any, y: Any, sample_weight: Any) -> None:
         """Evaluate one batch; the metrics are updated."""
@@ -242,11 +255,16 @@ class TrainingStep:
         if self.split is None:
             return self.model(x, training=True)
         ends = self.split.trunk(x, training=True)
+        added = replica_losses.added_by(self.split.on_both_sides)
         ends = ends if isinstance(ends, list | tuple) else [ends]
         copies = []
         for end, watched in zip(ends, self.split.watched, strict=True):
             copies.append(with_mask(watch(end), end) if watched else end)
-        return self.split.heads(copies, training=True)
+        outputs = self.split.heads(copies, training=True)
+        # Layers that are called in both have forgotten what they added in the trunk.
+        for layer, losses in added:
+            layer._losses.extend(losses)
+        return outputs
 
     def _variables(self) -> gradients.Variables:
         model = self.model
@@ -280,7 +298,7 @@ class TrainingStep:
         optimizer, variables = self.model.optimizer, self._variables()
         replicas = gradients.replica_count()
         inner = getattr(optimizer, "inner_optimizer", optimizer)
-        accumulates = bool(getattr(inner, "gradient_accumulation_steps", None))
+        accumulates = optimizers.accumulates(optimizer)
         if accumulates:  # what was accumulated is for the tasks seen since the last update
             present = present | read(self.seen)
         may_wait = accumulates or optimizers.scales_dynamically(optimizer)
@@ -341,13 +359,15 @@ class TrainingStep:
         losses = keras.ops.convert_to_numpy(self.objectives.tracker.result())
         self.initial_losses = dict(zip(self.objectives.names, losses.tolist(), strict=True))
         weights = self.objectives.loss_weights or [1.0] * len(losses)
-        found = [abs(loss * weight) for loss, weight in zip(losses, weights, strict=True)]
-        found = [loss for loss in found if loss > 0]
-        text = ", ".join(f"`{name}` {loss:.3g}" for name, loss in self.initial_losses.items())
-        logging.info("Losses of the tasks at the start: %s", text)
+        weighted = [loss * weight for loss, weight in zip(losses, weights, strict=True)]
+        found = [abs(loss) for loss in weighted if abs(loss) > 0]
+        names = self.objectives.names
+        text = ", ".join(f"`{n}` {loss:.3g}" for n, loss in zip(names, weighted, strict=True))
+        logging.info("Losses of the tasks at the start, times their loss weights: %s", text)
         if found and max(found) > FAR_APART * min(found):
             logging.warning(
-                "The losses at the start are more than %d-fold apart: %s. The larger may drown "
+                "The losses at the start, times their loss weights, are more than %d-fold apart: "
+                "%s. The larger may drown "
                 "the smaller; `loss_weights` or a balancer that corrects scales brings them "
                 "together.",
                 FAR_APART,

@@ -15,6 +15,7 @@ from model_cases import (
     copies,
     data,
     double,
+    hard_sharing,
     slots,
     tasks,
     train,
@@ -265,6 +266,21 @@ def test_accumulated_gradients_reach_a_task_that_was_in_any_of_the_batches(prese
         train(model, x, {"a": np.array([np.nan]), "b": np.array([b])})
     assert (heads["a"].numpy() == before["a"]).all()
     assert np.abs(heads["b"].numpy() - before["b"]).max() > 1e-4
+
+
+def test_a_file_remembers_the_tasks_of_gradients_that_are_still_accumulated(tmp_path):
+    optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
+    model = compiled(hard_sharing(), optimizer=optimizer)
+    x, y = data(4)
+    train(model, x, y)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    missing = {**y, "b": np.full(4, np.nan)}
+    for one in (model, again):
+        train(one, x, missing)
+    before = keras.saving.load_model(tmp_path / "model.keras").task_variables("b")
+    assert_close(again.trained_variables, model.trained_variables, 1e-6)
+    assert_all_moved(again.task_variables("b"), before)
 
 
 @pytest.mark.parametrize("balancer", ["equal", Constant()])

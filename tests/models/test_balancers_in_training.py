@@ -25,6 +25,7 @@ from mtlzoo import (
     AutoLambda,
     BinaryClassification,
     Combined,
+    GradNorm,
     MoCo,
     MultiTaskModel,
     PCGrad,
@@ -130,6 +131,18 @@ def test_combined_saves_the_state_of_both_by_name(tmp_path):
     for name, variable in model.balancer.state.items():
         np.testing.assert_array_equal(again.balancer.state[name], variable, err_msg=name)
     assert int(model.balancer.gradients.step) == 2
+
+
+def test_a_part_that_another_model_trains_is_made_anew():
+    used = GradNorm()
+    one = compiled(hard_sharing(), used)
+    train(one, *data())
+    before = copies(one.balancer.variables)
+    other = compiled(hard_sharing(seed=2), Combined("equal", used))
+    assert other.balancer.gradients is not used
+    train(other, *data())
+    assert_close(one.balancer.variables, before, 0.0)
+    train(one, *data())
 
 
 def test_combined_and_warm_up_refuse_what_they_cannot_combine():
@@ -278,7 +291,6 @@ class Products(GradientBalancer):
         self.n_batches = n_batches
 
     def create_variables(self):
-        super().create_variables()
         self.add_variable("products", (*self.lead, 2, 2), "zeros")
 
     def _advance(self, gramian, losses, present):
@@ -461,6 +473,36 @@ def test_nothing_is_learned_where_no_row_is_held_out():
     after = copies([model.balancer.state[n] for n in ("lambda", "moves", "first_moment")])
     for old, new in zip(before, after, strict=True):
         np.testing.assert_array_equal(new, old)
+
+
+def test_a_second_forward_pass_starts_from_the_state_of_the_first():
+    x = keras.Input((3, 2), batch_size=4)
+    hidden = keras.layers.SimpleRNN(5, stateful=True)(x)
+    model = MultiTaskModel(x, {t.name: t.head(hidden) for t in tasks()}, tasks=tasks())
+    compiled(model, LooksBack(), keras.optimizers.SGD(0.0))
+    rng = np.random.default_rng(0)
+    _, y = data(12)
+    train(model, rng.normal(size=(12, 3, 2)).astype("float32"), y)
+    state = model.balancer.state
+    np.testing.assert_allclose(state["after"], state["before"], rtol=1e-6)
+
+
+def test_held_out_rows_do_not_overflow_where_the_weighted_losses_do_not():
+    """A loss scale grows until the losses, here times 0.1, can bear no more."""
+    keras.config.set_dtype_policy("mixed_float16")
+    model = hard_sharing()
+    keras.config.set_dtype_policy("float32")
+    optimizer = keras.optimizers.LossScaleOptimizer(
+        keras.optimizers.SGD(1e-3), initial_scale=2.0**24, dynamic_growth_steps=1000
+    )
+    compiled(model, AutoLambda(learning_rate=0.01), optimizer)
+    x, y = data(16)
+    y["b"] *= 5.0
+    train(model, x, y, batch_size=16, epochs=12)
+    assert float(optimizer.dynamic_scale) < 2.0**24  # it has been as high as it may be
+    applied = int(optimizer.inner_optimizer.iterations)
+    assert applied > 0
+    np.testing.assert_array_equal(model.balancer.state["moves"], [applied, applied])
 
 
 # -- optimizers that wait, or scale losses ---------------------------------------------------------

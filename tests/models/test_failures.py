@@ -12,9 +12,12 @@ from model_cases import (
     copies,
     data,
     hard_sharing,
+    tasks,
     train,
 )
 from test_absent_tasks import with_batch_norm
+
+from mtlzoo import MultiTaskModel
 
 
 def kept(model):
@@ -140,3 +143,24 @@ def test_a_non_finite_gradient_of_a_finite_loss_is_a_failure():
     with pytest.raises(FloatingPointError, match="gradient of task `b` is not finite"):
         train(model, *data())
     assert_same(model.trainable_variables, before)
+
+
+@keras.saving.register_keras_serializable(package="mtlzoo_tests")
+class AddsNoNumber(keras.layers.Layer):
+    """Adds the root of a negative number to the losses."""
+
+    def call(self, inputs):
+        self.add_loss(keras.ops.mean(keras.ops.sqrt(-1.0 - inputs**2)))
+        return inputs
+
+
+@pytest.mark.parametrize("balancer", ["equal", "mgda"])
+def test_an_added_loss_that_is_not_finite_ends_the_training_and_changes_nothing(balancer):
+    x = keras.Input((4,))
+    hidden = AddsNoNumber()(keras.layers.Dense(5)(x))
+    model = MultiTaskModel(x, {t.name: t.head(hidden) for t in tasks()}, tasks=tasks())
+    compiled(model, balancer)
+    before = copies(model.variables)
+    with pytest.raises(FloatingPointError, match="The losses that layers add"):
+        train(model, *data())
+    assert_same(model.trained_variables, before[: len(model.trained_variables)])

@@ -294,6 +294,14 @@ def test_two_tasks_may_have_one_output():
     assert_same_at_both_levels(model)
 
 
+def test_what_a_layer_adds_in_the_shared_part_counts_though_heads_call_it_too():
+    inputs = x()
+    activity = layers.ActivityRegularization(l2=0.5, name="activity")
+    trunk = layers.Dense(3, name="last")(activity(layers.Dense(4, name="first")(inputs)))
+    outputs = {t.name: t.head(activity(layers.Dense(2)(trunk))) for t in tasks()}
+    assert_same_at_both_levels(MultiTaskModel(inputs, outputs, tasks=tasks()))
+
+
 # -- refusals ---------------------------------------------------------------------------------
 
 
@@ -327,6 +335,14 @@ def siamese_top():
     return model_of(inputs, a, b)
 
 
+def used_again():
+    inputs = x()
+    activation = layers.Activation("tanh", name="again")
+    trunk = activation(layers.Dense(3, name="trunk")(inputs))
+    a, b = (activation(layers.Dense(3, name=f"tower_{n}")(trunk)) for n in "ab")
+    return model_of(inputs, a, b)
+
+
 class MeanOfRows(layers.Layer):
     def call(self, inputs):
         return keras.ops.mean(inputs, axis=0)
@@ -346,6 +362,7 @@ def no_batch_axis():
         (last_cross_stitch, r"every tensor at which its shared part ends serves a single task"),
         (stated_below_a_shared_node, r"variable `scales/a` of task `a` lies in the shared part"),
         (siamese_top, r"shared variable `top/kernel` is used after the shared part has ended"),
+        (used_again, r"the shared part ends at layer `again`, which is used again after it"),
         (no_batch_axis, r"boundary tensor `\S+` of shape \(3,\) has no batch axis"),
     ],
 )
