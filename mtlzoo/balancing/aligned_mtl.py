@@ -61,6 +61,8 @@ class AlignedMTL(GradientBalancer):
         in float64, where a Gramian in float32 has short gradients that are lost in its rounding.
     """
 
+    numbers_by_task = ("preference",)
+
     averages = True
 
     def __init__(

@@ -43,6 +43,7 @@ class Balancer:
     wrt: str = "parameters"  # what the gradients are taken by, of methods that need them
     every: int = 1  # steps between two computations of the weights
     weighs_heads: bool = False  # whether the weights multiply the gradients of the heads, too
+    numbers_by_task: tuple[str, ...] = ()  # arguments that are, if given, dicts by task name
     _variables: Mapping[str, keras.Variable] = {}
 
     def build(self, tasks: Sequence[Any], variables: Sequence[keras.Variable] = ()) -> None:
@@ -69,6 +70,10 @@ class Balancer:
         self.see_variables(variables)
         if not kept:
             self.task_names = names
+            for argument in self.numbers_by_task:
+                given = getattr(self, argument)
+                if isinstance(given, Mapping):
+                    self._by_task(argument, given)
             self._variables = {}
             self.step = self.add_variable("step", (), "zeros", dtype="int")
             self.task_weights = self.add_variable("task_weights", (*self.lead, len(names)), "ones")
@@ -298,8 +303,14 @@ class Balancer:
         return np.array([given[name] for name in self.task_names], "float64")
 
     def _preferred(self, preference: Mapping[str, float] | None, present: Any, dtype: Any) -> Any:
-        """The preference (..., T) among the tasks that are present, with the sum 1."""
-        count = present.shape[-1]
-        wanted = np.ones(count) if preference is None else self._by_task("preference", preference)
-        wanted = ops.cast(wanted, dtype) * ops.cast(present, dtype)
+        """The preference (..., T) among the tasks that are present, with the sum 1.
+
+        Where all of them have a preference of 0, it is equal.
+        """
+        equal = ops.cast(present, dtype)
+        wanted = equal
+        if preference is not None:
+            wanted = equal * ops.cast(self._by_task("preference", preference), dtype)
+            none = ops.sum(wanted, axis=-1, keepdims=True) <= 0.0
+            wanted = ops.where(none, equal, wanted)
         return ops.divide_no_nan(wanted, ops.sum(wanted, axis=-1, keepdims=True))

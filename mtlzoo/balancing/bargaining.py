@@ -10,9 +10,10 @@ from keras import ops
 
 from mtlzoo.balancing.directions import in_unit_lengths, rounding
 
-# Newton's method needs 4 to 9 steps where the gradients are not nearly dependent, and up to about
-# 60 where their lengths are 1e8-fold apart and p is 0.1 or 10.
-_STEPS = 100
+# Newton's method needs 4 to 9 steps where the gradients are not nearly dependent, up to about 60
+# where their lengths are 1e8-fold apart and p is 0.1 or 10, and up to 200 where p is 0.01 and a
+# weight comes down to 1e-200.
+_STEPS = 300
 # Sizes of a step that are tried, as parts of the largest one: down to 1e-5.
 _FRACTIONS = 0.7 ** np.arange(32)
 
@@ -108,8 +109,8 @@ def _step_length(matrix: Any, right: Any, change: Any, power: float) -> Any:
     """The longest of some steps along `change` at whose end the function still falls."""
     size = ops.max(ops.abs(change), axis=-1, keepdims=True)
     back = ops.max(ops.relu(-change), axis=-1, keepdims=True)
-    # No entry falls below a twentieth or grows more than 10⁴-fold.
-    longest = ops.minimum(0.95 / ops.maximum(back, 1e-6), 1e4 / ops.maximum(size, 1e-6))
+    # No entry falls or grows more than 10⁴-fold.
+    longest = ops.minimum(0.9999 / ops.maximum(back, 1e-6), 1e4 / ops.maximum(size, 1e-6))
     steps = longest * ops.cast(_FRACTIONS, matrix.dtype)  # (..., 32)
     ahead = 1.0 + steps[..., None] * change[..., None, :]
     left = ops.sum(ops.sum(matrix, axis=-1) * change, axis=-1, keepdims=True)

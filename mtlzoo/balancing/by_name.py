@@ -97,7 +97,13 @@ def get(identifier: Identifier, argument: str = "balancer") -> Balancer:
             f"`{argument}` should be one of {names()}.{hint} Received: `{argument}={identifier!r}`"
         )
     if isinstance(identifier, type) and issubclass(identifier, Balancer):
-        return identifier()
+        try:
+            return identifier()
+        except TypeError as error:
+            raise ValueError(
+                f"`{argument}` should be an object, not a class that needs arguments: {error}. "
+                f"Received: `{argument}={identifier!r}`"
+            ) from error
     if isinstance(identifier, Mapping):
         identifier = keras.saving.deserialize_keras_object(dict(identifier))
     if isinstance(identifier, Balancer):

@@ -36,8 +36,8 @@ class CAGrad(GradientBalancer):
 
     Args:
         c: Number of at least 0, the radius in which it looks, in lengths of g₀. Defaults to 0.5.
-        rescale: Whether the update is divided by 1 + c², as in the authors' program. Defaults to
-            `False`, as in the paper.
+        rescale: Whether the update is divided by 1 + c², as in the authors' program, which then
+            multiplies it by T. Defaults to `False`, as in the paper.
         **options: `wrt`, `every` and `groups`, see `GradientBalancer`.
 
     Shapes: Gramian (..., T, T), weights (..., T).
@@ -50,7 +50,7 @@ class CAGrad(GradientBalancer):
     import numpy as np
     from mtlzoo.balancing import CAGrad
 
-    CAGrad().weights(np.diag([1.0, 4.0]))  # about [0.97, 0.61]
+    CAGrad().weights(np.diag([1.0, 4.0]))  # about [1.06, 0.5]
     ```
 
     Differences from the paper:

@@ -51,6 +51,8 @@ class ConFIG(GradientBalancer):
         variant with momentum is not here.
     """
 
+    numbers_by_task = ("preference",)
+
     def __init__(
         self, preference: Mapping[str, float] | None = None, **options: Unpack[Options]
     ) -> None:

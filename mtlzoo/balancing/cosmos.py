@@ -47,6 +47,8 @@ class COSMOS(LossBalancer):
         as an input, to train for all r at once; here r is fixed.
     """
 
+    numbers_by_task = ("preference",)
+
     def __init__(self, preference: Mapping[str, float] | None = None, penalty: float = 1.0) -> None:
         self.preference = check_preference(preference)
         self.penalty = check_number("penalty", penalty, "a number of at least 0", 0.0)

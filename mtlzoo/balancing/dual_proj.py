@@ -53,6 +53,8 @@ class DualProj(GradientBalancer):
         that is a preference for one task. Here it is the mean.
     """
 
+    numbers_by_task = ("preference",)
+
     averages = True
 
     def __init__(

@@ -24,8 +24,10 @@ class EMA(GradientBalancer):
 
     so that the weights depend less on the noise of one batch. They have the scale of the method's
     weights. An absent task keeps its average, and one that comes later starts with its own first
-    weight. What the method promises for one step, such as no conflict, holds for averages only as
-    far as the weights stay what they are.
+    weight; in such a step the averages of a method with the scale of a mean get the sum of its own
+    weights, and where one of them is negative its own weights are used. What the method promises
+    for one step, such as no conflict, holds for averages only as far as the weights stay what they
+    are.
 
     Args:
         balancer: A gradient balancer, or its name; its `wrt`, `every` and `groups` are
@@ -93,11 +95,14 @@ class EMA(GradientBalancer):
         seen = ops.cast(self.seen, weights.dtype)
         decay = self.decay * seen
         new = decay * average + (1.0 - decay) * weights
-        used = new
-        if self.averages:  # what absent tasks have of the averages is not for now
-            there = ops.where(present, new, 0.0)
-            have, wanted = (ops.sum(w, axis=-1, keepdims=True) for w in (there, weights))
-            used = there * ops.where(have != 0.0, wanted / ops.where(have != 0.0, have, 1.0), 1.0)
+        used = ops.where(present, new, 0.0)
+        if self.averages:  # what absent tasks have of the averages is shared among the others
+            have, wanted = (ops.sum(w, axis=-1, keepdims=True) for w in (used, weights))
+            shared = used * (wanted / ops.where(have > 0.0, have, 1.0))
+            sound = ops.all(used >= 0.0, axis=-1, keepdims=True) & (have > 0.0)
+            known = ops.logical_and(present, seen > 0.0)
+            everyone = ops.all(known, axis=-1, keepdims=True)
+            used = ops.where(everyone, used, ops.where(sound, shared, weights))
         state = {
             "average": ops.where(present, new, average),
             "seen": ops.where(present, 1.0, seen),

@@ -30,7 +30,8 @@ class ExcessMTL(JacobianBalancer):
     gets its Eᵢ(0) at the first step with another one.
 
     Args:
-        learning_rate: Positive number, the step size of the weights. Defaults to 1.
+        learning_rate: Positive number, the step size of the weights. Defaults to 0.01, as in
+            the authors' program.
         wrt: Only `"parameters"`: the features of one batch are not those of the next. Defaults to
             `"parameters"`.
         every: Only 1, see `JacobianBalancer`. Defaults to 1.
@@ -53,13 +54,14 @@ class ExcessMTL(JacobianBalancer):
     Differences from the paper:
         Eᵢ(0) is that of the first step, as in the authors' program; the paper's appendix takes the
         mean of the first epochs. At that step the ratio is 1, so that the weights stay equal.
+        The authors' program multiplies the weights by T.
     """
 
     keeps_rows = True
     weighs_heads = True
 
     def __init__(
-        self, learning_rate: float = 1.0, *, wrt: str = "parameters", every: int = 1
+        self, learning_rate: float = 0.01, *, wrt: str = "parameters", every: int = 1
     ) -> None:
         super().__init__(wrt=wrt, every=every)
         self.check_parameters_level()

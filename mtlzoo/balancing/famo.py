@@ -60,8 +60,11 @@ class FAMO(LossBalancer):
 
     Differences from the paper:
         Adam counts the steps of each task on its own, which differs only where tasks are absent.
-        The authors' code has a decay of 1e-5 as default; the paper's algorithm has 0.001.
+        The authors' programs have a decay of 1e-5 or 0.01 as default, where the paper's algorithm
+        has 0.001, and clip the shared gradient to the length 1: `clipnorm` of the optimizer does.
     """
+
+    numbers_by_task = ("minimum_losses",)
 
     needs = frozenset({"losses", "second_forward"})
 

@@ -47,7 +47,7 @@ class GradDrop(JacobianBalancer):
     import numpy as np
     from mtlzoo.balancing import GradDrop
 
-    GradDrop().combine([np.array([[1.0, 1.0], [2.0, -3.0]])])  # [3., and either 1. or -3.]
+    GradDrop().combine([np.array([[1.0, 1.0], [2.0, -3.0]])])  # first 3., then either 1. or -3.
     ```
 
     Differences from the paper:
@@ -70,7 +70,9 @@ class GradDrop(JacobianBalancer):
         if not all(is_number(value) and 0.0 <= value <= 1.0 for value in leaks):
             raise ValueError(f"`leak` should be between 0 and 1. Received: `leak={leak!r}`")
         self.seed = check_seed(seed)
-        self.leak = dict(leak) if isinstance(leak, Mapping) else leak
+        self.leak = (
+            {n: float(v) for n, v in leak.items()} if isinstance(leak, Mapping) else float(leak)
+        )
 
     def create_variables(self) -> None:
         """Checks that `leak` names the tasks; there is no state."""

@@ -101,7 +101,8 @@ class JacobianBalancer(Balancer):
             present: (T,) booleans; None where all tasks are present.
 
         Returns:
-            For each shared variable a tensor (*shape). With one task present, its own gradient.
+            For each shared variable a tensor (*shape). With one task present, its own gradient; and
+            the sum of all, where squares of theirs overflow.
 
         Raises:
             ValueError: If the rows are not one per task.
@@ -154,8 +155,10 @@ class JacobianBalancer(Balancer):
         if variables is not None:
             which = [self._places[id(v)] for v in variables]
         found, state = self._advance(jacobian, usable, which)
+        found = list(found)
+        failed = ops.logical_not(ops.all([ops.all(ops.isfinite(one)) for one in found]))
         combined = [
-            ops.where(alone, ops.sum(rows, axis=0), one)
+            ops.where(ops.logical_or(alone, failed), ops.sum(rows, axis=0), one)
             for rows, one in zip(jacobian, found, strict=True)
         ]
         if "task_weights" in state:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -85,7 +86,7 @@ class LossBalancer(Balancer):
                 nothing and its derivative is zero, whatever stands in its place.
 
         Returns:
-            A scalar, differentiable in `losses` and in `trainable_variables`.
+            A scalar in float64 or float32, differentiable in `losses` and in `trainable_variables`.
         """
         losses = to_numbers("losses", losses)
         if len(losses.shape) != 1:
@@ -93,6 +94,8 @@ class LossBalancer(Balancer):
                 f"`losses` should have one axis, the tasks. Received: `losses.shape={losses.shape}`"
             )
         check_task_axis("losses", losses.shape, len(self.task_names) or losses.shape[0])
+        if keras.backend.standardize_dtype(losses.dtype) != "float64":
+            losses = ops.cast(losses, "float32")  # half precision, or integers
         present = self._present(present, losses.shape)
         if present is None:
             present = np.ones(losses.shape, bool)

@@ -55,7 +55,8 @@ class MoDo(GradientBalancer):
     ```
 
     Differences from the paper:
-        Both parts come out of one batch, each half as large.
+        Both parts come out of one batch, each half as large, and the update is that of the whole
+        batch; the authors' programs take the two parts for it, or a third one.
     """
 
     needs = frozenset({"gramian", "n_batches"})

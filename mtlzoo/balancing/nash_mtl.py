@@ -55,8 +55,10 @@ class NashMTL(GradientBalancer):
         The paper's G α = 1/α gives an update of the length √T, whatever the gradients; the factor
         ‖G‖^½ is that of the authors' code, which divides G by ‖G‖ first. Their sequence of up to 20
         convex programs starts from the last step's weights and may end early; here the weights are
-        the minimum of one convex function, exact to rounding, and nothing is remembered. With
-        `wrt="features"` it is the length by the features that is limited.
+        the minimum of one convex function, exact to rounding, and nothing is remembered. Their
+        program also multiplies the gradients of the tasks' own variables by the weights; here those
+        are as they are. With `wrt="features"` it is the length by the features that is limited, and
+        with `groups` that of each group.
     """
 
     def __init__(self, max_norm: float | None = 1.0, **options: Unpack[Options]) -> None:

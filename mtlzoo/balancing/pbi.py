@@ -52,6 +52,8 @@ class PBI(LossBalancer):
         by evolution, with the least loss found so far as z; here both are fixed.
     """
 
+    numbers_by_task = ("preference", "ideal")
+
     def __init__(
         self,
         preference: Mapping[str, float] | None = None,

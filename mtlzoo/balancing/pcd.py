@@ -91,7 +91,7 @@ class PCD(GradientBalancer):
                 f"Received: `tau={tau!r}`"
             )
         self.primary = primary
-        self.tau = dict(tau) if isinstance(tau, Mapping) else tau
+        self.tau = {n: float(t) for n, t in tau.items()} if isinstance(tau, Mapping) else float(tau)
         self.beta = check_rate("beta", beta)
         self.epsilon = check_number("epsilon", epsilon, "a number of at least 0", 0.0)
 

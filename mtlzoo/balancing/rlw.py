@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mtlzoo.balancing.arguments import check_seed
+from mtlzoo.balancing.arguments import check_seed, to_numbers
 from mtlzoo.balancing.loss_balancer import LossBalancer
 from mtlzoo.balancing.softmax import softmax_of_present
 from mtlzoo.layers.hashing import random_bits
@@ -68,6 +68,10 @@ class RLW(LossBalancer):
             present: (T,) booleans; the weights of the others are 0.
             dtype: The precision of the result. Defaults to `"float32"`.
         """
+        wide = "float64" if keras.backend.standardize_dtype(dtype) == "float64" else "float32"
+        return ops.cast(self._drawn(ops.cast(to_numbers("present", present), "bool"), wide), dtype)
+
+    def _drawn(self, present: Any, dtype: str) -> Any:
         size = present.shape[-1]
         bits = random_bits(self.seed, 0 if self.step is None else self.step, (2, size))
         if self.distribution == "bernoulli":

@@ -32,15 +32,15 @@ class SDMGrad(GradientBalancer):
     The weights are a **convex combination**: their sum is 1.
 
     The three parts are the rows with places 0, 1 and 2 modulo 3, which change their roles in each
-    step. A task without labels in the first
-    or the second has products of zero in that step, and moves nothing shared without labels in the
-    third. A task's own variables learn from the whole batch.
+    step. A task without labels in the first or the second has products of zero in that step, and
+    moves nothing shared without labels in the third. A task's own variables learn from the whole
+    batch.
 
     Args:
         preference: Dict by task name of numbers that are not negative; their sum is made 1.
             Defaults to `None`, all equal.
         strength: Number of at least 0, λ of the paper. Defaults to 0.3.
-        learning_rate: Positive number, of the inner steps. Defaults to 10.
+        learning_rate: Positive number, of the inner steps. Defaults to 1.
         momentum: From 0 to below 1, of the inner steps. Defaults to 0.5.
         iterations: Positive integer, the number of inner steps. Defaults to 20.
         **options: `wrt`, which must be `"parameters"` (the parts have no row in common at which
@@ -63,8 +63,11 @@ class SDMGrad(GradientBalancer):
 
     Differences from the paper:
         All parts come out of one batch, each a third as large. The defaults are those of the
-        authors' experiments.
+        authors' experiments, but their `learning_rate` is 10: with that w jumps from one corner of
+        the simplex to another, also where all parts are the same.
     """
+
+    numbers_by_task = ("preference",)
 
     needs = frozenset({"gramian", "n_batches"})
     n_batches = 3
@@ -74,7 +77,7 @@ class SDMGrad(GradientBalancer):
         self,
         preference: Mapping[str, float] | None = None,
         strength: float = 0.3,
-        learning_rate: float = 10.0,
+        learning_rate: float = 1.0,
         momentum: float = 0.5,
         iterations: int = 20,
         **options: Unpack[Options],

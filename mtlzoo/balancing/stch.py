@@ -54,6 +54,8 @@ class STCH(LossBalancer):
         they are: bring them to one scale first, with `loss_weights`.
     """
 
+    numbers_by_task = ("preference", "ideal")
+
     def __init__(
         self,
         mu: float = 1.0,

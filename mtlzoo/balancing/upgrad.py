@@ -51,6 +51,8 @@ class UPGrad(GradientBalancer):
         task; here all tasks are solved together, in the training step.
     """
 
+    numbers_by_task = ("preference",)
+
     averages = True
 
     def __init__(

@@ -196,6 +196,8 @@ def test_get_explains_what_it_knows():
         ValueError, match=r"should be `PCD\(primary\)`, which has arguments that its"
     ):
         balancing.get("pcd")
+    with pytest.raises(ValueError, match=r"should be an object, not a class that needs arguments"):
+        balancing.get(PCD)
     with pytest.raises(ValueError, match=r"should be a name, a `Balancer`.* `balancer=3`"):
         balancing.get(3)
     with pytest.raises(ValueError, match=r"should be a name, a `Balancer`"):
@@ -215,6 +217,52 @@ def test_combinations_take_names():
         Combined("uncertainty", "pgrad")
     with pytest.raises(ValueError, match=r"`then` should be `EMA\(balancer\)`, which"):
         WarmUp("equal", "ema")
+
+
+@pytest.mark.parametrize(
+    "balancer",
+    [
+        *(UPGrad({"x": 1.0}), STCH(preference={"x": 1.0}), STCH(ideal={"x": 1.0})),
+        *(FAMO(minimum_losses={"x": 0.0}), SDMGrad({"x": 1.0}), PBI({"x": 1.0})),
+        Combined(COSMOS({"x": 1.0}), "mgda"),
+    ],
+    ids=repr,
+)
+def test_numbers_by_task_have_the_names_of_the_tasks(balancer):
+    with pytest.raises(ValueError, match=r"one entry for each of the tasks \['a', 'b', 'c'\]"):
+        balancer.build(TASKS)
+
+
+@pytest.mark.parametrize("kind", [UPGrad, DualProj, ConFIG, AlignedMTL, SDMGrad])
+def test_preferences_of_zero_alone_are_equal_ones(kind):
+    method, plain = kind(preference={"a": 1.0, "b": 0.0, "c": 0.0}), kind()
+    for each in (method, plain):
+        each.build(TASKS)
+    present = [False, True, True]
+    found, expected = (each.weights(np.eye(3), present=present) for each in (method, plain))
+    assert expected.sum() > 0
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int32"])
+@pytest.mark.parametrize("name", ["auto_lambda", "famo", "gls", "pbi", "rlw", "uncertainty"])
+def test_losses_of_half_precision_and_integers_are_numbers_too(name, dtype):
+    found = []
+    for losses in (np.array([1.0, 2.0, 3.0]), keras.ops.cast([1, 2, 3], dtype)):
+        method = balancing.get(name)
+        method.build(TASKS)
+        found.append(float(method.objective(losses)))
+    assert found[1] == pytest.approx(found[0], rel=1e-5) and found[0] != 0
+
+
+def test_squares_that_overflow_leave_the_sum():
+    rows = np.array([[1e25, 0.0], [0.0, 1.0], [1.0, 1.0]], "float32")
+    for name in ("dbmtl", "excess_mtl"):
+        method = balancing.get(name)
+        variables = [keras.Variable(np.zeros(2), name="w")]
+        method.build(TASKS, variables)
+        (found,) = method.gradient_part.combine([rows])
+        assert np.all(np.isfinite(found)), name
 
 
 @pytest.mark.parametrize("kind", [PCGrad, MGDA, GradNorm, GradDrop])
@@ -286,4 +334,12 @@ def test_examples_run(source):
     assert examples
     for example in examples:
         indent = re.match(r" *", example).group()
-        exec(compile(re.sub(f"^{indent}", "", example, flags=re.M), str(source), "exec"), {})
+        code, names = re.sub(f"^{indent}", "", example, flags=re.M), {}
+        exec(compile(code, str(source), "exec"), names)
+        # What a comment says a line gives, to the digits that it has.
+        for line, shown in re.findall(r"^(\S.*?)  # (.*)$", code, re.M):
+            numbers = re.findall(r"-?\d+(?:\.\d*)?(?:e-?\d+)?", shown.split(":")[0])
+            if re.match(r"(about |array\()*\[?-?\d", shown) and " = " not in line:
+                found = np.ravel(keras.ops.convert_to_numpy(eval(line, names)))
+                written = [float(number) for number in numbers[: found.size]]
+                np.testing.assert_allclose(found, written, atol=0.006, rtol=0.006)

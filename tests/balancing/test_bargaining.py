@@ -103,6 +103,23 @@ def test_orthogonal_gradients_in_closed_form(alpha):
     np.testing.assert_allclose(FairGrad(alpha).weights(np.diag(squares)), expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("alpha", [30.0, 100.0])
+def test_large_alpha_finds_the_minimum_in_both_precisions(alpha):
+    """Where weights come down to 1e-200, which single precision rounds to zero at once."""
+    rng = np.random.default_rng(0)
+    power = 1 / alpha
+    for _ in range(10):
+        gradients = rng.normal(size=(5, 14)) * 10.0 ** rng.uniform(-2, 2, size=(5, 1))
+        gramian = gradients @ gradients.T
+        found = []
+        for dtype in ("float64", "float32"):
+            weights = FairGrad(alpha).weights(gramian.astype(dtype)).astype("float64")
+            reward = np.sum(np.maximum(weights, 1e-300) ** (1 - power)) / (1 - power)
+            found.append(0.5 * weights @ gramian @ weights - reward)
+        assert found[0] <= found[1] + 1e-9 * abs(found[1])
+        assert found[1] <= found[0] + 1e-4 * abs(found[0])
+
+
 def test_two_tasks_in_closed_form():
     # w² |g|² + w₁ w₂ g₁·g₂ = 1 for both, so that w₁ |g₁| = w₂ |g₂| = (1 + cos)^(−½).
     gramian = np.array([[4.0, -1.0], [-1.0, 1.0]])

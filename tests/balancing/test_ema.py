@@ -7,7 +7,18 @@ import tensorflow as tf
 from gradient_cases import gradient_sets, tasks
 
 from mtlzoo import balancing
-from mtlzoo.balancing import DWA, EMA, MGDA, GradDrop, GradVac, PCGrad
+from mtlzoo.balancing import (
+    DWA,
+    EMA,
+    IMTLG,
+    MGDA,
+    AlignedMTL,
+    CAGrad,
+    GradDrop,
+    GradVac,
+    PCGrad,
+    UPGrad,
+)
 
 THREE = tasks(a="regression", b="regression", c="regression")
 
@@ -34,6 +45,40 @@ def test_averages_the_weights_from_the_first_on():
         np.testing.assert_allclose(np.sum(weights), 1.0, rtol=1e-6)
         keep(method, state)
     assert np.abs(expected - own).max() > 0.01
+
+
+@pytest.mark.parametrize("kind", [UPGrad, CAGrad, AlignedMTL])
+def test_a_sum_that_varies_is_averaged_too(kind):
+    method = EMA(kind(), decay=0.9)
+    method.build(THREE)
+    expected, sums = None, []
+    for step in range(4):
+        conflict = np.diag([1.0, 4.0, 1.0])
+        conflict[0, 1] = conflict[1, 0] = -0.6 * step
+        own = kind().weights(conflict)
+        expected = own if expected is None else 0.9 * expected + 0.1 * own
+        weights, state = method.advance(conflict)
+        np.testing.assert_allclose(weights, expected, rtol=1e-6)
+        sums.append(np.sum(own))
+        keep(method, state)
+    assert np.ptp(sums) > 0.01
+
+
+def test_weights_of_any_sign_do_not_explode_where_a_task_is_absent():
+    method = EMA(IMTLG(), decay=0.9)
+    method.build(THREE)
+    keep(method, {"average": [-1.43, 1.17, 1.26], "seen": [1.0, 1.0, 1.0]})
+    present = [True, False, True]
+    weights, _ = method.advance(gramian(0), present=present)
+    np.testing.assert_allclose(weights, IMTLG().weights(gramian(0), present=present), rtol=1e-6)
+
+
+def test_the_weights_of_those_present_have_the_sum_of_the_method_s():
+    method = EMA(MGDA(), decay=0.5)
+    method.build(THREE)
+    keep(method, {"average": [0.5, 0.25, 0.25], "seen": [1.0, 1.0, 1.0]})
+    weights, _ = method.advance(np.eye(3), present=[True, True, False])
+    np.testing.assert_allclose(weights, [0.5 / 0.875, 0.375 / 0.875, 0.0], rtol=1e-6)
 
 
 def test_an_absent_task_keeps_its_average_and_a_new_one_starts_with_its_own():

@@ -98,6 +98,5 @@ def test_arguments_are_checked():
     method = SDMGrad({"a": 1.0, "z": 2.0, "b": 1.0})
     with pytest.raises(ValueError, match="`SDMGrad` with `preference` should be built with its"):
         method.weights(np.eye(3))
-    method.build(THREE)
     with pytest.raises(ValueError, match=r"one entry for each of the tasks \['a', 'b', 'c'\]"):
-        method.weights(np.eye(3))
+        method.build(THREE)

@@ -115,7 +115,6 @@ def test_names_of_the_preference_are_checked():
     method = UPGrad(preference={"a": 1.0, "b": 2.0})
     with pytest.raises(ValueError, match=r"`UPGrad` with `preference` should be built"):
         method.weights(np.eye(2))
-    method.build(tasks(a="regression", c="regression"))
     with pytest.raises(ValueError, match=r"each of the tasks \['a', 'c'\]. Received: `preference="):
-        method.weights(np.eye(2))
+        method.build(tasks(a="regression", c="regression"))
     assert UPGrad.from_config(method.get_config()).preference == {"a": 1.0, "b": 2.0}

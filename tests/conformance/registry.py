@@ -436,7 +436,7 @@ DRAWS = {"CrossModalFusion, missing modalities", "SNR, as in the paper"}
 BY_REPLICA = {"CrossModalFusion, missing modalities"}
 
 # Methods that promise that the scale of a loss does not decide.
-CORRECTS_SCALE = ["uncertainty", "imtl_l", "gls", "scale_invariant"]
+CORRECTS_SCALE = ["uncertainty", "imtl_l", "gls", "scale_invariant", "initial_loss_scale"]
 
 
 USUAL_ARCHITECTURE, USUAL_BALANCER = "HardSharing", "pcgrad"
