@@ -96,24 +96,27 @@ def runner(model: MultiTaskModel, batch: int):
     return run
 
 
-def compare(peer: Peer, ours: str, theirs: list[str], batch: int) -> dict[str, float]:
-    """Seconds of our step, and of each peer's, as medians; only the first is always there."""
+def compare(
+    peer: Peer, ours: str, theirs: list[str], batch: int
+) -> tuple[float, dict[str, tuple[float, float]]]:
+    """The median seconds of our step; and of each peer's that there is, with the median of the
+    rounds' ratios to ours.
+    """
     run = runner(model_of(FLAGS.network, FLAGS.tasks, balancer_of(ours)), batch)
-    found = {"mtlzoo": [], **{method: [] for method in theirs}}
+    own, found = [], {}
     for method in theirs:
         setting = {"network": FLAGS.network, "tasks": FLAGS.tasks, "batch": batch}
         answer = peer.ask(**setting, method=method, level=FLAGS.level)
         if answer != "ready":
             print(f"{method}: {answer}")
-            del found[method]
             continue
-        for _ in range(FLAGS.rounds):
-            found[method].append(peer.ask(steps=FLAGS.steps))
-            found["mtlzoo"].append(run(FLAGS.steps))
-    if not found["mtlzoo"]:
-        found["mtlzoo"] = [run(FLAGS.steps) for _ in range(FLAGS.rounds)]
+        rounds = [(peer.ask(steps=FLAGS.steps), run(FLAGS.steps)) for _ in range(FLAGS.rounds)]
+        ratios = [of_peer / of_ours for of_peer, of_ours in rounds]
+        found[method] = (float(np.median([r[0] for r in rounds])), float(np.median(ratios)))
+        own += [of_ours for _, of_ours in rounds]
+    own = own or [run(FLAGS.steps) for _ in range(FLAGS.rounds)]
     keras.backend.clear_session()
-    return {name: float(np.median(times)) for name, times in found.items()}
+    return float(np.median(own)), found
 
 
 def balancer_of(name: str) -> Balancer:
@@ -138,20 +141,19 @@ def main(argv):
         f"{FLAGS.threads} threads{', XLA' if FLAGS.jit else ''}: ms of a step, "
         "and the peers' as ratios to ours"
     )
-    plain = compare(peer, "equal", ["torch"], batch)
-    print(f"{'equal':14}{plain['mtlzoo'] * 1e3:8.1f}{'plain torch':>16}", end="")
-    print(f"{plain['torch'] * 1e3:8.1f}{plain['torch'] / plain['mtlzoo']:7.2f}")
+    seconds, found = compare(peer, "equal", ["torch"], batch)
+    print(f"{'equal':14}{seconds * 1e3:8.1f}{'plain torch':>16}", end="")
+    print(f"{found['torch'][0] * 1e3:8.1f}{found['torch'][1]:7.2f}")
     for method in methods:
         theirs = [
             f"{library} {method}"
             for library, names in (("torchjd", TORCHJD), ("libmtl", LIBMTL))
             if method in names and (at_parameters or library == "libmtl")
         ]
-        found = compare(peer, method, theirs, batch)
-        line = f"{method:14}{found.pop('mtlzoo') * 1e3:8.1f}"
-        ours = float(line[14:]) / 1e3
-        for name, seconds in found.items():
-            line += f"{name.split()[0]:>16}{seconds * 1e3:8.1f}{seconds / ours:7.2f}"
+        seconds, found = compare(peer, method, theirs, batch)
+        line = f"{method:14}{seconds * 1e3:8.1f}"
+        for name, (of_peer, ratio) in found.items():
+            line += f"{name.split()[0]:>16}{of_peer * 1e3:8.1f}{ratio:7.2f}"
         print(line, flush=True)
     peer.process.stdin.close()
 
