@@ -231,8 +231,7 @@ def _weights(balancer, total, recording, scale, reached, finite=None):
         finite = tf.math.is_finite(tf.linalg.diag_part(total))
     if balancer.groups is not None:
         finite = tf.reduce_all(finite, axis=0)
-    present = recording.present if reached.all() else recording.present & reached
-    weights, state = balancer.advance(total, recording.losses, present)
+    weights, state = balancer.advance(total, recording.losses, recording.present & reached)
     weights = tf.cast(weights, recording.losses.dtype)
     if not reached.all():
         of_groups = reached.reshape(-1, reached.shape[-1])

@@ -132,8 +132,12 @@ class TrainingStep:
         step = self.method.step
         step.assign(read(step) + tf.cast(ok, read(step).dtype))
         self._remember(update.state, sound)
-        shown = read(self.weights)
-        self.weights.assign(tf.where(sound, tf.cast(update.weights, shown.dtype), shown))
+        shown = [self.weights]
+        if self.method is not self.balancer:  # files have those of the method in use
+            shown.append(self.balancer.task_weights)
+        for variable in shown:
+            old = read(variable)
+            variable.assign(tf.where(sound, tf.cast(update.weights, old.dtype), old))
         if "second_forward" in self.method.needs:
             self._look_back(again, x, batches, counts, recording, sound & updated)
         if held_out is not None:
@@ -181,10 +185,6 @@ class TrainingStep:
         for name, value in values.items():
             old = read(state[name])
             state[name].assign(tf.where(sound, tf.cast(value, old.dtype), old))
-        if self.method is not self.balancer and "task_weights" in values:
-            shown, used = self.balancer.task_weights, state["task_weights"]
-            weights = tf.reshape(read(used), [-1, *shown.shape])  # also those of groups
-            shown.assign(tf.reduce_mean(weights, axis=0))
 
     def test(self, x: Any, y: Any, sample_weight: Any) -> None:
         """Evaluate one batch; the metrics are updated."""

@@ -23,26 +23,38 @@ from mtlzoo import (
 NAMES = "abc"
 
 
-def tree():
-    """`a` and `b` read two shared layers, `c` the first alone."""
+def model_of(draw):
+    """A model of three tasks, each with a head on what `draw` makes of the input for it."""
     keras.utils.set_random_seed(1)
     x = keras.Input((4,))
-    first = keras.layers.Dense(5, "tanh", name="first")(x)
-    second = keras.layers.Dense(5, "tanh", name="second")(first)
     tasks = [Regression(name, metrics=[]) for name in NAMES]
-    reads = dict(zip(NAMES, (second, second, first), strict=True))
+    reads = dict(zip(NAMES, draw(x), strict=True))
     return MultiTaskModel(x, {t.name: t.head(reads[t.name]) for t in tasks}, tasks=tasks)
+
+
+def dense(name):
+    return keras.layers.Dense(5, "tanh", name=name)
+
+
+def tree():
+    """`a` and `b` read two shared layers, `c` the first alone."""
+
+    def draw(x):
+        first = dense("first")(x)
+        second = dense("second")(first)
+        return second, second, first
+
+    return model_of(draw)
 
 
 def apart():
     """`c` has a layer of its own, and shares nothing."""
-    keras.utils.set_random_seed(1)
-    x = keras.Input((4,))
-    shared = keras.layers.Dense(5, "tanh", name="shared")(x)
-    own = keras.layers.Dense(5, "tanh", name="own")(x)
-    tasks = [Regression(name, metrics=[]) for name in NAMES]
-    reads = dict(zip(NAMES, (shared, shared, own), strict=True))
-    return MultiTaskModel(x, {t.name: t.head(reads[t.name]) for t in tasks}, tasks=tasks)
+
+    def draw(x):
+        shared = dense("shared")(x)
+        return shared, shared, dense("own")(x)
+
+    return model_of(draw)
 
 
 def data(rows=8, absent=""):
@@ -136,13 +148,12 @@ def test_a_frozen_group_has_no_part_in_the_weights_of_heads():
 
 
 def test_with_nothing_in_reach_gradient_balancers_are_refused():
-    x = keras.Input((4,))
-    hidden = keras.layers.Dense(5, name="shared")(x)
-    stopped = keras.layers.Lambda(keras.ops.stop_gradient, output_shape=(5,))(hidden)
-    tasks = [Regression(name, metrics=[]) for name in NAMES]
+    def draw(x):
+        stop = keras.layers.Lambda(keras.ops.stop_gradient, output_shape=(5,))
+        return 3 * [stop(dense("shared")(x))]
+
     for balancer in (MGDA(), GradDrop()):
-        model = MultiTaskModel(x, {t.name: t.head(stopped) for t in tasks}, tasks=tasks)
-        with_metrics(model, balancer)
+        model = with_metrics(model_of(draw), balancer)
         with pytest.raises(ValueError, match=r"should weigh losses where .* Received: (MGDA|Grad)"):
             step(model)
 
