@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
 
-from benchmarks.networks import convolutions, fully_connected
+from benchmarks.networks import convolutions, fully_connected, training_step
 from benchmarks.peers_methods import LIBMTL, TORCHJD
 from mtlzoo import MultiTaskModel, Regression, balancing
 from mtlzoo.balancing import Balancer
@@ -80,16 +80,12 @@ def model_of(network: str, tasks: int, balancer: Balancer | str) -> MultiTaskMod
 
 def runner(model: MultiTaskModel, batch: int):
     """A function that runs training steps of `model`, and gives the seconds of one."""
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(batch, *model.inputs[0].shape[1:])).astype("float32")
-    y = {name: rng.normal(size=(batch, 1)).astype("float32") for name in model.task_names}
-    iterator = iter(tf.data.Dataset.from_tensors((x, y)).cache().repeat())
-    model.make_train_function()
+    step = training_step(model, batch)
 
     def run(steps: int) -> float:
         start = time.perf_counter()
         for _ in range(steps):
-            model.train_function(iterator)
+            step()
         return (time.perf_counter() - start) / steps
 
     run(3)

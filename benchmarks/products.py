@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
 
-from benchmarks.networks import fully_connected
+from benchmarks.networks import fully_connected, training_step
 from mtlzoo import MultiTaskModel, Regression
 
 FLAGS = flags.FLAGS
@@ -40,11 +40,7 @@ def step(tasks: int, batch: int):
     outputs = {task.name: task.head(hidden) for task in kinds}
     model = MultiTaskModel(inputs, outputs, tasks=kinds)
     model.compile(keras.optimizers.SGD(1e-3), balancer="mgda", jit_compile=False)
-    y = {task.name: tf.random.normal((batch, 1)) for task in kinds}
-    data = tf.data.Dataset.from_tensors((tf.random.normal((batch, INPUT)), y)).cache().repeat()
-    iterator = iter(data)
-    function = model.make_train_function()
-    return lambda: function(iterator)
+    return training_step(model, batch)
 
 
 def products(tasks: int, batch: int, *, at_once: bool):

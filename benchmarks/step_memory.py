@@ -32,7 +32,7 @@ def main(argv):
     del argv
     if FLAGS.case:
         (tasks,) = map(int, FLAGS.tasks)
-        step_time.runner(step_time.cases()[FLAGS.case](tasks), tasks)(10)
+        step_time.runner(step_time.cases()[FLAGS.case](tasks))(10)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
     print("Peak resident memory, MiB, and what is above plain Keras")
