@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mtlzoo.balancing.directions import in_unit_lengths, rounding
+from mtlzoo.balancing.directions import in_unit_lengths, product, rounding
 
 # Newton's method needs 4 to 9 steps where the gradients are not nearly dependent, up to about 60
 # where their lengths are 1e8-fold apart and p is 0.1 or 10, and up to 200 where p is 0.01 and a
@@ -114,7 +114,7 @@ def _step_length(matrix: Any, right: Any, change: Any, power: float) -> Any:
     steps = longest * ops.cast(_FRACTIONS, matrix.dtype)  # (..., 32)
     ahead = 1.0 + steps[..., None] * change[..., None, :]
     left = ops.sum(ops.sum(matrix, axis=-1) * change, axis=-1, keepdims=True)
-    bend = ops.matmul(matrix, change[..., None])[..., 0]
+    bend = product(matrix, change)
     bend = ops.sum(bend * change, axis=-1, keepdims=True)
     slope = left + steps * bend
     slope = slope - ops.sum((right * change)[..., None, :] * _power(ahead, -power), axis=-1)

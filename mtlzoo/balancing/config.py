@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from mtlzoo.balancing.arguments import check_preference
-from mtlzoo.balancing.directions import in_unit_lengths, pseudo_inverse
+from mtlzoo.balancing.directions import in_unit_lengths, product, pseudo_inverse
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
 
 
@@ -64,7 +64,7 @@ class ConFIG(GradientBalancer):
         wanted = self._preferred(self.preference, present, gramian.dtype)
         wanted = ops.where(lengths > 0.0, wanted, 0.0)
         parts = pseudo_inverse(cosines, wanted)
-        ahead = ops.matmul(cosines, parts[..., None])[..., 0]
+        ahead = product(cosines, parts)
         square = ops.sum(parts * ahead, axis=-1, keepdims=True)
         total = ops.sum(lengths * ahead, axis=-1, keepdims=True)
         return parts * inverse * ops.divide_no_nan(total, ops.relu(square))

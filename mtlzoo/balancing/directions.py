@@ -25,6 +25,19 @@ def in_unit_lengths(gramian: Any) -> tuple[Any, Any, Any]:
     return lengths, inverse, ops.clip(cosines, -1.0, 1.0)
 
 
+def product(matrix: Any, vector: Any) -> Any:
+    """Their product in full precision, where `matmul` would round its factors (TF32, bfloat16).
+
+    Args:
+        matrix: (..., T, T).
+        vector: (..., T).
+
+    Returns:
+        (..., T).
+    """
+    return ops.sum(matrix * vector[..., None, :], axis=-1)
+
+
 def rounding(gramian: Any) -> float:
     """T times the rounding error of the dtype: what an eigenvalue of cosines may be off by."""
     dtype = keras.backend.standardize_dtype(gramian.dtype)
@@ -44,7 +57,7 @@ def pseudo_inverse(cosines: Any, right: Any) -> Any:
     limit = 16.0 * rounding(cosines)
     values, vectors = ops.eigh(cosines)
     largest = ops.max(ops.abs(right), axis=-1, keepdims=True)
-    parts = ops.matmul(right[..., None, :], vectors)[..., 0, :]
+    parts = product(ops.swapaxes(vectors, -1, -2), right)
     kept = ops.logical_and(values > limit, ops.abs(parts) > limit * largest)
     parts = ops.where(kept, ops.divide_no_nan(parts, values), 0.0)
-    return ops.matmul(vectors, parts[..., None])[..., 0]
+    return product(vectors, parts)

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from mtlzoo.balancing.arguments import check_seed, is_number
-from mtlzoo.balancing.directions import in_unit_lengths
+from mtlzoo.balancing.directions import in_unit_lengths, product
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
 from mtlzoo.balancing.meetings import orders, turns
 
@@ -100,8 +100,8 @@ class GradVac(GradientBalancer):
         inner, length = cosines, exists[..., :, None]
         added, found = ops.zeros_like(gramian), ops.zeros_like(gramian)
         step = 0 if self.step is None else self.step
-        for turn in turns(self.seed, step, size, dtype):
-            met = turn * pairs
+        for others in turns(self.seed, step, size):
+            met = ops.one_hot(others, size, dtype=dtype) * pairs
             cosine = ops.clip(ops.divide_no_nan(inner, length), -1.0, 1.0)
             beside = length * ops.sqrt(ops.relu(1.0 - cosine * cosine))
             # What is at right angles to gⱼ stays, and the part along it becomes what fits the goal.
@@ -112,8 +112,9 @@ class GradVac(GradientBalancer):
             turned = ops.cast(part > 0.0, dtype)
             left = ops.sum(turned * beside / across, axis=-1, keepdims=True)
             length = ops.where(ops.any(part > 0.0, axis=-1, keepdims=True), left, length)
-            inner = inner + ops.matmul(part, cosines)
-        weights = 1.0 + ops.matmul(lengths[..., None, :], added)[..., 0, :] * inverse
+            along = ops.sum(part, axis=-1, keepdims=True)
+            inner = inner + along * ops.take(cosines, others, axis=-2)
+        weights = 1.0 + product(ops.swapaxes(added, -1, -2), lengths) * inverse
         if not self.built:
             return weights, {}
         return weights, {"cosines": goals + self.beta * pairs * (found - goals)}

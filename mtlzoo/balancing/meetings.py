@@ -33,9 +33,10 @@ def orders(seed: int, step: Any, size: int) -> Any:
     return ops.where(other, rank, size - 1)
 
 
-def turns(seed: int, step: Any, size: int, dtype: Any) -> list[Any]:
-    """A matrix (T, T) for each turn: row i has its 1 at the task that i meets then."""
+def turns(seed: int, step: Any, size: int) -> list[Any]:
+    """For each turn (T,) integers, the places of the tasks that are met then."""
     if size == 2:
-        return [ops.cast(1.0 - np.eye(2), dtype)]
+        return [np.array([1, 0], "int32")]
     rank = orders(seed, step, size)
-    return [ops.cast(ops.equal(rank, turn), dtype) for turn in range(size - 1)]
+    places: np.ndarray = np.arange(size, dtype="int32")
+    return [ops.sum(ops.where(rank == turn, places, 0), axis=-1) for turn in range(size - 1)]

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from mtlzoo.balancing.arguments import check_positive
+from mtlzoo.balancing.directions import product
 from mtlzoo.balancing.jacobian_balancer import JacobianBalancer
 from mtlzoo.balancing.simplex import move_on_simplex
 from mtlzoo.balancing.tracking import by_rows, products, track
@@ -103,7 +104,7 @@ class MoCo(JacobianBalancer):
         tracked, state = track(self, jacobian, present, which, 1.0 - self.tracking * decay)
         gramian = products(tracked)
         old = ops.cast(self.multipliers, dtype)
-        slope = ops.matmul(gramian, old[:, None])[:, 0] + self.regularization * old
+        slope = product(gramian, old) + self.regularization * old
         new, shares = move_on_simplex(old, self.learning_rate * decay * slope, present)
         state["lambda"] = new
         state["count"] = self.count + 1.0

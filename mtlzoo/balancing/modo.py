@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from mtlzoo.balancing.arguments import check_positive
+from mtlzoo.balancing.directions import product
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
 from mtlzoo.balancing.simplex import move_on_simplex
 from mtlzoo.layers.arguments import check_number
@@ -86,7 +87,7 @@ class MoDo(GradientBalancer):
         old = self._preferred(None, present, gramian.dtype)
         if self.built:
             old = ops.broadcast_to(ops.cast(self.multipliers, gramian.dtype), old.shape)
-        slope = ops.matmul(gramian, old[..., None])[..., 0] + self.regularization * old
+        slope = product(gramian, old) + self.regularization * old
         new, shares = move_on_simplex(old, self.learning_rate * slope, present)
         return shares, {"lambda": new} if self.built else {}
 

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from mtlzoo.balancing.bargaining import fair_weights
-from mtlzoo.balancing.directions import in_unit_lengths
+from mtlzoo.balancing.directions import in_unit_lengths, product
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
 from mtlzoo.layers.arguments import check_number
 
@@ -80,7 +80,7 @@ class NashMTL(GradientBalancer):
         if not self.max_norm:
             return weights
         parts = weights * lengths
-        square = ops.sum(parts * ops.matmul(cosines, parts[..., None])[..., 0], -1, keepdims=True)
+        square = ops.sum(parts * product(cosines, parts), -1, keepdims=True)
         length = ops.sqrt(ops.relu(square))
         return weights * (self.max_norm / ops.maximum(length, self.max_norm))
 

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from mtlzoo.balancing.arguments import check_seed
-from mtlzoo.balancing.directions import in_unit_lengths
+from mtlzoo.balancing.directions import in_unit_lengths, product
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
 from mtlzoo.balancing.meetings import orders, turns
 
@@ -60,11 +60,12 @@ class PCGrad(GradientBalancer):
         # turn s, row i subtracts its conflict with the one task that stands s-th in its order.
         step = 0 if self.step is None else self.step
         negative, parts = -cosines, []
-        for turn in turns(self.seed, step, size, gramian.dtype):
-            parts.append(ops.relu(negative) * turn)
-            negative = negative - ops.matmul(parts[-1], cosines)
+        for met in turns(self.seed, step, size):
+            parts.append(ops.relu(negative) * ops.one_hot(met, size, dtype=gramian.dtype))
+            conflict = ops.sum(parts[-1], axis=-1, keepdims=True)
+            negative = negative - conflict * ops.take(cosines, met, axis=-2)
         moved = sum(parts)  # (..., i, j): how much of direction j was added to direction i
-        return 1.0 + ops.matmul(lengths[..., None, :], moved)[..., 0, :] * inverse
+        return 1.0 + product(ops.swapaxes(moved, -1, -2), lengths) * inverse
 
     def orders(self, size: int) -> Any:
         """The turn in which each task meets each other one, at the present step.

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from mtlzoo.balancing.directions import product
+
 
 def direction_of(cosines: Any, parts: Any) -> tuple[Any, Any]:
     """The length |v| of v = Σᵢ partsᵢ ĝᵢ, and the inner products of its direction with all ĝⱼ.
@@ -21,7 +23,7 @@ def direction_of(cosines: Any, parts: Any) -> tuple[Any, Any]:
     """
     most = ops.max(ops.abs(parts), axis=-1, keepdims=True)
     parts = ops.divide_no_nan(parts, most)
-    inner = _product(cosines, parts[..., None])[..., 0]
+    inner = product(cosines, parts)
     length = ops.sqrt(ops.relu(ops.sum(parts * inner, axis=-1, keepdims=True)))
     return length * most, ops.clip(ops.divide_no_nan(inner, length), -1.0, 1.0)
 
@@ -110,10 +112,10 @@ def least_squares(cosines: Any, target: Any, start: Any, shift: Any = None) -> A
         # A second solution, of the rest, takes most of the shift's effect out again.
         factor = ops.cholesky(system)
         solution = _solve(factor, ops.where(active, target, 0.0))
-        rest = ops.where(active, target - _product(matrix, solution), 0.0)
+        rest = ops.where(active, target - product(matrix, solution[..., 0])[..., None], 0.0)
         solution = solution + _solve(factor, rest)
         rounding = 4.0 * eps * (1.0 + ops.sum(ops.abs(solution), axis=-2, keepdims=True))
-        descent = target - _product(matrix, solution) - rounding
+        descent = target - product(matrix, solution[..., 0])[..., None] - rounding
         leaving = ops.logical_and(active, solution < 0.0)
         entering = ops.logical_and(ops.logical_not(active), descent > 0.0)
         # Exchanging all of them can cycle, though it rarely does. After 8 rounds the point only
@@ -146,11 +148,6 @@ def _solve(factor: Any, right: Any) -> Any:
     """The solution of a system by its Cholesky factor."""
     half = ops.solve_triangular(factor, right, lower=True)
     return ops.solve_triangular(_transpose(factor), half, lower=False)
-
-
-def _product(matrix: Any, column: Any) -> Any:
-    """Their product in full precision, where `matmul` would round its factors (TF32, bfloat16)."""
-    return ops.sum(matrix * _transpose(column), axis=-1, keepdims=True)
 
 
 def _transpose(matrix: Any) -> Any:

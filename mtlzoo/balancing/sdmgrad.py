@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from mtlzoo.balancing.arguments import check_positive, check_preference
+from mtlzoo.balancing.directions import product
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
 from mtlzoo.balancing.simplex import nearest_on_simplex
 from mtlzoo.layers.arguments import check_count, check_number, check_rate
@@ -108,7 +109,7 @@ class SDMGrad(GradientBalancer):
 
         def step(weights: Any, velocity: Any) -> tuple[Any, Any]:
             mean = weights + self.strength * preferred
-            velocity = self.momentum * velocity + ops.matmul(products, mean[..., None])[..., 0]
+            velocity = self.momentum * velocity + product(products, mean)
             return nearest_on_simplex(weights - self.learning_rate * velocity, present), velocity
 
         # Absent tasks keep their weights, and the others share the rest.
