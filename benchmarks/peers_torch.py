@@ -11,7 +11,7 @@ import sys
 import time
 
 import torch
-from peers_methods import LIBMTL, TORCHJD  # beside this file, which is run as a program
+from peers_methods import LIBMTL, torchjd_aggregator  # beside this file, which is run as a program
 from torch import nn
 
 # What LibMTL's trainer passes to its methods: the defaults of its documentation.
@@ -77,18 +77,9 @@ def prepare(request: dict):
 
 def with_torchjd(model, x, losses_of, optimizer, method, tasks):
     """Jacobian descent by the shared parameters."""
-    from torchjd import aggregation
     from torchjd.autojac import jac_to_grad, mtl_backward
 
-    arguments = {
-        "CAGrad": {"c": 0.5},
-        "FairGrad": {"alpha": 1.0},
-        "NashMTL": {"n_tasks": tasks},
-        "Krum": {"n_byzantine": 0},
-        "TrimmedMean": {"trim_number": 1},
-    }
-    name = TORCHJD[method]
-    aggregator = getattr(aggregation, name)(**arguments.get(name, {}))
+    aggregator = torchjd_aggregator(method, tasks)
 
     def step():
         optimizer.zero_grad()

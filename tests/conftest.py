@@ -1,5 +1,8 @@
 import logging
 import os
+import pathlib
+import subprocess
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
 
@@ -35,3 +38,23 @@ def quiet():
     """Only warnings and worse in the output of a failed test."""
     for name in ("absl", "tensorflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@pytest.fixture(scope="session")
+def run_on_jax():
+    """Runs a program with Keras's JAX backend on a folder, and gives back what it printed."""
+
+    def run(program, folder):
+        root = str(pathlib.Path(__file__).parents[1])
+        settings = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": root}
+        done = subprocess.run(
+            [sys.executable, program, folder],
+            capture_output=True,
+            text=True,
+            cwd=root,
+            env={**os.environ, **settings},
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    return run

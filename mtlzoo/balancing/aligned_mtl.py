@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from mtlzoo.balancing.arguments import check_preference
-from mtlzoo.balancing.directions import in_unit_lengths, rounding
+from mtlzoo.balancing.directions import eigen, in_unit_lengths, rounding
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
 
 SCALES = ("min", "median", "rmse")
@@ -85,12 +85,12 @@ class AlignedMTL(GradientBalancer):
         # it is removed while all gradients have the length one.
         limit = 16.0 * rounding(gramian)
         lengths, _, cosines = in_unit_lengths(gramian)
-        values, vectors = ops.eigh(ops.cast(cosines, "float64"))
+        values, vectors = eigen(ops.cast(cosines, "float64"))
         cosines = _from_eigen(ops.where(values > limit, values, 0.0), vectors)
         lengths = ops.cast(lengths, cosines.dtype)
         longest = ops.max(lengths, axis=-1, keepdims=True)
         shares = ops.divide_no_nan(lengths, longest)
-        values, vectors = ops.eigh(cosines * shares[..., :, None] * shares[..., None, :])
+        values, vectors = eigen(cosines * shares[..., :, None] * shares[..., None, :])
         largest = ops.max(values, axis=-1, keepdims=True)
         there = values > 16.0 * rounding(values) * largest
         scale = self._scale(values, there)

@@ -38,6 +38,33 @@ def product(matrix: Any, vector: Any) -> Any:
     return ops.sum(matrix * vector[..., None, :], axis=-1)
 
 
+def eigen(matrix: Any) -> tuple[Any, Any]:
+    """The eigenvalues, the lowest first, and eigenvectors: in closed form where there are two.
+
+    Args:
+        matrix: (..., T, T), symmetric, without negative eigenvalues but for rounding.
+
+    Returns:
+        (..., T), and (..., T, T) with the vectors as columns.
+    """
+    if matrix.shape[-1] != 2:
+        return ops.eigh(matrix)
+    first, second, across = matrix[..., 0, 0], matrix[..., 1, 1], matrix[..., 0, 1]
+    half = 0.5 * (first - second)
+    radius = ops.sqrt(half * half + across * across)
+    high = 0.5 * (first + second) + radius
+    # By the determinant, where a difference would lose the lesser of two that are far apart.
+    low = ops.divide_no_nan(first * second - across * across, high)
+    # Of the two ways to write the vector of the higher one, that without a difference.
+    long = radius + ops.abs(half)
+    x, y = ops.where(half < 0.0, across, long), ops.where(half < 0.0, long, across)
+    length = ops.sqrt(x * x + y * y)
+    x = ops.where(length > 0.0, ops.divide_no_nan(x, length), 1.0)
+    y = ops.divide_no_nan(y, length)
+    vectors = ops.stack([ops.stack([-y, x], axis=-1), ops.stack([x, y], axis=-1)], axis=-1)
+    return ops.stack([low, high], axis=-1), vectors
+
+
 def rounding(gramian: Any) -> float:
     """T times the rounding error of the dtype: what an eigenvalue of cosines may be off by."""
     dtype = keras.backend.standardize_dtype(gramian.dtype)
@@ -55,7 +82,7 @@ def pseudo_inverse(cosines: Any, right: Any) -> Any:
         right: (..., T) b.
     """
     limit = 16.0 * rounding(cosines)
-    values, vectors = ops.eigh(cosines)
+    values, vectors = eigen(cosines)
     largest = ops.max(ops.abs(right), axis=-1, keepdims=True)
     parts = product(ops.swapaxes(vectors, -1, -2), right)
     kept = ops.logical_and(values > limit, ops.abs(parts) > limit * largest)

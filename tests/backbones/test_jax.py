@@ -2,10 +2,7 @@
 
 import importlib.util
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -26,7 +23,7 @@ HERE = pathlib.Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
-def on_jax(tmp_path_factory):
+def on_jax(tmp_path_factory, run_on_jax):
     """What JAX printed, and both backends' outputs by case."""
     folder = tmp_path_factory.mktemp("jax")
     expected = {}
@@ -40,20 +37,8 @@ def on_jax(tmp_path_factory):
         np.savez(folder / f"{case}.npz", **arrays)
         description = {"kind": type(backbone).__name__, "config": backbone.get_config()}
         (folder / f"{case}.json").write_text(json.dumps(description))
-    done = subprocess.run(
-        [sys.executable, HERE / "jax_outputs.py", folder],
-        capture_output=True,
-        text=True,
-        cwd=HERE.parents[1],
-        env={
-            **os.environ,
-            "KERAS_BACKEND": "jax",
-            "JAX_PLATFORMS": "cpu",
-            "PYTHONPATH": str(HERE.parents[1]),
-        },
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout, {c: (np.load(folder / f"{c}.npy"), expected[c]) for c in CASES}
+    printed = run_on_jax(HERE / "jax_outputs.py", folder)
+    return printed, {c: (np.load(folder / f"{c}.npy"), expected[c]) for c in CASES}
 
 
 @pytest.mark.parametrize("case", CASES)
