@@ -16,11 +16,16 @@ if TYPE_CHECKING:
 # `prepare(raw_files, data_dir, download)`, which makes the full data ready and says where.
 _MODULES = {
     "census_income": "mtlzoo.data.census_income",
+    "movies": "mtlzoo.data.movies",
     "multi_fashion": "mtlzoo.data.multi_fashion",
     "scene_frames": "mtlzoo.data.scene_frames",
     "stamp_scenes": "mtlzoo.data.stamp_scenes",
     "stamps": "mtlzoo.data.stamps",
     "synthetic_relatedness": "mtlzoo.data.synthetic_relatedness",
+    "vader_texts": "mtlzoo.data.vader_texts",
+    "voice_prompts": "mtlzoo.data.voice_prompts",
+    "watch_recordings": "mtlzoo.data.watch_recordings",
+    "yeast": "mtlzoo.data.yeast",
 }
 
 

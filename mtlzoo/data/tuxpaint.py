@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
 
 from mtlzoo.data.packages import Package, deb_files
 
@@ -118,44 +115,6 @@ def read(package: Path, speech: bool = False) -> list[Stamp]:
             )
         )
     return stamps
-
-
-def split(
-    families: Sequence[str],
-    strata: Sequence[str],
-    rng: np.random.Generator,
-    shares: Mapping[str, float],
-) -> np.ndarray:
-    """Divide stamps into splits, families whole, each stratum by the same shares.
-
-    The families of a stratum are dealt in random order, larger ones first, each to the split that
-    lacks most. A family that is in several strata counts to that of its first stamp.
-
-    Args:
-        families: of each stamp, its family.
-        strata: of each stamp, its stratum.
-        rng: where the order comes from.
-        shares: by split its share of the stamps.
-
-    Returns:
-        Of each stamp the name of its split.
-    """
-    members: dict[str, list[int]] = {}
-    for number, name in enumerate(families):
-        members.setdefault(name, []).append(number)
-    by_stratum: dict[str, list[list[int]]] = {}
-    for numbers in members.values():
-        by_stratum.setdefault(strata[numbers[0]], []).append(numbers)
-    assigned = np.empty(len(families), dtype=f"<U{max(map(len, shares))}")
-    for stratum in sorted(by_stratum):
-        groups = by_stratum[stratum]
-        groups = [groups[i] for i in rng.permutation(len(groups))]
-        lacking = {name: share * sum(map(len, groups)) for name, share in shares.items()}
-        for group in sorted(groups, key=len, reverse=True):
-            name = max(lacking, key=lambda n: lacking[n])
-            assigned[group] = name
-            lacking[name] -= len(group)
-    return assigned
 
 
 def _first_line(text: bytes) -> str:

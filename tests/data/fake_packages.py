@@ -18,15 +18,21 @@ FOLDERS = ("animals/birds", "food", "household", "plants", "town", "vehicles", "
 FAMILIES = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu")
 
 
-def write_deb(path, files):
-    """A Debian package that installs files."""
-    inside = io.BytesIO()
-    with tarfile.open(fileobj=inside, mode="w:xz") as archive:
+def packed_tar(kind, files):
+    """The content of a tar archive, packed by `gz` or `xz`."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode=f"w:{kind}") as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    parts = {"debian-binary": b"2.0\n", "control.tar.xz": b"odd", "data.tar.xz": inside.getvalue()}
+    return packed.getvalue()
+
+
+def write_deb(path, files):
+    """A Debian package that installs files."""
+    inside = packed_tar("xz", files)
+    parts = {"debian-binary": b"2.0\n", "control.tar.xz": b"odd", "data.tar.xz": inside}
     with open(path, "wb") as file:
         file.write(b"!<arch>\n")
         for name, content in parts.items():

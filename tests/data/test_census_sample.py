@@ -125,7 +125,7 @@ def test_original_rows_are_checked(sample, tmp_path, monkeypatch):
 def test_missing_and_altered_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"`raw_files` should be a folder .* Received: raw_files="):
         original.find(tmp_path)
-    (tmp_path / original.SDIST_NAME).write_bytes(b"altered")
+    (tmp_path / original.SDIST.file).write_bytes(b"altered")
     with pytest.raises(ValueError, match=r"should have the SHA-256 94a9.* Received: "):
         next(original.rows(original.find(tmp_path), "train"))
     short = tmp_path / "short"

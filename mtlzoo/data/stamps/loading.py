@@ -9,6 +9,7 @@ import numpy as np
 from mtlzoo.data import cache, packages, pictures, tuxpaint
 from mtlzoo.data.from_arrays import check_options, from_arrays
 from mtlzoo.data.loading import Loaded
+from mtlzoo.data.parts import assign_parts
 from mtlzoo.data.pipeline import check_batching
 from mtlzoo.data.stamps import pieces
 
@@ -162,7 +163,7 @@ def divide(arrays: dict[str, np.ndarray], data_seed: int) -> np.ndarray:
     """
     strata = [CATEGORIES[c] for c in arrays["category"]]
     rng = np.random.default_rng(data_seed)
-    return tuxpaint.split(arrays["family"].tolist(), strata, rng, SHARES)
+    return assign_parts(arrays["family"].tolist(), SHARES, rng, strata)
 
 
 def _prepared_file(

@@ -2,46 +2,16 @@
 
 from __future__ import annotations
 
-import string
-from collections import Counter
 from collections.abc import Iterable
 
 import keras
 from keras import layers, ops
 
 from mtlzoo.data.stamps.pieces import SAMPLES, SIDE
+from mtlzoo.data.words import to_ids, vocabulary
 
 #: Words of a caption that are read; 98 % of the captions are not longer.
 WORDS = 16
-#: A word in fewer training captions than this is unknown, so that "unknown" is trained as well.
-LEAST_CAPTIONS = 2
-_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-
-
-def vocabulary(captions: Iterable[str]) -> list[str]:
-    """Return the words of captions, those in most of them first.
-
-    Args:
-        captions: the training captions; neither validation nor test ones belong here.
-
-    Returns:
-        The words that are in at least two of them.
-    """
-    counts = Counter(word for caption in captions for word in set(words(caption)))
-    known = [word for word, count in counts.items() if count >= LEAST_CAPTIONS]
-    return sorted(known, key=lambda word: (-counts[word], word))
-
-
-def words(caption: str) -> list[str]:
-    """Split a caption as Keras's layer does: lower case, without punctuation.
-
-    Args:
-        caption: the caption.
-
-    Returns:
-        Its words.
-    """
-    return caption.lower().translate(_NO_PUNCTUATION).split()
 
 
 def make(captions: Iterable[str]) -> keras.Model:
@@ -66,12 +36,7 @@ def make(captions: Iterable[str]) -> keras.Model:
     present = {
         f"{name}_present": keras.Input((), name=f"{name}_present", dtype="bool") for name in raw
     }
-    ids = layers.TextVectorization(
-        standardize="lower_and_strip_punctuation",
-        output_sequence_length=WORDS,
-        vocabulary=vocabulary(captions),
-        name="words",
-    )(raw["caption"])
+    ids = to_ids(vocabulary(captions), WORDS, "words")(raw["caption"])
     outputs = {
         "caption": ops.cast(ids, "int32"),
         "image": layers.Rescaling(1 / 255, dtype="float32", name="scaled_image")(raw["image"]),
