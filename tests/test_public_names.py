@@ -92,7 +92,7 @@ OF_ROOMS = {
         *(*BALANCERS, "Balancer", "LossBalancer", "GradientBalancer", "JacobianBalancer"),
         *("get", "names"),
     },
-    "data": {"Loaded", "load", "names"},
+    "data": {"Annealed", "Loaded", "Mixture", "Temperature", "load", "mix", "names"},
     "layers": {
         *("ASPP", "IdEmbedding", "LogMelSpectrogram", "MaskedMean", "PaddingMask"),
         *("PositionEmbedding", "PositionFusion", "ZeroMasked"),

@@ -1,5 +1,7 @@
-"""Data sets by name, ready for `fit`: tasks, inputs, three splits and a preprocessor."""
+"""Data sets by name, ready for `fit`; and several of them in one stream."""
 
 from mtlzoo.data.loading import Loaded, load, names
+from mtlzoo.data.mixing import Mixture, mix
+from mtlzoo.data.sampling import Annealed, Temperature
 
-__all__ = ["Loaded", "load", "names"]
+__all__ = ["Annealed", "Loaded", "Mixture", "Temperature", "load", "mix", "names"]
