@@ -92,7 +92,17 @@ OF_ROOMS = {
         *(*BALANCERS, "Balancer", "LossBalancer", "GradientBalancer", "JacobianBalancer"),
         *("get", "names"),
     },
-    "data": {"Annealed", "Loaded", "Mixture", "Temperature", "load", "mix", "names"},
+    "data": {
+        "Annealed",
+        "Loaded",
+        "Mixture",
+        "Report",
+        "Temperature",
+        "check",
+        "load",
+        "mix",
+        "names",
+    },
     "layers": {
         *("ASPP", "IdEmbedding", "LogMelSpectrogram", "MaskedMean", "PaddingMask"),
         *("PositionEmbedding", "PositionFusion", "ZeroMasked"),
