@@ -99,9 +99,13 @@ OF_ROOMS = {
         "Report",
         "Temperature",
         "check",
+        "check_parts",
+        "kfold",
         "load",
         "mix",
         "names",
+        "rows_with_labels",
+        "split",
     },
     "layers": {
         *("ASPP", "IdEmbedding", "LogMelSpectrogram", "MaskedMean", "PaddingMask"),

@@ -1,9 +1,10 @@
-"""Data sets by name, ready for `fit`; a check of others; and several of them in one stream."""
+"""Data sets by name, ready for `fit`; of others checks, splits, and several in one stream."""
 
 from mtlzoo.data.checking import Report, check
 from mtlzoo.data.loading import Loaded, load, names
 from mtlzoo.data.mixing import Mixture, mix
 from mtlzoo.data.sampling import Annealed, Temperature
+from mtlzoo.data.splits import check_parts, kfold, rows_with_labels, split
 
 __all__ = [
     "Annealed",
@@ -12,7 +13,11 @@ __all__ = [
     "Report",
     "Temperature",
     "check",
+    "check_parts",
+    "kfold",
     "load",
     "mix",
     "names",
+    "rows_with_labels",
+    "split",
 ]
