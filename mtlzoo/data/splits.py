@@ -42,10 +42,10 @@ def split(
             (rows that have labels of the same tasks) or `"labels"` (each class of each task, by
             iterative stratification; needs the extra `splits`). Defaults to `"presence"`.
         groups: of each row, what it belongs to (a document, a person): no group is in two parts.
-            With `stratify`, a group counts as what its first row is. Defaults to none.
+            With `stratify`, a group counts as what its first row is. Defaults to `None`.
         importance: by task a weight, which decides the tasks' shares of the labels in the first
             part (whose size is kept): an important task gives more of its rows to training. With
-            `stratify="presence"` and without groups. Defaults to none.
+            `stratify="presence"` and without groups. Defaults to `None`.
         least: how many labels each task has in each part, at least. Defaults to 1.
         seed: integer of at least 0. Defaults to 0.
 
@@ -122,8 +122,8 @@ def kfold(
         tasks: what the labels are of.
         folds: how many, at least 2. Defaults to 5.
         stratify: what all folds have the same share of. Defaults to `"presence"`.
-        groups: of each row, what it belongs to.
-        seed: integer of at least 0.
+        groups: of each row, what it belongs to. Defaults to `None`.
+        seed: integer of at least 0. Defaults to 0.
 
     Returns:
         For each fold the numbers of the rows to train on, and of those to test on.
@@ -166,7 +166,7 @@ def check_parts(parts: Mapping[str, np.ndarray], groups: Sequence[Hashable] | No
 
     Args:
         parts: by part the numbers of its rows.
-        groups: of each row, what it belongs to. Defaults to none.
+        groups: of each row, what it belongs to. Defaults to `None`.
 
     Raises:
         ValueError: if one is.
