@@ -36,8 +36,8 @@ def split(
     Args:
         labels: by task its labels `(n, ...)`.
         tasks: what the labels are of.
-        shares: by part its share of the rows. Defaults to 70 % `train`, 15 % `valid` and 15 %
-            `test`.
+        shares: by part its share of the rows. Without it, 70 % are `train`, 15 % `valid` and 15 %
+            `test`. Defaults to `None`.
         stratify: what all parts have the same share of: `None` (rows at random), `"presence"`
             (rows that have labels of the same tasks) or `"labels"` (each class of each task, by
             iterative stratification; needs the extra `splits`). Defaults to `"presence"`.
