@@ -1933,8 +1933,7 @@ DATA = [
         Case(
             f"load({name!r})",
             lambda name=name: data.load(name),
-            "`name` should be one of ['census_income', 'multi_fashion', 'scene_frames', "
-            f"'stamp_scenes', 'stamps', 'synthetic_relatedness']. Received: name={name!r}",
+            f"`name` should be one of {data.names()}. Received: name={name!r}",
         )
         for name in ("nope", 3, None, ["census_income"])
     ),

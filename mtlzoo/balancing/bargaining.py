@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mtlzoo.balancing.directions import eigen, in_unit_lengths, product, rounding
+from mtlzoo.balancing.directions import in_unit_lengths, lowest_eigenvalue, product, rounding
 
 # Newton's method needs 4 to 9 steps where the gradients are not nearly dependent, up to about 60
 # where their lengths are 1e8-fold apart and p is 0.1 or 10, and up to 200 where p is 0.01 and a
@@ -51,7 +51,7 @@ def fair_weights(gramian: Any, power: float, present: Any) -> Any:
     count = ops.maximum(ops.sum(valid, axis=-1, keepdims=True), 1.0)
     eye = ops.eye(size, dtype=dtype)
     empty = eye * (1.0 - valid)[..., None]
-    lowest = eigen(cosines + empty)[0][..., :1, None]
+    lowest = lowest_eigenvalue(cosines + empty)[..., None]
     cosines = cosines + (eye - empty) * ops.relu(16.0 * rounding(gramian) - lowest)
 
     # In units of the geometric mean of the lengths, so that their powers do not overflow.

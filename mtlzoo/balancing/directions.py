@@ -65,6 +65,19 @@ def eigen(matrix: Any) -> tuple[Any, Any]:
     return ops.stack([low, high], axis=-1), vectors
 
 
+def lowest_eigenvalue(matrix: Any) -> Any:
+    """The lowest eigenvalue.
+
+    Args:
+        matrix: (..., T, T), as for `eigen`.
+
+    Returns:
+        (..., 1). A new axis has to be added apart from the slice: TensorFlow's graph optimizer
+        loses it where both are one operation on stacked tensors.
+    """
+    return eigen(matrix)[0][..., :1]
+
+
 def rounding(gramian: Any) -> float:
     """T times the rounding error of the dtype: what an eigenvalue of cosines may be off by."""
     dtype = keras.backend.standardize_dtype(gramian.dtype)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mtlzoo.balancing.directions import eigen, product
+from mtlzoo.balancing.directions import lowest_eigenvalue, product
 
 
 def direction_of(cosines: Any, parts: Any) -> tuple[Any, Any]:
@@ -76,7 +76,7 @@ def shift_of(cosines: Any) -> Any:
         (..., 1, 1).
     """
     eps = float(np.finfo(keras.backend.standardize_dtype(cosines.dtype)).eps)
-    lowest = eigen(cosines)[0][..., :1, None]
+    lowest = lowest_eigenvalue(cosines)[..., None]
     return 16.0 * cosines.shape[-1] * eps + ops.relu(-lowest)
 
 

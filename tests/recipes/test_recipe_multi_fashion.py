@@ -13,8 +13,9 @@ from mtlzoo.metrics import delta_m
 
 pytest.importorskip("matplotlib")
 
+from fake_packages import write_fashion
+
 from recipes import multi_fashion
-from tests.data.fake_packages import write_fashion
 
 CHOSEN = ["CrossStitch", "OMoE", "TaskQueryAttention"]
 
