@@ -1,9 +1,9 @@
 """What the mathematics of a balancer costs by itself, on the device of Keras's backend.
 
-Prints for each method that needs the Gramian alone the time from T gradients of T numbers to their
-combination, compiled, and how far it lies in float32 from that in float64; and where TorchJD is
-installed, the time of its aggregator, in turns with ours. No number may leave the device meanwhile
-(checked with JAX).
+Prints for each method that needs the Gramian alone the time from T gradients of T + 8 numbers to
+their combination, compiled, and how far it lies in float32 from that in float64; and where TorchJD
+is installed, the time of its aggregator, in turns with ours. No number may leave the device
+meanwhile (checked with JAX).
 
     KERAS_BACKEND=jax python -m benchmarks.solvers [--tasks=2,8,16]
 """

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from mtlzoo.balancing.arguments import check_preference
-from mtlzoo.balancing.directions import eigen, in_unit_lengths, rounding
+from mtlzoo.balancing.directions import eigen, in_unit_lengths, product, rounding
 from mtlzoo.balancing.gradient_balancer import GradientBalancer, Options
 
 SCALES = ("min", "median", "rmse")
@@ -96,8 +96,8 @@ class AlignedMTL(GradientBalancer):
         scale = self._scale(values, there)
         # The eigenvalues are in units of the longest gradient's square, which cancels.
         values = ops.where(there, ops.sqrt(scale / ops.where(there, values, 1.0)), 0.0)
-        parts = ops.matmul(_from_eigen(values, vectors), ops.cast(wanted, values.dtype)[..., None])
-        return ops.cast(parts[..., 0], gramian.dtype)
+        parts = product(_from_eigen(values, vectors), ops.cast(wanted, values.dtype))
+        return ops.cast(parts, gramian.dtype)
 
     def _scale(self, values: Any, there: Any) -> Any:
         """S (..., 1) out of the eigenvalues, which are in ascending order."""

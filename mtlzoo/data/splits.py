@@ -339,12 +339,11 @@ def _by_importance(
             break
         open_ -= full
     rest = sum(shares[name] for name in others)
+    of_others = {name: shares[name] / rest for name in others}
     where = np.full(len(patterns), first, dtype=f"<U{max(map(len, shares))}")
     for name, rows in members.items():
         left = rng.permutation(rows)[round(quota[name]) :]
-        if others:
-            of_others = {other: shares[other] / rest for other in others}
-            where[left] = assign_parts(range(len(left)), of_others, rng)
+        where[left] = assign_parts(range(len(left)), of_others, rng)
     return where
 
 
