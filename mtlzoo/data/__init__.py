@@ -1,26 +1,35 @@
 """Data sets by name, ready for `fit`; of others checks, splits, and several in one stream."""
 
+from mtlzoo.data.augmentation import augment
 from mtlzoo.data.checking import Report, check
+from mtlzoo.data.class_weights import class_weights, weigh_classes
 from mtlzoo.data.cross_validation import CrossValidation, cross_validate
+from mtlzoo.data.importance import ImportanceSampling
 from mtlzoo.data.loading import Loaded, load, names
 from mtlzoo.data.mixing import Mixture, mix
+from mtlzoo.data.resampling import resample
 from mtlzoo.data.sampling import Annealed, Temperature
 from mtlzoo.data.splits import check_parts, kfold, rows_with_labels, split
 
 __all__ = [
     "Annealed",
     "CrossValidation",
+    "ImportanceSampling",
     "Loaded",
     "Mixture",
     "Report",
     "Temperature",
+    "augment",
     "check",
     "check_parts",
+    "class_weights",
     "cross_validate",
     "kfold",
     "load",
     "mix",
     "names",
+    "resample",
     "rows_with_labels",
     "split",
+    "weigh_classes",
 ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtlzoo.data.arguments import check_count
+from mtlzoo.data.elements import check_elements
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -147,23 +148,21 @@ def check(dataset: tf.data.Dataset, tasks: Sequence[Task], *, batches: int | Non
 
 def _structure(spec: Any, tasks: Mapping[str, Task]) -> list[str]:
     """What is wrong with the form of the elements."""
-    fits = isinstance(spec, tuple) and len(spec) in (2, 3)
-    if not fits or not all(isinstance(part, dict) for part in spec[1:]):
-        return [
-            "`dataset` should have elements `(x, y)` or `(x, y, sample_weight)`, with dicts by "
-            f"task as `y` and `sample_weight`. Received: {spec}"
-        ]
+    try:
+        labels, weights = check_elements("dataset", spec)
+    except ValueError as error:
+        return [str(error)]
     problems = []
-    for part, keys in zip(("y", "sample_weight"), (set(each) for each in spec[1:]), strict=False):
-        if unknown := sorted(keys - set(tasks)):
+    for part, given in (("y", labels), ("sample_weight", weights)):
+        if unknown := sorted(set(given) - set(tasks)):
             problems.append(
                 f"`{part}` should have keys among the tasks {sorted(tasks)}. Received: {unknown}"
             )
-    for name in sorted(set(tasks) - set(spec[1])):
+    for name in sorted(set(tasks) - set(labels)):
         problems.append(f"Task `{name}` should have labels. Received: no key `{name}` in `y`")
-    for name in sorted(set(tasks) & set(spec[1])):
+    for name in sorted(set(tasks) & set(labels)):
         try:
-            tasks[name].check_labels(spec[1][name])
+            tasks[name].check_labels(labels[name])
         except ValueError as error:
             problems.append(str(error))
     return problems

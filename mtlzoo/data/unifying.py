@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from mtlzoo.data.elements import check_elements
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -69,20 +71,13 @@ def unify(datasets: Mapping[str, tf.data.Dataset]) -> dict[str, tf.data.Dataset]
 
 def _specs(name: str, dataset: tf.data.Dataset) -> tuple[Any, dict, dict]:
     """The specs of inputs, labels and sample weights of a data set."""
-    spec = dataset.element_spec
-    fits = isinstance(spec, tuple) and len(spec) in (2, 3)
-    if not fits or not all(isinstance(part, dict) and part for part in spec[1:]):
-        raise ValueError(
-            f"`datasets[{name!r}]` should have elements `(x, y)` or `(x, y, sample_weight)`, with "
-            f"dicts by task as `y` and `sample_weight`. Received: {spec}"
-        )
-    unknown = set(spec[2]) - set(spec[1]) if len(spec) == 3 else set()
-    if unknown:
+    labels, weights = check_elements(f"datasets[{name!r}]", dataset)
+    if unknown := sorted(set(weights) - set(labels)):
         raise ValueError(
             f"`datasets[{name!r}]` should have sample weights of tasks that it has labels of. "
-            f"Received: {sorted(unknown)}"
+            f"Received: {unknown}"
         )
-    return spec[0], spec[1], spec[2] if len(spec) == 3 else {}
+    return dataset.element_spec[0], labels, weights
 
 
 def _joined(kind: str, given: Mapping[str, dict]) -> dict[str, Any]:

@@ -3,9 +3,16 @@
 from typing import Any
 
 import keras
+from keras import ops
 
 from mtlzoo import metrics as m
+from mtlzoo.tasks import losses
 from mtlzoo.tasks.class_ids import ClassIds
+from mtlzoo.tasks.labels import Labels, dtype_of
+from mtlzoo.tasks.task import Task
+
+# How far the sum of the probabilities of a label may be from 1.
+TOLERANCE = 1e-3
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -18,6 +25,10 @@ class Classification(ClassIds):
 
     Losses that want one-hot labels, as `keras.losses.CategoricalCrossentropy(label_smoothing=0.1)`,
     get them.
+
+    A label may also be a distribution $p$ over the classes, as of mixed rows or of several
+    annotators; the loss is then $\log \sum_c e^{z_c} - \sum_c p_c z_c$, and metrics see the most
+    probable class.
 
     Args:
         name: Name of the task.
@@ -32,7 +43,9 @@ class Classification(ClassIds):
             float, as data frames with gaps have them.
 
     Shapes:
-        Labels `(B,)` or `(B, 1)`, integers from 0 to `num_classes - 1`; outputs `(B, num_classes)`.
+        Labels `(B,)` or `(B, 1)`, integers from 0 to `num_classes - 1`, or float
+        `(B, num_classes)` with the sum 1, of which a row of `missing` is missing; outputs
+        `(B, num_classes)`.
 
     Raises:
         ValueError: If `name` cannot name a task, `num_classes` is below 2, or `missing` is a class.
@@ -85,6 +98,74 @@ class Classification(ClassIds):
             m.F1Score(n, **kind, name="macro_f1"),
             m.AUC(n, **kind, name="macro_auc"),
         ]
+
+    # -- distributions over the classes ---------------------------------------------------------
+
+    def _label_shapes(self) -> set[tuple[int | None, ...]]:
+        return {*super()._label_shapes(), (self.num_classes,)}
+
+    def _are_soft(self, labels: Any) -> bool:
+        """Whether labels are distributions, which their static shape says."""
+        return len(labels.shape) == 2 and labels.shape[1] == self.num_classes
+
+    def check_labels(self, labels: Any) -> None:
+        """Checks shape and dtype, see `Task.check_labels`; distributions are float."""
+        Task.check_labels(self, labels)
+        if not self._are_soft(labels):
+            super().check_labels(labels)
+        elif "float" not in dtype_of(labels):
+            raise ValueError(
+                f"Labels of task `{self.name}` of shape {(None, self.num_classes)} should be "
+                f"float, the probabilities of the classes. Received: dtype={dtype_of(labels)}"
+            )
+
+    def canonical(self, labels: Any) -> Any:
+        """Ids `(B,)`, or distributions `(B, num_classes)` in float32 or float64."""
+        if self._are_soft(labels):
+            return labels if dtype_of(labels) == "float64" else ops.cast(labels, "float32")
+        return super().canonical(labels)
+
+    def legal(self, labels: Any) -> Any:
+        """Whole numbers from 0 to `num_classes - 1`, or numbers from 0 to 1 with the sum 1."""
+        if not self._are_soft(labels):
+            return super().legal(labels)
+        off = ops.abs(ops.sum(ops.abs(labels), axis=-1, keepdims=True) - 1)
+        return ops.logical_and(ops.logical_and(labels >= 0, labels <= 1), off <= TOLERANCE)
+
+    def read_labels(self, labels: Any, loss: Any = None) -> Labels:
+        """Tells labels, missing and invalid ones apart; ids are int32, distributions float."""
+        if not hasattr(labels, "dtype"):
+            labels = ops.convert_to_tensor(labels)
+        self.check_labels(labels)
+        soft = self._are_soft(labels)
+        return Task.read_labels(self, labels, loss) if soft else super().read_labels(labels, loss)
+
+    def loss_values(self, loss: losses.Loss, values: Any, outputs: Any) -> Any:
+        """The loss of every label, see `Task.loss_values`.
+
+        Raises:
+            ValueError: If labels are distributions and `loss` is of class ids only.
+        """
+        if not self._are_soft(values):
+            return super().loss_values(loss, values, outputs)
+        if type(loss) is keras.losses.SparseCategoricalCrossentropy:
+            loss = keras.losses.CategoricalCrossentropy(from_logits=self.from_logits)
+        if not losses.is_of_one_hot(loss):
+            text = getattr(loss, "__name__", type(loss).__name__)
+            raise ValueError(
+                f"The loss of task `{self.name}` should be a cross-entropy, or another loss of "
+                "one-hot labels, where labels are distributions over the classes. "
+                f"Received: loss={text}"
+            )
+        return Task.loss_values(self, loss, values, outputs)
+
+    def update_metric(
+        self, metric: keras.metrics.Metric, values: Any, outputs: Any, weights: Any
+    ) -> None:
+        """Updates a metric with one batch, see `Task.update_metric`."""
+        if self._are_soft(values):
+            values = ops.cast(ops.argmax(values, axis=-1), "int32")
+        super().update_metric(metric, values, outputs, weights)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""

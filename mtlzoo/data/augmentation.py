@@ -1,0 +1,310 @@
+"""Augmentation by Keras layers: of each input, and of images together with their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from mtlzoo.data import moving
+from mtlzoo.data.arguments import check_count, is_number
+from mtlzoo.data.elements import check_elements, mapped_with_numbers
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from mtlzoo.tasks import Task
+
+DEPTHS = ("distance", "inverse", None)
+_AFFINE = (
+    keras.layers.RandomCrop,
+    keras.layers.RandomFlip,
+    keras.layers.RandomRotation,
+    keras.layers.RandomShear,
+    keras.layers.RandomTranslation,
+    keras.layers.RandomZoom,
+)
+# `RandomElasticTransform` is not among them: where the number of rows is not known, as in a data
+# set, Keras gives all rows the first one's image, and it cuts values to its range.
+_GEOMETRIC = (*_AFFINE, keras.layers.RandomPerspective)
+
+
+def augment(
+    dataset: tf.data.Dataset,
+    tasks: Sequence[Task],
+    *,
+    geometric: Sequence[keras.layers.Layer] = (),
+    layers: Sequence[keras.layers.Layer] | Mapping[str, Sequence[keras.layers.Layer]] = (),
+    image: str | None = None,
+    only: Collection[str] | None = None,
+    depth: str | None = "distance",
+    normals_up: bool = False,
+    min_visible: float = 0.1,
+    seed: int = 0,
+) -> tf.data.Dataset:
+    """Augment training data: move images and their labels together, change inputs alone.
+
+    Labels that belong to places move with the image: classes of pixels, depths and normals take the
+    nearest pixel, boxes become the boxes around their moved corners. Where a moved image shows
+    what was outside, and the layer fills it with a constant, pixels are missing. Besides,
+
+    * depths are divided by the scale of a zoom, since what looks larger looks nearer;
+    * normals turn, and are mirrored, in the plane of the image.
+
+    Labels of rows stay as they are: whether a class survives a flip, or a count a crop, is for you
+    to know.
+
+    Args:
+        dataset: Batches `(x, y)` or `(x, y, sample_weight)`.
+        tasks: The tasks.
+        geometric: Keras layers that move pixels, of the image and all its labels alike:
+            `RandomFlip`, `RandomRotation`, `RandomZoom`, `RandomTranslation`, `RandomShear`,
+            `RandomCrop`; and, without boxes and normals, `RandomPerspective`. The middle of the
+            image should stay inside. Defaults to none.
+        layers: Layers for one input alone, after these: a dict by input, or a list if there is one
+            input, such as `RandomBrightness` for an image and `GaussianNoise` for numbers. Their
+            outputs have the shape of their inputs. Defaults to none.
+        image: Name of the input that `geometric` moves. Defaults to `None`, for the only input.
+        only: Names of tasks: rows without a label of any of these stay as they are, so that a
+            task with few rows gets more that differ. Defaults to `None`, for all rows.
+        depth: What depths are: `"distance"`, `"inverse"`, or `None` to leave their scale as it is.
+            Defaults to `"distance"`.
+        normals_up: Whether normals have y up instead of down. Defaults to `False`.
+        min_visible: Least part of a moved box that must be inside the image; others are no boxes.
+            Defaults to 0.1.
+        seed: Integer of at least 0. Image layers of Keras draw from it, differently in each batch
+            and epoch; other layers draw from their own seeds. Defaults to 0.
+
+    Returns:
+        Batches `(x, y, sample_weight)`.
+
+    Raises:
+        ValueError: If an input or a task is unknown, a layer cannot do what the tasks need, or
+            labels of pixels do not have the size of the image.
+
+    Example:
+    ```python
+    import keras
+    import numpy as np
+    import tensorflow as tf
+    from mtlzoo import data
+    from mtlzoo.tasks import SemanticSegmentation
+
+    images = np.random.uniform(size=(4, 8, 8, 3)).astype("float32")
+    parts = {"parts": np.random.randint(0, 3, (4, 8, 8))}
+    batches = tf.data.Dataset.from_tensor_slices((images, parts)).batch(2)
+    train = data.augment(
+        batches,
+        [SemanticSegmentation("parts", 3)],
+        geometric=[keras.layers.RandomFlip("horizontal"), keras.layers.RandomRotation(0.1)],
+        layers=[keras.layers.RandomBrightness(0.2, value_range=(0, 1))],
+    )
+    ```
+    """
+    labels, _ = check_elements("dataset", dataset)
+    by_name = {task.name: task for task in tasks}
+    inputs = dataset.element_spec[0]
+    _check(labels, by_name, only, depth, min_visible, seed)
+    of_inputs = _by_input(layers, inputs)
+    moved = _image(geometric, inputs, image) if geometric else None
+    if geometric:
+        spec = inputs if moved is None else inputs[moved]
+        _check_labels(geometric, labels, by_name, spec, depth)
+    options = {"depth": depth, "normals_up": normals_up, "min_visible": min_visible}
+    alone = not isinstance(inputs, dict)
+
+    def change(x: Any, y: Any, w: Any, number: Any) -> tuple:
+        seeds = _Seeds(seed, number)
+        chosen = None if only is None else _has_label(only, by_name, y, w)
+        given = {None: x} if alone else dict(x)
+        found = dict(given)
+        if geometric:
+            found[moved], motion = moving.move(given[moved], geometric, seeds)
+            y, w = _moved_labels(by_name, y, w, motion, chosen, options)
+        for name, applied in of_inputs.items():
+            for layer in applied:
+                found[name] = moving.run(layer, found[name], seeds)
+        for name, values in found.items():
+            if values is not given[name]:
+                found[name] = _where(chosen, values, given[name], name)
+        return (found[None] if alone else found), y, w
+
+    return mapped_with_numbers(dataset, change, seed)
+
+
+class _Seeds(keras.random.SeedGenerator):
+    """Seeds of one batch: the first number is the batch's, the second counts the draws."""
+
+    def __init__(self, seed: int, number: Any) -> None:
+        self._seed, self._number, self._count = seed, number, 0
+
+    def next(self, ordered: bool = True) -> Any:
+        import tensorflow as tf
+
+        self._count += 1
+        second = (self._seed * 1000 + self._count) % 2**31
+        return tf.stack([self._number, tf.constant(second, "int64")])
+
+
+def _moved_labels(
+    tasks: Mapping[str, Task], y: Any, w: Any, motion: Any, chosen: Any, options: Mapping
+) -> tuple[dict, dict]:
+    """Labels and sample weights of moved images."""
+    labels, weights = dict(y), dict(w)
+    for name, given in y.items():
+        found = _moved(tasks[name], given, motion, options)
+        if found is not given:
+            labels[name] = _where(chosen, found, given, name)
+        if len(w[name].shape) == 3:
+            of_pixels = moving.pixels(w[name], motion, 0)
+            weights[name] = _where(chosen, of_pixels, w[name], name)
+    return labels, weights
+
+
+def _moved(task: Task, labels: Any, motion: Any, options: Mapping) -> Any:
+    """The labels of a task for moved images."""
+    import tensorflow as tf
+
+    from mtlzoo.tasks import DepthEstimation, ObjectDetection, SurfaceNormalEstimation
+
+    if isinstance(task, ObjectDetection):
+        return moving.boxes(labels, motion, options["min_visible"])
+    if task.loss_rank != 3:
+        return labels
+    found = moving.pixels(labels, motion, task.missing)
+    if isinstance(task, DepthEstimation) and options["depth"] is not None:
+        factor = moving.scale(motion)
+        factor = 1 / factor if options["depth"] == "distance" else factor
+        factor = tf.reshape(tf.cast(factor, found.dtype), (-1, *(1,) * (len(found.shape) - 1)))
+        missing = tf.cast(task.missing, found.dtype)
+        found = tf.where(found == missing, missing, found * factor)
+    if isinstance(task, SurfaceNormalEstimation):
+        up = tf.constant([1.0, -1.0 if options["normals_up"] else 1.0, 1.0])
+        turned = moving.turned(tf.cast(found, "float32") * up, motion) * up
+        there = tf.reshape(task.read_labels(found).present, (*tf.unstack(tf.shape(found)[:3]), 1))
+        found = tf.where(there, tf.cast(turned, found.dtype), found)
+    return found
+
+
+def _where(chosen: Any, found: Any, given: Any, name: str | None) -> Any:
+    """The changed values in the chosen rows, the given ones in others; in the type given."""
+    import tensorflow as tf
+
+    found = tf.cast(found, given.dtype)
+    if chosen is None:
+        return found
+    if not found.shape[1:].is_compatible_with(given.shape[1:]):
+        raise ValueError(
+            "`only` should not be given with layers that change the size of an image. Received: "
+            f"`{name or 'x'}` of shape {tuple(given.shape)} becomes {tuple(found.shape)}"
+        )
+    chosen = tf.reshape(chosen, (-1, *(1,) * (len(given.shape) - 1)))
+    return tf.where(chosen, found, given)
+
+
+def _has_label(only: Collection[str], tasks: Mapping[str, Task], y: Any, w: Any) -> Any:
+    """Which rows have a label that counts of one of the tasks, `(B,)`."""
+    import tensorflow as tf
+
+    found = []
+    for name in sorted(only):
+        there = tasks[name].read_labels(y[name]).present
+        there = tf.reduce_any(tf.reshape(there, (tf.shape(there)[0], -1)), axis=1)
+        weight = tf.reshape(w[name], (tf.shape(there)[0], -1))
+        found.append(there & tf.reduce_any(weight > 0, axis=1))
+    return tf.reduce_any(tf.stack(found), axis=0)
+
+
+# --- Checks --------------------------------------------------------------------------------------
+
+
+def _check(
+    labels: Mapping, tasks: Mapping, only: Any, depth: Any, min_visible: Any, seed: Any
+) -> None:
+    check_count("seed", seed, least=0)
+    if unknown := sorted(set(labels) - set(tasks)):
+        raise ValueError(f"`tasks` should have all tasks of the labels. Received: no {unknown}")
+    if only is not None and (isinstance(only, str) or not only or not set(only) <= set(labels)):
+        raise ValueError(
+            f"`only` should be names among the tasks {sorted(labels)}. Received: only={only!r}"
+        )
+    if depth not in DEPTHS:
+        raise ValueError(f"`depth` should be one of {list(DEPTHS)}. Received: depth={depth!r}")
+    if not is_number(min_visible) or not 0 <= min_visible <= 1:
+        raise ValueError(
+            f"`min_visible` should be a number from 0 to 1. Received: min_visible={min_visible!r}"
+        )
+
+
+def _by_input(layers: Any, inputs: Any) -> dict[str | None, list]:
+    """The layers of each input; that of a single tensor has the name `None`."""
+    if not isinstance(inputs, dict):
+        if isinstance(layers, Mapping):
+            raise ValueError(
+                "`layers` should be a list where `x` is one tensor. "
+                f"Received: keys {sorted(layers)}"
+            )
+        return {None: list(layers)}
+    if not isinstance(layers, Mapping):
+        if layers:
+            raise ValueError(
+                f"`layers` should be a dict by input, {sorted(inputs)}. Received: {layers!r}"
+            )
+        return {}
+    if unknown := sorted(set(layers) - set(inputs)):
+        raise ValueError(
+            f"`layers` should have keys among the inputs {sorted(inputs)}. Received: {unknown}"
+        )
+    return {name: list(applied) for name, applied in layers.items()}
+
+
+def _image(geometric: Sequence[Any], inputs: Any, image: str | None) -> str | None:
+    """The name of the input that is moved, checked; `None` where there is only one tensor."""
+    for layer in geometric:
+        if not isinstance(layer, _GEOMETRIC):
+            names = [each.__name__ for each in _GEOMETRIC]
+            raise ValueError(
+                f"`geometric` should be layers that move pixels: {names}. Received: "
+                f"{type(layer).__name__}"
+            )
+    known = sorted(inputs) if isinstance(inputs, dict) else [None]
+    if image not in known:
+        raise ValueError(
+            f"`image` should be the name of an input, one of {known}. Received: image={image!r}"
+        )
+    spec = inputs if image is None else inputs[image]
+    if spec.shape.rank != 4 or None in spec.shape[1:]:
+        raise ValueError(
+            "The input that `geometric` moves should be images (B, H, W, C) of a known size. "
+            f"Received: shape {tuple(spec.shape) if spec.shape.rank else None}"
+        )
+    return image
+
+
+def _check_labels(
+    geometric: Sequence[Any], labels: Mapping, tasks: Mapping[str, Task], spec: Any, depth: Any
+) -> None:
+    """Check that labels can be moved as the image is."""
+    from mtlzoo.tasks import DepthEstimation, ObjectDetection, SurfaceNormalEstimation
+
+    for name, label in labels.items():
+        task = tasks[name]
+        if task.loss_rank == 3 and tuple(label.shape[1:3]) != tuple(spec.shape[1:3]):
+            raise ValueError(
+                f"Labels of task `{name}` should have the size {tuple(spec.shape[1:3])} of the "
+                f"image that is moved. Received: {tuple(label.shape[1:3])}"
+            )
+        placed = isinstance(task, ObjectDetection | SurfaceNormalEstimation)
+        scaled = isinstance(task, DepthEstimation) and depth is not None
+        for layer in geometric:
+            if placed and not isinstance(layer, _AFFINE):
+                raise ValueError(
+                    f"`geometric` should not bend images where task `{name}` has boxes or "
+                    f"normals. Received: {type(layer).__name__}"
+                )
+            if (placed or scaled) and getattr(layer, "interpolation", None) == "nearest":
+                raise ValueError(
+                    f"`geometric` should interpolate where task `{name}` has depths, boxes or "
+                    f"normals. Received: {type(layer).__name__} with interpolation='nearest'"
+                )
