@@ -8,6 +8,7 @@ from mtlzoo.data.importance import ImportanceSampling
 from mtlzoo.data.loading import Loaded, load, names
 from mtlzoo.data.mixing import Mixture, mix
 from mtlzoo.data.resampling import resample
+from mtlzoo.data.row_mixing import cut_mix, mix_up
 from mtlzoo.data.sampling import Annealed, Temperature
 from mtlzoo.data.splits import check_parts, kfold, rows_with_labels, split
 
@@ -24,9 +25,11 @@ __all__ = [
     "check_parts",
     "class_weights",
     "cross_validate",
+    "cut_mix",
     "kfold",
     "load",
     "mix",
+    "mix_up",
     "names",
     "resample",
     "rows_with_labels",

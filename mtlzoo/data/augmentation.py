@@ -10,6 +10,7 @@ import keras
 from mtlzoo.data import moving
 from mtlzoo.data.arguments import check_count, is_number
 from mtlzoo.data.elements import check_elements, mapped_with_numbers
+from mtlzoo.data.images import check_pixels, image_spec
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -107,9 +108,9 @@ def augment(
     inputs = dataset.element_spec[0]
     _check(labels, by_name, only, depth, min_visible, seed)
     of_inputs = _by_input(layers, inputs)
-    moved = _image(geometric, inputs, image) if geometric else None
     if geometric:
-        spec = inputs if moved is None else inputs[moved]
+        _check_layers(geometric)
+        spec = image_spec(inputs, image, "`geometric` moves")
         _check_labels(geometric, labels, by_name, spec, depth)
     options = {"depth": depth, "normals_up": normals_up, "min_visible": min_visible}
     alone = not isinstance(inputs, dict)
@@ -120,7 +121,7 @@ def augment(
         given = {None: x} if alone else dict(x)
         found = dict(given)
         if geometric:
-            found[moved], motion = moving.move(given[moved], geometric, seeds)
+            found[image], motion = moving.move(given[image], geometric, seeds)
             y, w = _moved_labels(by_name, y, w, motion, chosen, options)
         for name, applied in of_inputs.items():
             for layer in applied:
@@ -259,8 +260,8 @@ def _by_input(layers: Any, inputs: Any) -> dict[str | None, list]:
     return {name: list(applied) for name, applied in layers.items()}
 
 
-def _image(geometric: Sequence[Any], inputs: Any, image: str | None) -> str | None:
-    """The name of the input that is moved, checked; `None` where there is only one tensor."""
+def _check_layers(geometric: Sequence[Any]) -> None:
+    """Check that layers move pixels."""
     for layer in geometric:
         if not isinstance(layer, _GEOMETRIC):
             names = [each.__name__ for each in _GEOMETRIC]
@@ -268,18 +269,6 @@ def _image(geometric: Sequence[Any], inputs: Any, image: str | None) -> str | No
                 f"`geometric` should be layers that move pixels: {names}. Received: "
                 f"{type(layer).__name__}"
             )
-    known = sorted(inputs) if isinstance(inputs, dict) else [None]
-    if image not in known:
-        raise ValueError(
-            f"`image` should be the name of an input, one of {known}. Received: image={image!r}"
-        )
-    spec = inputs if image is None else inputs[image]
-    if spec.shape.rank != 4 or None in spec.shape[1:]:
-        raise ValueError(
-            "The input that `geometric` moves should be images (B, H, W, C) of a known size. "
-            f"Received: shape {tuple(spec.shape) if spec.shape.rank else None}"
-        )
-    return image
 
 
 def _check_labels(
@@ -290,11 +279,7 @@ def _check_labels(
 
     for name, label in labels.items():
         task = tasks[name]
-        if task.loss_rank == 3 and tuple(label.shape[1:3]) != tuple(spec.shape[1:3]):
-            raise ValueError(
-                f"Labels of task `{name}` should have the size {tuple(spec.shape[1:3])} of the "
-                f"image that is moved. Received: {tuple(label.shape[1:3])}"
-            )
+        check_pixels(task, label, tuple(spec.shape[1:3]))
         placed = isinstance(task, ObjectDetection | SurfaceNormalEstimation)
         scaled = isinstance(task, DepthEstimation) and depth is not None
         for layer in geometric:
