@@ -5,11 +5,13 @@ from mtlzoo.data.checking import Report, check
 from mtlzoo.data.class_weights import class_weights, weigh_classes
 from mtlzoo.data.cross_validation import CrossValidation, cross_validate
 from mtlzoo.data.importance import ImportanceSampling
+from mtlzoo.data.keeping import keep
 from mtlzoo.data.loading import Loaded, load, names
 from mtlzoo.data.mixing import Mixture, mix
 from mtlzoo.data.resampling import resample
 from mtlzoo.data.row_mixing import cut_mix, mix_up
 from mtlzoo.data.sampling import Annealed, Temperature
+from mtlzoo.data.service import distribute
 from mtlzoo.data.splits import check_parts, kfold, rows_with_labels, split
 
 __all__ = [
@@ -26,6 +28,8 @@ __all__ = [
     "class_weights",
     "cross_validate",
     "cut_mix",
+    "distribute",
+    "keep",
     "kfold",
     "load",
     "mix",

@@ -79,6 +79,27 @@ def _whole(x: Any, y: Mapping, w: Mapping | None = None) -> tuple:
     return x, y, {n: given[n] if n in given else tf.ones(tf.shape(y[n])[:1]) for n in y}
 
 
+def in_memory(dataset: tf.data.Dataset) -> tuple:
+    """Read all rows of a data set into host memory.
+
+    Args:
+        dataset: batches `(x, y)` or `(x, y, sample_weight)`.
+
+    Returns:
+        One element with all rows, and with sample weights of all tasks.
+
+    Raises:
+        ValueError: there are no rows.
+    """
+    import tensorflow as tf
+
+    with tf.device("CPU:0"):
+        batches = list(mapped(dataset, lambda x, y, w: (x, y, w)))
+        if not batches:
+            raise ValueError("`dataset` should have rows. Received: none")
+        return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *batches)
+
+
 def spread(weights: Any, like: Any) -> tf.Tensor:
     """Give weights as many axes as a tensor has, the last ones of size 1.
 

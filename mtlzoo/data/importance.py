@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtlzoo.data.arguments import check_count, is_number
-from mtlzoo.data.elements import check_elements, mapped, spread
+from mtlzoo.data.elements import check_elements, in_memory, spread
 
 if TYPE_CHECKING:
     import keras
@@ -111,7 +111,7 @@ class ImportanceSampling:
         self._loss_weights = dict(loss_weights or {})
         self._by, self._uniform, self._seed = by, uniform, seed
         self._batch_size = batch_size
-        self._rows = _in_memory(dataset)
+        self._rows = in_memory(dataset)
         self._count = len(tf.nest.flatten(self._rows)[0])
         self.probabilities = np.full(self._count, 1 / self._count)
         with tf.device("CPU:0"):
@@ -227,14 +227,3 @@ class ImportanceSampling:
                     sampling.update(self.model)
 
         return Scoring()
-
-
-def _in_memory(dataset: tf.data.Dataset) -> tuple:
-    """All rows of a data set, with sample weights of all tasks."""
-    import tensorflow as tf
-
-    with tf.device("CPU:0"):
-        batches = list(mapped(dataset, lambda x, y, w: (x, y, w)))
-        if not batches:
-            raise ValueError("`dataset` should have rows. Received: none")
-        return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *batches)
