@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from mtlzoo.data import packages
 from mtlzoo.data.cache import Prepared
 from mtlzoo.data.loading import module, names
 
@@ -24,6 +25,7 @@ def main(argv: list[str] | None = None) -> None:
         for name in names():
             print(f"{name}  {module(name).__doc__.splitlines()[0]}")
     elif args.download or args.raw_files:
+        packages.show_progress = True
         prepared = module(args.name).prepare(args.raw_files, args.data_dir, args.download)
         if isinstance(prepared, Prepared):
             rows = prepared.rows

@@ -20,6 +20,9 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+#: Whether pip and apt-get print how far they are; the command line sets it.
+show_progress = False
+
 
 @dataclasses.dataclass(frozen=True)
 class Package:
@@ -176,7 +179,14 @@ def _failure(package: Package, folder: Path) -> str | None:
                 pinned.write_text(f"{command[-1]} --hash=sha256:{package.sha256}\n", "utf-8")
                 command = [sys.executable, "-m", *command[:-1], "--require-hashes"]
                 command += ["-r", str(pinned)]
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                command,
+                cwd=folder,
+                stdout=None if show_progress else subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
     except OSError as error:  # no such client on this machine
         return str(error)
     return done.stderr.strip()[-1000:] if done.returncode else None

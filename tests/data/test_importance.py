@@ -167,18 +167,6 @@ def test_with_equal_scores_of_zero_rows_are_drawn_alike():
     np.testing.assert_allclose(found.probabilities, 1 / 8)
 
 
-def test_two_replicas_are_trained_on_it():
-    devices = tf.config.list_logical_devices("CPU")
-    if len(devices) < 2:
-        pytest.skip("needs two logical devices")
-    strategy = tf.distribute.MirroredStrategy([d.name for d in devices[:2]])
-    found = sampling()
-    with strategy.scope():
-        network = model()
-    network.fit(found.dataset, epochs=2, verbose=0, callbacks=[found.callback()])
-    assert not np.allclose(found.probabilities, 1 / ROWS)
-
-
 def test_what_cannot_be_sampled_is_refused():
     x, y, _ = arrays()
     for arguments, message in (
