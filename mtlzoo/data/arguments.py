@@ -29,6 +29,25 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
     return int(value)
 
 
+def check_size(name: str, value: Any) -> tuple[int, int]:
+    """Check the size of a picture.
+
+    Args:
+        name: of the argument.
+        value: what was given.
+
+    Returns:
+        Height and width.
+
+    Raises:
+        ValueError: it is not two integers of at least 1.
+    """
+    is_pair = isinstance(value, list | tuple) and len(value) == 2
+    if not is_pair or not all(type(n) is int and n > 0 for n in value):
+        raise ValueError(f"`{name}` should be a height and a width. Received: {name}={value!r}")
+    return value[0], value[1]
+
+
 def is_number(value: Any) -> bool:
     """Say whether something is a finite real number.
 

@@ -50,13 +50,13 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     HOMEPAGE: str
     LICENCE: str
     CITATION: str
-    FEATURES: Callable[[], dict[str, Any]]
+    _FEATURES: Callable[[], dict[str, Any]]
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
             builder=self,
             description=module(self.SET).__doc__,
-            features=tfds.features.FeaturesDict(type(self).FEATURES()),
+            features=tfds.features.FeaturesDict(type(self)._FEATURES()),
             homepage=self.HOMEPAGE,
             citation=self.CITATION,
             license=self.LICENCE,
@@ -116,7 +116,7 @@ def _register(name: str, features: Callable[[], dict], source: ArraySet | dict[s
         "__doc__": f"The data set `{name}`; see `python -m mtlzoo.data {name}`.",
         "__module__": __name__,
         "SET": name,
-        "FEATURES": staticmethod(features),
+        "_FEATURES": staticmethod(features),
         **{key.upper(): value for key, value in source.items()},
     }
     return type(f"Mtlzoo{title}", (Builder,), body)

@@ -1,4 +1,4 @@
-"""From arrays by split to a loaded data set."""
+"""From arrays by split, or batches of raw columns by split, to a loaded data set."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mtlzoo.data.pipeline import batches
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
     from mtlzoo.tasks import Task
 
@@ -43,19 +44,44 @@ def from_arrays(
     Returns:
         The data set; every sample weight is 1.
     """
+
+    def split(name: str, seed: int | None = None) -> tf.data.Dataset:
+        x, y = splits[name]
+        ones = np.ones(len(next(iter(x.values()))), "float32")
+        return batches((dict(x), dict(y), dict.fromkeys(y, ones)), batch_size, seed)
+
+    datasets = {"train": split("train", seed), "valid": split("valid"), "test": split("test")}
+    return from_batches(datasets, tasks, preprocessor, preprocessed)
+
+
+def from_batches(
+    datasets: Mapping[str, tf.data.Dataset],
+    tasks: Sequence[Task],
+    preprocessor: keras.Model,
+    preprocessed: bool,
+) -> Loaded:
+    """Make a loaded data set of batches of raw columns.
+
+    Args:
+        datasets: for `"train"`, `"valid"` and `"test"`, batches of raw columns by input, labels by
+            task and sample weights by task.
+        tasks: the tasks.
+        preprocessor: a model from the dict of raw columns to what a model is built on.
+        preprocessed: whether the preprocessor is applied.
+
+    Returns:
+        The data set.
+    """
     import keras
     import tensorflow as tf
 
-    def split(name: str, seed: int | None = None):
-        x, y = splits[name]
-        ones = np.ones(len(next(iter(x.values()))), "float32")
-        dataset = batches((dict(x), dict(y), dict.fromkeys(y, ones)), batch_size, seed)
-        if preprocessed:
-            dataset = dataset.map(
+    if preprocessed:
+        datasets = {
+            name: dataset.map(
                 lambda x, y, w: (preprocessor(x), y, w), num_parallel_calls=tf.data.AUTOTUNE
             )
-        return dataset
-
+            for name, dataset in datasets.items()
+        }
     built_on = preprocessor.output if preprocessed else preprocessor.input
     if isinstance(built_on, dict):
         inputs = {
@@ -65,22 +91,15 @@ def from_arrays(
     else:
         (name,) = preprocessor.input
         inputs = keras.Input(built_on.shape[1:], name=name, dtype=built_on.dtype)
-    return Loaded(
-        train=split("train", seed),
-        valid=split("valid"),
-        test=split("test"),
-        tasks=list(tasks),
-        inputs=inputs,
-        preprocessor=preprocessor,
-    )
+    return Loaded(**datasets, tasks=list(tasks), inputs=inputs, preprocessor=preprocessor)
 
 
-def check_options(preprocessed: bool, data_seed: int) -> None:
+def check_options(preprocessed: bool, data_seed: int = 0) -> None:
     """Check the options that these data sets share, before anything is read.
 
     Args:
         preprocessed: should be a bool.
-        data_seed: should be an integer of at least 0.
+        data_seed: should be an integer of at least 0. Defaults to 0.
 
     Raises:
         ValueError: one of them has an unusable value.

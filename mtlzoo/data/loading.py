@@ -15,10 +15,17 @@ if TYPE_CHECKING:
 # A data set is a module with a docstring that describes it, `load(**options) -> Loaded` and
 # `prepare(raw_files, data_dir, download)`, which makes the full data ready and says where.
 _MODULES = {
+    "celeb_a": "mtlzoo.data.from_tfds.celeb_a",
     "census_income": "mtlzoo.data.census_income",
+    "glue": "mtlzoo.data.from_tfds.glue",
+    "movielens": "mtlzoo.data.from_tfds.movielens",
     "movies": "mtlzoo.data.movies",
     "multi_fashion": "mtlzoo.data.multi_fashion",
+    "scene_folders": "mtlzoo.data.scene_folders",
     "scene_frames": "mtlzoo.data.scene_frames",
+    "scene_sets": "mtlzoo.data.scene_sets",
+    "shapes3d": "mtlzoo.data.from_tfds.shapes3d",
+    "smallnorb": "mtlzoo.data.from_tfds.smallnorb",
     "stamp_scenes": "mtlzoo.data.stamp_scenes",
     "stamps": "mtlzoo.data.stamps",
     "synthetic_relatedness": "mtlzoo.data.synthetic_relatedness",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import tensorflow as tf
 
-_INSIDE = 0.999  # of the marker that is 1 inside an image and interpolated at its border
+_OUTSIDE = 0.001  # how far a marker is from that of the image's inside, where it is not inside
 
 
 class Motion(NamedTuple):
@@ -64,14 +64,15 @@ def move(images: Any, layers: Sequence[Any], seeds: Any) -> tuple[Any, Motion]:
     height, width, channels = images.shape[1:]
     rows = tf.broadcast_to(tf.range(height, dtype="float32")[:, None, None], (height, width, 1))
     columns = tf.broadcast_to(tf.range(width, dtype="float32")[:, None], (height, width, 1))
-    # Outside, where a layer fills with a constant, the last two are the same.
-    marks = tf.concat([rows, columns, tf.ones_like(rows), tf.zeros_like(rows)], axis=-1)
-    marks = tf.broadcast_to(marks, (tf.shape(images)[0], height, width, 4))
+    # Outside, where a layer fills with a constant, the marker is another number.
+    mark = 1.0 + max((getattr(layer, "fill_value", 0.0) for layer in layers), default=0.0)
+    marks = tf.concat([rows, columns, tf.fill((height, width, 1), mark)], axis=-1)
+    marks = tf.broadcast_to(marks, (tf.shape(images)[0], height, width, 3))
     moved = tf.concat([tf.cast(images, "float32"), marks], axis=-1)
     for layer in layers:
         moved = run(layer, moved, seeds)
     places = moved[..., channels : channels + 2]
-    inside = moved[..., channels + 2] - moved[..., channels + 3] > _INSIDE
+    inside = tf.abs(moved[..., channels + 2] - mark) < _OUTSIDE
     return moved[..., :channels], Motion(places, inside, (height, width))
 
 

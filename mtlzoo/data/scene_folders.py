@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
@@ -102,6 +102,27 @@ def load(
     }
     shape = first["image"].shape
     return loaded_of(datasets, tasks_of((shape[0], shape[1]), num_classes, kinds), shape)
+
+
+def prepare(
+    raw_files: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    download: bool = False,
+) -> NoReturn:
+    """Refuse: the folder is read as it is.
+
+    Args:
+        raw_files: unused, as are the others.
+        data_dir: unused.
+        download: unused.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(
+        "`name` should be a data set that has files to prepare. Received: name='scene_folders', "
+        "which reads a folder of yours as it is: data.load('scene_folders', folder=...)"
+    )
 
 
 def loaded_of(

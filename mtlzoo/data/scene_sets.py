@@ -16,10 +16,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from mtlzoo.data.arguments import check_size
+from mtlzoo.data.from_tfds.reading import library, mixed
 from mtlzoo.data.loading import Loaded
 from mtlzoo.data.pipeline import check_batching
 from mtlzoo.data.scene_folders import loaded_of
@@ -80,17 +82,9 @@ def load(
         scenes = scene_sets.load(["cityscapes/semantic_segmentation", "nyu_depth_v2"])
         ```
     """
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise ImportError(
-            "These scenes need TensorFlow Datasets: pip install 'mtlzoo[datasets]'"
-        ) from error
-
+    tfds = library()
     check_batching(batch_size, seed)
-    is_size = isinstance(size, list | tuple) and len(size) == 2
-    if not is_size or not all(isinstance(n, int) and n > 0 for n in size):
-        raise ValueError(f"`size` should be a height and a width. Received: size={size!r}")
+    size = check_size("size", size)
     given = [names] if isinstance(names, str) else list(names)
     if not given or set(given) - set(_SOURCES):
         raise ValueError(f"`names` should be some of {sorted(_SOURCES)}. Received: names={names!r}")
@@ -112,11 +106,32 @@ def load(
                     f"`names` should be sets that are prepared; `tfds build {name}` does it. "
                     f"Received: {name!r}, which is not in {str(builder.data_dir)!r}"
                 ) from error
-            rows.append(_rows(examples, source, tasks, tuple(size)))
-        return _mixed(rows, batch_size, seed if part == "train" else None)
+            rows.append(_rows(examples, source, tasks, size))
+        return mixed(rows, batch_size, seed if part == "train" else None, _SHUFFLED)
 
     datasets = {part: split(part) for part in _SPLITS}
-    return loaded_of(datasets, tasks_of((size[0], size[1]), NUM_CLASSES, tasks), (*size, 3))
+    return loaded_of(datasets, tasks_of(size, NUM_CLASSES, tasks), (*size, 3))
+
+
+def prepare(
+    raw_files: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    download: bool = False,
+) -> NoReturn:
+    """Refuse: TensorFlow Datasets prepares these sets.
+
+    Args:
+        raw_files: unused, as are the others.
+        data_dir: unused.
+        download: unused.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(
+        "`name` should be a data set that mtlzoo prepares. Received: name='scene_sets', which "
+        f"TensorFlow Datasets prepares: run `tfds build NAME` for some of {sorted(_SOURCES)}"
+    )
 
 
 def _rows(
@@ -137,30 +152,6 @@ def _rows(
         return image, y, {task: tf.ones(()) for task in tasks}
 
     return examples.map(row, num_parallel_calls=tf.data.AUTOTUNE)
-
-
-def _mixed(rows: list[tf.data.Dataset], batch_size: int, seed: int | None) -> tf.data.Dataset:
-    """Batches of all rows of all sets: in turn, or with a seed at random."""
-    import tensorflow as tf
-
-    counts = [int(part.cardinality()) for part in rows]
-    if len(rows) == 1:
-        (mixed,) = rows
-    elif seed is None:
-        turns = tf.data.Dataset.range(len(rows)).repeat()
-        mixed = tf.data.Dataset.choose_from_datasets(rows, turns, stop_on_empty_dataset=False)
-    else:
-        mixed = tf.data.Dataset.sample_from_datasets(
-            rows,
-            [count / sum(counts) for count in counts],
-            seed=seed,
-            stop_on_empty_dataset=False,
-            rerandomize_each_iteration=True,
-        )
-    mixed = mixed.apply(tf.data.experimental.assert_cardinality(sum(counts)))
-    if seed is not None:
-        mixed = mixed.shuffle(min(sum(counts), _SHUFFLED), seed=seed)
-    return mixed.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
 def _classes(ids: tf.Tensor) -> tf.Tensor:
