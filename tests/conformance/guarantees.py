@@ -104,9 +104,11 @@ def check_modes(case: Case, tmp_path):
         logs.append(list(train(model, data).history.values()))  # 3 steps
         weights.append(copies(everything(model)))
     assert all(np.isfinite(values).all() for values in (*logs[2], *weights[2]))
+    # The derivatives that Auto-lambda learns by are differences of gradients.
+    tolerance = 1e-4 if case.balancer == "auto_lambda" else 1e-5
     for other in (1,) if case.architecture in DRAWS else (1, 2):
-        assert_close(logs[other], logs[0], 1e-5)
-        assert_close(weights[other], weights[0], 1e-5)
+        assert_close(logs[other], logs[0], tolerance)
+        assert_close(weights[other], weights[0], tolerance)
 
 
 def check_mixed_precision(case: Case, tmp_path):

@@ -104,7 +104,13 @@ def check_deep_copy(case: Case, tmp_path):
     before = copies(everything(model))
     assert_equal(everything(copied), before)
     train(copied, data)
-    assert_moved(copied.trainable_variables, copies(model.trainable_variables))
+    # Of a balancer that warms up, only the method in use is trained.
+    resting = case.balancer.startswith("warm_up")
+    moved, unmoved = (
+        each.trainable_variables[: -len(each.balancer_variables) if resting else None]
+        for each in (copied, model)
+    )
+    assert_moved(moved, copies(unmoved))
     assert_equal(everything(model), before)
     train(model, data)
     assert_equal(everything(copied), copies(everything(model)))

@@ -14,7 +14,18 @@ from conformance.replicas import QUICK
 
 TESTS = Path(__file__).parents[1]
 SLOW = [name for name in [*EQUAL, *OTHERS] if name not in QUICK]
-CASES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+AT_ONCE = 10  # slow cases that one process runs
+PARTS = [QUICK, *(SLOW[i : i + AT_ONCE] for i in range(0, len(SLOW), AT_ONCE))]
+
+
+def _case(name: str, part: int):
+    """A case, in the same process as the others of its part."""
+    group = pytest.mark.xdist_group(f"replicas {part}")
+    return pytest.param(name, marks=[group, pytest.mark.slow] if part else [group])
+
+
+CASES = [_case(name, i) for i, part in enumerate(PARTS) for name in part]
+FOUND: dict[str, dict] = {}
 
 
 def _run(names: list[str]) -> dict[str, dict]:
@@ -24,27 +35,24 @@ def _run(names: list[str]) -> dict[str, dict]:
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TF_CPP_MIN_LOG_LEVEL": "3"},
-        timeout=1800,
+        timeout=1200,
     )
     found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert [each["case"] for each in found] == names, done.stderr[-3000:]
     return {each.pop("case"): each for each in found}
 
 
-@pytest.fixture(scope="module")
-def found(request):
-    """What the program found, run once for all the cases that this session has."""
-    chosen = {
-        item.callspec.params["case"]
-        for item in request.session.items
-        if "case" in item.fixturenames
-    }
-    return _run([name for name in [*EQUAL, *OTHERS] if name in chosen])
-
-
 @pytest.mark.parametrize("case", CASES)
-def test_replicas(case, found):
-    result = found[case]
+def test_replicas(case, request):
+    if case not in FOUND:  # the first of its part that this session has
+        chosen = {
+            item.callspec.params["case"]
+            for item in request.session.items
+            if item.path == request.path
+        }
+        (part,) = (each for each in PARTS if case in each)
+        FOUND.update(_run([name for name in part if name in chosen]))
+    result = FOUND[case]
     assert "error" not in result, result["error"]
     CHECKS.get(case, _equal)(result)
 
