@@ -5,30 +5,29 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import keras
-
 from mtlzoo.data import moving
 from mtlzoo.data.arguments import check_count, is_number
 from mtlzoo.data.elements import check_elements, mapped_with_numbers
 from mtlzoo.data.images import check_pixels, image_spec
 
 if TYPE_CHECKING:
+    import keras
     import tensorflow as tf
 
     from mtlzoo.tasks import Task
 
 DEPTHS = ("distance", "inverse", None)
+# Layers of Keras that move pixels. `RandomElasticTransform` is not among them: where the number of
+# rows is not known, as in a data set, Keras gives all rows the first one's image.
 _AFFINE = (
-    keras.layers.RandomCrop,
-    keras.layers.RandomFlip,
-    keras.layers.RandomRotation,
-    keras.layers.RandomShear,
-    keras.layers.RandomTranslation,
-    keras.layers.RandomZoom,
+    "RandomCrop",
+    "RandomFlip",
+    "RandomRotation",
+    "RandomShear",
+    "RandomTranslation",
+    "RandomZoom",
 )
-# `RandomElasticTransform` is not among them: where the number of rows is not known, as in a data
-# set, Keras gives all rows the first one's image, and it cuts values to its range.
-_GEOMETRIC = (*_AFFINE, keras.layers.RandomPerspective)
+_GEOMETRIC = (*_AFFINE, "RandomPerspective")
 
 
 def augment(
@@ -116,7 +115,7 @@ def augment(
     alone = not isinstance(inputs, dict)
 
     def change(x: Any, y: Any, w: Any, number: Any) -> tuple:
-        seeds = _Seeds(seed, number)
+        seeds = _seeds(seed, number)
         chosen = None if only is None else _has_label(only, by_name, y, w)
         given = {None: x} if alone else dict(x)
         found = dict(given)
@@ -134,18 +133,27 @@ def augment(
     return mapped_with_numbers(dataset, change, seed)
 
 
-class _Seeds(keras.random.SeedGenerator):
+def _seeds(seed: int, number: Any) -> keras.random.SeedGenerator:
     """Seeds of one batch: the first number is the batch's, the second counts the draws."""
+    import keras
+    import tensorflow as tf
 
-    def __init__(self, seed: int, number: Any) -> None:
-        self._seed, self._number, self._count = seed, number, 0
+    class Seeds(keras.random.SeedGenerator):
+        def __init__(self) -> None:
+            self._count = 0
 
-    def next(self, ordered: bool = True) -> Any:
-        import tensorflow as tf
+        def next(self, ordered: bool = True) -> Any:
+            self._count += 1
+            second = (seed * 1000 + self._count) % 2**31
+            return tf.stack([number, tf.constant(second, "int64")])
 
-        self._count += 1
-        second = (self._seed * 1000 + self._count) % 2**31
-        return tf.stack([self._number, tf.constant(second, "int64")])
+    return Seeds()
+
+
+def _is_one_of(layer: Any, names: Sequence[str]) -> bool:
+    import keras
+
+    return isinstance(layer, tuple(getattr(keras.layers, name) for name in names))
 
 
 def _moved_labels(
@@ -263,10 +271,9 @@ def _by_input(layers: Any, inputs: Any) -> dict[str | None, list]:
 def _check_layers(geometric: Sequence[Any]) -> None:
     """Check that layers move pixels."""
     for layer in geometric:
-        if not isinstance(layer, _GEOMETRIC):
-            names = [each.__name__ for each in _GEOMETRIC]
+        if not _is_one_of(layer, _GEOMETRIC):
             raise ValueError(
-                f"`geometric` should be layers that move pixels: {names}. Received: "
+                f"`geometric` should be layers that move pixels: {list(_GEOMETRIC)}. Received: "
                 f"{type(layer).__name__}"
             )
 
@@ -283,7 +290,7 @@ def _check_labels(
         placed = isinstance(task, ObjectDetection | SurfaceNormalEstimation)
         scaled = isinstance(task, DepthEstimation) and depth is not None
         for layer in geometric:
-            if placed and not isinstance(layer, _AFFINE):
+            if placed and not _is_one_of(layer, _AFFINE):
                 raise ValueError(
                     f"`geometric` should not bend images where task `{name}` has boxes or "
                     f"normals. Received: {type(layer).__name__}"

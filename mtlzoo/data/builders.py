@@ -37,7 +37,7 @@ _GPL = "GPL-2"
 _TUX_PAINT = "The Tux Paint authors: Tux Paint stamps, 2022. https://tuxpaint.org/stamps"
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Base of the builders; what is made of a data set is what its `load` gives by default."""
 
     VERSION = tfds.core.Version("1.0.0")

@@ -342,7 +342,7 @@ def _check(
 def _mixed_inputs(inputs: Any, names: Collection[str] | None) -> set[str | None]:
     """The names of the inputs that are mixed, checked."""
     known: dict[str | None, Any] = dict(inputs) if isinstance(inputs, dict) else {None: inputs}
-    chosen = set(known) if names is None else set(names)
+    chosen: set[str | None] = set(known if names is None else names)
     if isinstance(names, str) or not chosen <= set(known):
         raise ValueError(
             f"`inputs` should be names among {sorted(map(str, known))}. Received: inputs={names!r}"

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-PROGRAM = '''
+PROGRAM = """
 import keras
 import numpy as np
 import tensorflow as tf
@@ -69,7 +69,7 @@ for name, stream in STREAMS.items():
     for a, b in zip(one, trained(two, stream), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5, err_msg=name)
     print("the same:", name)
-'''
+"""
 
 
 def test_one_replica_and_two_learn_the_same():

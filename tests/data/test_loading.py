@@ -136,7 +136,7 @@ def test_bins_come_after_the_features_that_are_there_without(census):
 
 
 def test_bad_options_are_named():
-    with pytest.raises(ValueError, match=r"`name` should be one of \['census_income', .*\]. Rec"):
+    with pytest.raises(ValueError, match=r"`name` should be one of \['celeb_a', .*\]. Received"):
         data.load("census")
     with pytest.raises(ValueError, match=r"`source` should be 'sample' or 'full'. Received"):
         data.load("census_income", source="ful")
@@ -194,7 +194,7 @@ def test_the_command_line_lists_and_describes(capsys):
     command_line.main([])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == data.names()
-    assert lines[0].startswith("census_income  Census-Income (KDD)")
+    assert any(line.startswith("census_income  Census-Income (KDD)") for line in lines)
     command_line.main(["census_income"])
     assert "never_married" in capsys.readouterr().out
     with pytest.raises(SystemExit):

@@ -1,0 +1,1 @@
+"""Data sets that TensorFlow Datasets has (extra `datasets`), a module for each."""
