@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtlzoo.data import moving
 from mtlzoo.data.arguments import check_count, is_number
-from mtlzoo.data.elements import check_elements, mapped_with_numbers
+from mtlzoo.data.elements import check_elements, check_tasks, mapped_with_numbers
 from mtlzoo.data.images import check_pixels, image_spec
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ _AFFINE = (
     "RandomZoom",
 )
 _GEOMETRIC = (*_AFFINE, "RandomPerspective")
+# Layers that would leave the labels behind.
+_NOT_ALONE = (*_GEOMETRIC, "RandomElasticTransform", "CutMix", "MixUp")
+_NOT_WITH_PLACES = ("AugMix", "RandAugment")
 
 
 def augment(
@@ -61,10 +64,11 @@ def augment(
         geometric: Keras layers that move pixels, of the image and all its labels alike:
             `RandomFlip`, `RandomRotation`, `RandomZoom`, `RandomTranslation`, `RandomShear`,
             `RandomCrop`; and, without boxes and normals, `RandomPerspective`. The middle of the
-            image should stay inside. Defaults to none.
+            image should stay inside (a shift by less than half of it), since boxes and normals
+            follow what happens there. Defaults to none.
         layers: Layers for one input alone, after these: a dict by input, or a list if there is one
             input, such as `RandomBrightness` for an image and `GaussianNoise` for numbers. Their
-            outputs have the shape of their inputs. Defaults to none.
+            outputs have the shape of their inputs; integers are rounded. Defaults to none.
         image: Name of the input that `geometric` moves. Defaults to `None`, for the only input.
         only: Names of tasks: rows without a label of any of these stay as they are, so that a
             task with few rows gets more that differ. Defaults to `None`, for all rows.
@@ -74,7 +78,8 @@ def augment(
         min_visible: Least part of a moved box that must be inside the image; others are no boxes.
             Defaults to 0.1.
         seed: Integer of at least 0. Image layers of Keras draw from it, differently in each batch
-            and epoch; other layers draw from their own seeds. Defaults to 0.
+            and epoch; other layers, and those made of several, draw from their own seeds. Defaults
+            to 0.
 
     Returns:
         Batches `(x, y, sample_weight)`.
@@ -103,13 +108,14 @@ def augment(
     ```
     """
     labels, _ = check_elements("dataset", dataset)
-    by_name = {task.name: task for task in tasks}
+    by_name = check_tasks(tasks, labels)
     inputs = dataset.element_spec[0]
-    _check(labels, by_name, only, depth, min_visible, seed)
+    _check(labels, only, depth, min_visible, seed)
     of_inputs = _by_input(layers, inputs)
-    if geometric:
+    _check_alone(of_inputs, by_name)
+    if geometric or image is not None:
         _check_layers(geometric)
-        spec = image_spec(inputs, image, "`geometric` moves")
+        image, spec = image_spec(inputs, image, "`geometric` moves")
         _check_labels(geometric, labels, by_name, spec, depth)
     options = {"depth": depth, "normals_up": normals_up, "min_visible": min_visible}
     alone = not isinstance(inputs, dict)
@@ -124,13 +130,28 @@ def augment(
             y, w = _moved_labels(by_name, y, w, motion, chosen, options)
         for name, applied in of_inputs.items():
             for layer in applied:
-                found[name] = moving.run(layer, found[name], seeds)
+                found[name] = _alone(layer, found[name], seeds, name)
         for name, values in found.items():
             if values is not given[name]:
                 found[name] = _where(chosen, values, given[name], name)
         return (found[None] if alone else found), y, w
 
     return mapped_with_numbers(dataset, change, seed)
+
+
+def _alone(layer: Any, values: Any, seeds: Any, name: str | None) -> Any:
+    """Apply a layer to one input, integers as floats."""
+    import tensorflow as tf
+
+    values = tf.cast(values, "float32") if values.dtype.is_integer else values
+    found = moving.run(layer, values, seeds)
+    if not found.shape.is_compatible_with(values.shape):
+        raise ValueError(
+            "`layers` should leave the shape of an input as it is. Received: "
+            f"{type(layer).__name__} for `{name or 'x'}`, {tuple(values.shape)} becomes "
+            f"{tuple(found.shape)}"
+        )
+    return found
 
 
 def _seeds(seed: int, number: Any) -> keras.random.SeedGenerator:
@@ -185,9 +206,10 @@ def _moved(task: Task, labels: Any, motion: Any, options: Mapping) -> Any:
     if isinstance(task, DepthEstimation) and options["depth"] is not None:
         factor = moving.scale(motion)
         factor = 1 / factor if options["depth"] == "distance" else factor
-        factor = tf.reshape(tf.cast(factor, found.dtype), (-1, *(1,) * (len(found.shape) - 1)))
+        factor = tf.reshape(factor, (-1, *(1,) * (len(found.shape) - 1)))
+        scaled = _in_type(tf.cast(found, "float32") * factor, found.dtype)
         missing = tf.cast(task.missing, found.dtype)
-        found = tf.where(found == missing, missing, found * factor)
+        found = tf.where(found == missing, missing, scaled)
     if isinstance(task, SurfaceNormalEstimation):
         up = tf.constant([1.0, -1.0 if options["normals_up"] else 1.0, 1.0])
         turned = moving.turned(tf.cast(found, "float32") * up, motion) * up
@@ -200,7 +222,7 @@ def _where(chosen: Any, found: Any, given: Any, name: str | None) -> Any:
     """The changed values in the chosen rows, the given ones in others; in the type given."""
     import tensorflow as tf
 
-    found = tf.cast(found, given.dtype)
+    found = _in_type(found, given.dtype)
     if chosen is None:
         return found
     if not found.shape[1:].is_compatible_with(given.shape[1:]):
@@ -210,6 +232,15 @@ def _where(chosen: Any, found: Any, given: Any, name: str | None) -> Any:
         )
     chosen = tf.reshape(chosen, (-1, *(1,) * (len(given.shape) - 1)))
     return tf.where(chosen, found, given)
+
+
+def _in_type(values: Any, dtype: Any) -> Any:
+    """Values in a type, rounded and cut where it is one of integers."""
+    import tensorflow as tf
+
+    if dtype.is_integer and values.dtype.is_floating:
+        return tf.saturate_cast(tf.round(values), dtype)
+    return tf.cast(values, dtype)
 
 
 def _has_label(only: Collection[str], tasks: Mapping[str, Task], y: Any, w: Any) -> Any:
@@ -228,12 +259,8 @@ def _has_label(only: Collection[str], tasks: Mapping[str, Task], y: Any, w: Any)
 # --- Checks --------------------------------------------------------------------------------------
 
 
-def _check(
-    labels: Mapping, tasks: Mapping, only: Any, depth: Any, min_visible: Any, seed: Any
-) -> None:
+def _check(labels: Mapping, only: Any, depth: Any, min_visible: Any, seed: Any) -> None:
     check_count("seed", seed, least=0)
-    if unknown := sorted(set(labels) - set(tasks)):
-        raise ValueError(f"`tasks` should have all tasks of the labels. Received: no {unknown}")
     if only is not None and (isinstance(only, str) or not only or not set(only) <= set(labels)):
         raise ValueError(
             f"`only` should be names among the tasks {sorted(labels)}. Received: only={only!r}"
@@ -248,29 +275,59 @@ def _check(
 
 def _by_input(layers: Any, inputs: Any) -> dict[str | None, list]:
     """The layers of each input; that of a single tensor has the name `None`."""
-    if not isinstance(inputs, dict):
-        if isinstance(layers, Mapping):
-            raise ValueError(
-                "`layers` should be a list where `x` is one tensor. "
-                f"Received: keys {sorted(layers)}"
-            )
-        return {None: list(layers)}
+    names = sorted(inputs) if isinstance(inputs, dict) else [None]
+    if not isinstance(layers, Mapping) and len(names) == 1:
+        layers = {names[0]: layers}
     if not isinstance(layers, Mapping):
         if layers:
             raise ValueError(
                 f"`layers` should be a dict by input, {sorted(inputs)}. Received: {layers!r}"
             )
         return {}
-    if unknown := sorted(set(layers) - set(inputs)):
+    if names == [None] and set(layers) != {None}:
         raise ValueError(
-            f"`layers` should have keys among the inputs {sorted(inputs)}. Received: {unknown}"
+            f"`layers` should be a list where `x` is one tensor. Received: keys {sorted(layers)}"
         )
+    if unknown := sorted(set(layers) - set(names)):
+        raise ValueError(f"`layers` should have keys among the inputs {names}. Received: {unknown}")
+    for name, applied in layers.items():
+        if not isinstance(applied, list | tuple):
+            raise ValueError(
+                f"`layers` should have lists of layers. Received: {applied!r} for `{name or 'x'}`"
+            )
     return {name: list(applied) for name, applied in layers.items()}
+
+
+def _check_alone(of_inputs: Mapping[str | None, list], tasks: Mapping[str, Task]) -> None:
+    """Check that layers of one input leave no labels behind."""
+    from mtlzoo.tasks import ObjectDetection
+
+    places = [n for n, t in tasks.items() if t.loss_rank == 3 or isinstance(t, ObjectDetection)]
+    for layer in (layer for applied in of_inputs.values() for layer in applied):
+        if _is_one_of(layer, _NOT_ALONE):
+            raise ValueError(
+                "`layers` should not move images or mix rows: what moves pixels belongs to "
+                "`geometric`, and rows are mixed by `mix_up` and `cut_mix`. "
+                f"Received: {type(layer).__name__}"
+            )
+        if places and _is_one_of(layer, _NOT_WITH_PLACES):
+            raise ValueError(
+                f"`layers` should not move images that the tasks {places} have places of. "
+                f"Received: {type(layer).__name__}, which moves some"
+            )
 
 
 def _check_layers(geometric: Sequence[Any]) -> None:
     """Check that layers move pixels."""
+    if not isinstance(geometric, list | tuple):
+        raise ValueError(f"`geometric` should be a list of layers. Received: {geometric!r}")
     for layer in geometric:
+        if getattr(layer, "compute_dtype", "float32") != "float32":
+            raise ValueError(
+                "`geometric` should be layers that compute in float32, since places of pixels do "
+                f"not fit into less. Received: {type(layer).__name__} in {layer.compute_dtype}; "
+                "make it with dtype='float32'"
+            )
         if not _is_one_of(layer, _GEOMETRIC):
             raise ValueError(
                 f"`geometric` should be layers that move pixels: {list(_GEOMETRIC)}. Received: "
@@ -287,6 +344,12 @@ def _check_labels(
     for name, label in labels.items():
         task = tasks[name]
         check_pixels(task, label, tuple(spec.shape[1:3]))
+        fills = any(getattr(layer, "fill_mode", None) == "constant" for layer in geometric)
+        if fills and task.loss_rank == 3 and not _holds(label.dtype, task.missing):
+            raise ValueError(
+                f"Labels of task `{name}` should have a type that holds {task.missing}, its "
+                f"missing value, since pixels may come from outside. Received: {label.dtype.name}"
+            )
         placed = isinstance(task, ObjectDetection | SurfaceNormalEstimation)
         scaled = isinstance(task, DepthEstimation) and depth is not None
         for layer in geometric:
@@ -300,3 +363,10 @@ def _check_labels(
                     f"`geometric` should interpolate where task `{name}` has depths, boxes or "
                     f"normals. Received: {type(layer).__name__} with interpolation='nearest'"
                 )
+
+
+def _holds(dtype: Any, value: float) -> bool:
+    """Whether a type has a value."""
+    if not dtype.is_integer:
+        return True
+    return value == value and dtype.min <= value <= dtype.max

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtlzoo.data.arguments import check_count
-from mtlzoo.data.elements import check_elements
+from mtlzoo.data.elements import check_elements, check_finite
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -69,14 +69,12 @@ class Report:
         rows: how many rows were read.
         batches: how many batches.
         whole: whether that is all of the data set.
-        problems: what does not fit, in words.
     """
 
     tasks: dict[str, Labels]
     rows: int
     batches: int
     whole: bool
-    problems: list[str]
 
     def __str__(self) -> str:
         lines: list[tuple[str, ...]] = [
@@ -123,9 +121,11 @@ def check(dataset: tf.data.Dataset, tasks: Sequence[Task], *, batches: int | Non
     if batches is not None:
         check_count("batches", batches)
     by_name = {task.name: task for task in tasks}
-    problems = _structure(dataset.element_spec, by_name)
-    report = Report({name: Labels() for name in sorted(by_name)}, 0, 0, True, problems)
+    problems = _structure(dataset, by_name)
+    report = Report({name: Labels() for name in sorted(by_name)}, 0, 0, True)
     if not problems:
+        if batches is None:
+            check_finite("dataset", dataset)
         for x, y, w in _read(dataset, batches, report):
             _inputs(x, problems)
             for name, labels in y.items():
@@ -146,10 +146,10 @@ def check(dataset: tf.data.Dataset, tasks: Sequence[Task], *, batches: int | Non
     return report
 
 
-def _structure(spec: Any, tasks: Mapping[str, Task]) -> list[str]:
+def _structure(dataset: Any, tasks: Mapping[str, Task]) -> list[str]:
     """What is wrong with the form of the elements."""
     try:
-        labels, weights = check_elements("dataset", spec)
+        labels, weights = check_elements("dataset", dataset)
     except ValueError as error:
         return [str(error)]
     problems = []
@@ -165,6 +165,13 @@ def _structure(spec: Any, tasks: Mapping[str, Task]) -> list[str]:
             tasks[name].check_labels(labels[name])
         except ValueError as error:
             problems.append(str(error))
+            continue
+        shape = weights[name].shape if name in weights else labels[name].shape[:1]
+        if shape.rank != 1 and tuple(shape[1:]) != (1,) and shape.rank != tasks[name].loss_rank:
+            problems.append(
+                f"Sample weights of task `{name}` should have one number for each row, or for each "
+                f"pixel. Received: shape={tuple(shape)}"
+            )
     return problems
 
 
@@ -192,16 +199,20 @@ def _inputs(x: Any, problems: list[str]) -> None:
 def _add(found: Labels, task: Task, labels: Any, weight: Any, problems: list[str]) -> None:
     """Add the labels of a batch."""
     read = task.read_labels(labels)
-    present, illegal = (np.asarray(part) for part in (read.present, read.invalid))
+    present, illegal = (np.array(part) for part in (read.present, read.invalid))
     values = np.asarray(read.values)
-    weights = np.ones(present.shape) if weight is None else np.asarray(weight)
+    weights = np.ones(present.shape) if weight is None else np.asarray(weight, "float64")
+    if weights.ndim > 1 and weights.shape[1:] == (1,):
+        weights = weights[:, 0]
     if not np.isfinite(weights).all() or (weights < 0).any():
         bad = weights[~np.isfinite(weights) | (weights < 0)].flat[0]
         problems.append(
             f"Sample weights of task `{task.name}` should be finite and not negative. "
             f"Received: {bad}"
         )
-    counts = present & (weights.reshape(*weights.shape, *(1,) * (present.ndim - weights.ndim)) > 0)
+    there = weights.reshape(*weights.shape, *(1,) * (present.ndim - weights.ndim)) > 0
+    counts = present & there
+    illegal &= there  # where a weight is 0, anything may stand
     found.dtype = labels.dtype.name
     found.entries += present.size
     found.present += int(counts.sum())
@@ -230,6 +241,9 @@ def _of_classes(task: Task, values: np.ndarray, counts: np.ndarray) -> np.ndarra
         return ((values > 0.5) & counts.reshape(*counts.shape, *(1,) * (2 - counts.ndim))).sum(0)
     if hasattr(task, "num_classes") and values.shape == counts.shape:
         return np.bincount(values[counts].astype("int64"), minlength=task.num_classes)
+    if hasattr(task, "num_classes") and values.shape == (*counts.shape, task.num_classes):
+        # Distributions over the classes, each counted as its most probable one.
+        return np.bincount(values[counts].argmax(-1), minlength=task.num_classes)
     if task.loss_family == "classification" and values.size == counts.size:  # yes or no
         chosen = values.reshape(counts.shape)[counts] > 0.5
         return np.array([(~chosen).sum(), chosen.sum()])

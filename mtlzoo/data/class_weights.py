@@ -9,7 +9,7 @@ import numpy as np
 
 from mtlzoo.data.arguments import is_number
 from mtlzoo.data.checking import Report
-from mtlzoo.data.elements import check_elements, mapped, spread
+from mtlzoo.data.elements import check_elements, check_tasks, mapped, spread
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -76,7 +76,7 @@ def class_weights(
             f"and not all zero. Received: counts={counts!r}"
         )
     numbers = numbers.astype("float64")
-    floor = np.maximum(numbers, 1.0)
+    floor = np.where(numbers > 0, numbers, 1.0)
     if method == "inverse":
         weights = 1 / floor
     else:
@@ -89,6 +89,11 @@ def _of_report(report: Report, task: str | None) -> np.ndarray:
     if task not in report.tasks:
         raise ValueError(
             f"`task` should be one of the report's, {sorted(report.tasks)}. Received: task={task!r}"
+        )
+    if not report.whole:
+        raise ValueError(
+            "`counts` should be of the whole data set, by `data.check(..., batches=None)`. "
+            f"Received: a report of the first {report.batches} batches"
         )
     found = report.tasks[task]
     if found.counts is None or found.counts.sum() != found.present:
@@ -132,7 +137,9 @@ def weigh_classes(
     ```
     """
     labels, _ = check_elements("dataset", dataset)
-    by_name = {task.name: task for task in tasks}
+    by_name = check_tasks(tasks, labels)
+    if not isinstance(weights, Mapping):
+        raise ValueError(f"`weights` should be a dict by task. Received: weights={weights!r}")
     tables = {n: _table(n, w, by_name, labels) for n, w in weights.items()}
 
     def weigh(x: Any, y: Any, w: Any) -> tuple:
@@ -149,7 +156,10 @@ def _table(name: str, weights: Any, tasks: Mapping[str, Task], labels: Mapping) 
         known = sorted(set(tasks) & set(labels))
         raise ValueError(f"`weights` should have keys among {known}. Received: {name!r}")
     count = number_of_classes(tasks[name])
-    table = np.asarray(weights, "float32")
+    try:
+        table = np.asarray(weights, "float32")
+    except (TypeError, ValueError):
+        table = np.zeros(0)
     if table.shape != (count,) or not np.isfinite(table).all() or (table < 0).any():
         raise ValueError(
             f"`weights[{name!r}]` should be {count} numbers that are not negative, one for each "

@@ -48,11 +48,16 @@ class CrossValidation:
         Raises:
             ValueError: if there is no such log.
         """
-        prefix = f"{task}_"
+        names = {key.removesuffix("_loss") for key in self.folds[0] if key.endswith("_loss")}
+
+        def owner(key: str) -> str:
+            """The longest name that a log begins with, since `age` and `age_group` may be tasks."""
+            return max((n for n in names if key.startswith(f"{n}_")), key=len, default="")
+
         found = {
-            key.removeprefix(prefix): self._values(key)
+            key.removeprefix(f"{task}_"): self._values(key)
             for key in self.folds[0]
-            if key.startswith(prefix)
+            if owner(key) == task
         }
         if not found:
             raise ValueError(
@@ -131,7 +136,13 @@ def cross_validate(
     folds = list(folds)
     if len(folds) < 2:
         raise ValueError(f"`folds` should be at least 2. Received: {len(folds)}")
-    count = len(tf.nest.flatten(data)[0])
+    data = tuple(map(_arrays, data))
+    lengths = [len(array) for array in tf.nest.flatten(data)]
+    count = lengths[0]
+    if set(lengths) != {count}:
+        raise ValueError(
+            f"`data` should have arrays of one length. Received: the lengths {sorted(set(lengths))}"
+        )
     for train, test in folds:
         check_parts({"train": train, "test": test})
         rows = np.concatenate([train, test])
@@ -152,3 +163,10 @@ def cross_validate(
         model.fit(batches(of_train, batch_size, seed), **fit)
         found.append(model.evaluate(batches(of_test, batch_size), return_dict=True, verbose=0))
     return CrossValidation(found)
+
+
+def _arrays(part: Any) -> Any:
+    """Inputs, labels or sample weights as arrays."""
+    if isinstance(part, Mapping):
+        return {name: np.asarray(values) for name, values in part.items()}
+    return np.asarray(part)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from mtlzoo.tasks import Task
+
 
 def check_elements(name: str, dataset: Any) -> tuple[dict, dict]:
-    """Check that a data set has labels and sample weights by task.
+    """Check that a data set has batches with labels and sample weights by task.
 
     Args:
         name: of the argument.
@@ -20,16 +22,71 @@ def check_elements(name: str, dataset: Any) -> tuple[dict, dict]:
         The specs of labels and sample weights.
 
     Raises:
-        ValueError: it has elements of another form.
+        ValueError: it is no data set, or has elements of another form.
     """
-    spec = getattr(dataset, "element_spec", dataset)
+    import tensorflow as tf
+
+    if not isinstance(dataset, tf.data.Dataset):
+        raise ValueError(
+            f"`{name}` should be a `tf.data.Dataset`. Received: {type(dataset).__name__}"
+        )
+    spec = dataset.element_spec
     fits = isinstance(spec, tuple) and len(spec) in (2, 3)
     if not fits or not all(isinstance(p, dict) for p in spec[1:]) or not spec[1]:
         raise ValueError(
             f"`{name}` should have elements `(x, y)` or `(x, y, sample_weight)`, with dicts by "
             f"task as `y` and `sample_weight`. Received: {spec}"
         )
-    return spec[1], spec[2] if len(spec) == 3 else {}
+    labels, weights = spec[1], spec[2] if len(spec) == 3 else {}
+    for key, part in {**labels, **weights}.items():
+        if getattr(part.shape, "rank", None) == 0:
+            raise ValueError(f"`{name}` should have batches. Received: a scalar of `{key}`")
+    if unknown := sorted(set(weights) - set(labels)):
+        raise ValueError(
+            f"`{name}` should have sample weights of tasks that it has labels of. "
+            f"Received: {unknown}"
+        )
+    return labels, weights
+
+
+def check_tasks(tasks: Iterable[Task], labels: Mapping[str, Any]) -> dict[str, Task]:
+    """Check that there is a task for all labels, and that they fit.
+
+    Args:
+        tasks: what was given.
+        labels: the specs of the labels by task.
+
+    Returns:
+        The tasks by name, those that there are labels of.
+
+    Raises:
+        ValueError: a task is missing, or has labels of another shape or type.
+    """
+    if not isinstance(tasks, list | tuple):
+        raise ValueError(f"`tasks` should be a list of tasks. Received: tasks={tasks!r}")
+    by_name = {task.name: task for task in tasks}
+    if unknown := sorted(set(labels) - set(by_name)):
+        raise ValueError(f"`tasks` should have all tasks of the labels. Received: no {unknown}")
+    for name, spec in labels.items():
+        by_name[name].check_labels(spec)
+    return {name: by_name[name] for name in labels}
+
+
+def check_finite(name: str, dataset: tf.data.Dataset) -> None:
+    """Check that a data set that is read whole has an end.
+
+    Args:
+        name: of the argument.
+        dataset: what was given.
+
+    Raises:
+        ValueError: it has none, or is empty.
+    """
+    count = int(dataset.cardinality())
+    if count == -1:
+        raise ValueError(f"`{name}` should have an end. Received: an endless data set")
+    if count == 0:
+        raise ValueError(f"`{name}` should have rows. Received: none")
 
 
 def mapped(dataset: tf.data.Dataset, function: Callable[..., tuple]) -> tf.data.Dataset:
@@ -72,11 +129,17 @@ def mapped_with_numbers(
 
 
 def _whole(x: Any, y: Mapping, w: Mapping | None = None) -> tuple:
-    """The element with sample weights for every task."""
+    """The element with float sample weights for every task, of rows `(B,)` or of pixels."""
     import tensorflow as tf
 
+    def floats(weights: tf.Tensor) -> tf.Tensor:
+        if weights.shape.rank == 2 and weights.shape[1] == 1:
+            weights = weights[:, 0]
+        return tf.cast(weights, "float32")
+
     given = w or {}
-    return x, y, {n: given[n] if n in given else tf.ones(tf.shape(y[n])[:1]) for n in y}
+    weights = {n: floats(given[n]) if n in given else tf.ones(tf.shape(y[n])[:1]) for n in y}
+    return x, y, weights
 
 
 def in_memory(dataset: tf.data.Dataset) -> tuple:
@@ -89,10 +152,11 @@ def in_memory(dataset: tf.data.Dataset) -> tuple:
         One element with all rows, and with sample weights of all tasks.
 
     Raises:
-        ValueError: there are no rows.
+        ValueError: there are no rows, or no end of them.
     """
     import tensorflow as tf
 
+    check_finite("dataset", dataset)
     with tf.device("CPU:0"):
         batches = list(mapped(dataset, lambda x, y, w: (x, y, w)))
         if not batches:

@@ -8,21 +8,23 @@ if TYPE_CHECKING:
     from mtlzoo.tasks import Task
 
 
-def image_spec(inputs: Any, image: str | None, what: str) -> Any:
+def image_spec(inputs: Any, image: str | None, what: str) -> tuple[str | None, Any]:
     """Find the input that holds images.
 
     Args:
         inputs: the spec of one tensor, or a dict of them.
-        image: the name of an input; `None` where there is one tensor.
+        image: the name of an input; `None` for the only one.
         what: what is done with it, for messages.
 
     Returns:
-        Its spec, `(B, H, W, C)`.
+        Its name, `None` where there is one tensor, and its spec, `(B, H, W, C)`.
 
     Raises:
         ValueError: there is no such input, or it holds no images of a known size.
     """
     known = sorted(inputs) if isinstance(inputs, dict) else [None]
+    if image is None and len(known) == 1:
+        (image,) = known
     if image not in known:
         raise ValueError(
             f"`image` should be the name of an input, one of {known}. Received: image={image!r}"
@@ -33,7 +35,7 @@ def image_spec(inputs: Any, image: str | None, what: str) -> Any:
             f"The input that {what} should be images (B, H, W, C) of a known size. "
             f"Received: shape {tuple(spec.shape) if spec.shape.rank else None}"
         )
-    return spec
+    return image, spec
 
 
 def check_pixels(task: Task, labels: Any, size: tuple[int, int]) -> None:

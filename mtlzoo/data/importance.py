@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtlzoo.data.arguments import check_count, is_number
-from mtlzoo.data.elements import check_elements, in_memory, spread
+from mtlzoo.data.elements import check_elements, check_tasks, in_memory, spread
 
 if TYPE_CHECKING:
     import keras
@@ -24,15 +24,19 @@ class ImportanceSampling:
 
     With the score $s_i \ge 0$ of row $i$ of $n$, and the share $u$ that is uniform,
 
-    $$p_i = (1 - u) \frac{s_i}{\sum_j s_j} + \frac{u}{n}, \qquad w_i = \frac{1}{n\,p_i}.$$
+    $$p_i = (1 - u) \frac{s_i}{\sum_j s_j} + \frac{u}{n}, \qquad
+    w_{ti} = \frac{\sum_j p_j c_{tj}}{p_i \sum_j c_{tj}},$$
 
-    A drawn row has its sample weights multiplied by $w_i \le 1/u$, so that the expected gradient
-    is that of all rows alike. Scores are set anew between epochs, from one pass over the rows:
+    where $c_{ti}$ is the number of labels of task $t$ that row $i$ has: 0 or 1, or its labelled
+    pixels. A drawn row has its sample weights multiplied by $w_{ti}$, which is $1 / (n p_i) \le
+    1/u$ where no label is missing, so that the expected loss is that of all rows alike, with the
+    expected number of labels in a batch for the one that is there. Scores are set anew between
+    epochs, from one pass over the rows:
 
-    * `"gradient_norm"`: the norm of the gradient with respect to the outputs of all tasks, which
-      bounds that of the whole network up to a factor that all rows share, and with which the
-      variance is least;
-    * `"loss"`: the sum of the tasks' losses.
+    * `"gradient_norm"`: the norm of the gradient of the loss with respect to the outputs of all
+      tasks. It bounds that of the whole network up to a factor that all rows share; with these
+      probabilities the bound of the variance is least;
+    * `"loss"`: the row's part of the loss.
 
     Until `update` or the callback is used for the first time, rows are drawn alike.
 
@@ -42,6 +46,7 @@ class ImportanceSampling:
         batch_size: Rows in a batch.
         by: `"gradient_norm"` or `"loss"`. Defaults to `"gradient_norm"`.
         uniform: The share $u$, above 0, up to 1. Defaults to 0.2.
+        loss: By task, losses for those of the tasks, as given to `compile`. Defaults to `None`.
         loss_weights: By task, how much its loss counts, as given to `compile`. Defaults to `None`,
             for 1.
         seed: Integer of at least 0. Defaults to 0.
@@ -52,8 +57,8 @@ class ImportanceSampling:
         probabilities: Array `(n,)`, the probabilities in force.
 
     Raises:
-        ValueError: If the data set has no rows, lacks labels by task, or an argument is out of its
-            range.
+        ValueError: If the data set has no rows or no end, lacks labels by task, or an argument is
+            out of its range.
 
     Example:
     ```python
@@ -73,9 +78,7 @@ class ImportanceSampling:
     *Differences from the paper*: scores are of all rows at the end of an epoch, not of a larger
     batch in each step: a pass forward per epoch instead of several per step, and older scores. A
     part is uniform, which bounds the weights. Rows are drawn by systematic sampling, by which each
-    is in an epoch as often as expected, rounded up or down. Where labels are missing, the loss is
-    divided by the number of labels in the batch that was drawn, so that the mean is a ratio, and
-    unbiased only in the limit of large batches.
+    is in an epoch as often as expected, rounded up or down. Tasks may lack labels.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class ImportanceSampling:
         batch_size: int,
         by: str = "gradient_norm",
         uniform: float = 0.2,
+        loss: Mapping[str, Any] | None = None,
         loss_weights: Mapping[str, float] | None = None,
         seed: int = 0,
     ) -> None:
@@ -100,29 +104,54 @@ class ImportanceSampling:
             raise ValueError(
                 f"`uniform` should be a number above 0, up to 1. Received: uniform={uniform!r}"
             )
-        self._tasks = {task.name: task for task in tasks if task.name in labels}
-        unknown = sorted(set(labels) - set(self._tasks))
-        if unknown or not set(loss_weights or {}) <= set(self._tasks):
-            raise ValueError(
-                "`tasks` should have all tasks of the labels and of `loss_weights`. Received: "
-                f"tasks {sorted(t.name for t in tasks)}, labels {sorted(labels)}, "
-                f"loss_weights={loss_weights!r}"
-            )
-        self._loss_weights = dict(loss_weights or {})
+        self._tasks = check_tasks(tasks, labels)
+        given = {"loss": loss or {}, "loss_weights": loss_weights or {}}
+        for name, found in given.items():
+            if not isinstance(found, Mapping) or not set(found) <= set(self._tasks):
+                raise ValueError(
+                    f"`{name}` should be a dict with keys among the tasks {sorted(self._tasks)}. "
+                    f"Received: {name}={found!r}"
+                )
+        for name, weight in given["loss_weights"].items():
+            if not is_number(weight) or weight < 0:
+                raise ValueError(
+                    f"`loss_weights[{name!r}]` should be a number of at least 0. "
+                    f"Received: {weight!r}"
+                )
+        self._losses = {
+            n: t.resolve_loss(given["loss"][n]) if n in given["loss"] else t.loss
+            for n, t in self._tasks.items()
+        }
+        self._loss_weights = dict(given["loss_weights"])
         self._by, self._uniform, self._seed = by, uniform, seed
         self._batch_size = batch_size
         self._rows = in_memory(dataset)
         self._count = len(tf.nest.flatten(self._rows)[0])
+        self._labels = self._count_labels()
         self.probabilities = np.full(self._count, 1 / self._count)
         with tf.device("CPU:0"):
             self._chances = tf.Variable(self.probabilities, trainable=False, dtype="float64")
         self.dataset = self._drawn()
+
+    def _count_labels(self) -> dict[str, np.ndarray]:
+        """By task how many labels that count each row has, `(n,)`."""
+        _, y, w = self._rows
+        found = {}
+        for name, task in self._tasks.items():
+            there = np.asarray(task.read_labels(y[name], self._losses[name]).present)
+            weights = np.asarray(w[name])
+            there = there & (
+                weights.reshape(*weights.shape, *(1,) * (there.ndim - weights.ndim)) > 0
+            )
+            found[name] = there.reshape(self._count, -1).sum(1).astype("float64")
+        return found
 
     def _drawn(self) -> tf.data.Dataset:
         """Epochs, each drawn by the probabilities in force when it begins."""
         import tensorflow as tf
 
         count = self._count
+        labels = {name: tf.constant(each) for name, each in self._labels.items()}
 
         def epoch(number: tf.Tensor) -> tf.data.Dataset:
             chances = self._chances.read_value()
@@ -132,13 +161,17 @@ class ImportanceSampling:
             order = tf.random.experimental.stateless_shuffle(
                 chosen, tf.stack([self._seed + 1, number])
             )
-            weights = tf.cast(1 / (count * tf.gather(chances, order)), "float32")
+            weights = {
+                name: tf.math.divide_no_nan(tf.reduce_sum(chances * each), tf.reduce_sum(each))
+                / tf.gather(chances, order)
+                for name, each in labels.items()
+            }
             drawn = tf.data.Dataset.from_tensor_slices((order, weights))
             return drawn.batch(self._batch_size)
 
-        def gather(chosen: tf.Tensor, weights: tf.Tensor) -> tuple:
+        def gather(chosen: tf.Tensor, weights: dict) -> tuple:
             x, y, w = tf.nest.map_structure(lambda part: tf.gather(part, chosen), self._rows)
-            return x, y, {n: part * spread(weights, part) for n, part in w.items()}
+            return x, y, {n: w[n] * spread(tf.cast(weights[n], "float32"), w[n]) for n in w}
 
         epochs = tf.data.Dataset.random(seed=self._seed, rerandomize_each_iteration=True).take(1)
         batches = epochs.flat_map(epoch).map(gather, num_parallel_calls=tf.data.AUTOTUNE)
@@ -194,18 +227,17 @@ class ImportanceSampling:
         return tf.sqrt(tf.add_n([tf.reduce_sum(each, axis=1) for each in squares]))
 
     def _row_losses(self, name: str, labels: Any, weights: Any, outputs: Any) -> tf.Tensor:
-        """A task's weighted loss of each row; over steps and pixels the mean."""
+        """Each row's part of a task's loss, where the mean row has a part of the size of it."""
         import tensorflow as tf
 
-        task = self._tasks[name]
-        read = task.read_labels(labels)
-        values = task.loss_values(task.loss, read.values, outputs)
+        task, loss = self._tasks[name], self._losses[name]
+        read = task.read_labels(labels, loss)
+        values = task.loss_values(loss, read.values, outputs)
         values = values * spread(tf.cast(weights, values.dtype), values)
         values = tf.where(read.present, values, tf.zeros_like(values))
-        axes = tuple(range(1, len(values.shape)))
-        present = tf.reduce_sum(tf.cast(read.present, values.dtype), axis=axes)
-        loss = tf.reduce_sum(values, axis=axes) / tf.maximum(present, 1)
-        return self._loss_weights.get(name, 1.0) * loss
+        of_rows = tf.reduce_sum(values, axis=tuple(range(1, len(values.shape))))
+        mean_count = max(self._labels[name].mean(), 1 / self._count)
+        return self._loss_weights.get(name, 1.0) / mean_count * of_rows
 
     def callback(self, every: int = 1) -> keras.callbacks.Callback:
         """A callback for `fit` that scores all rows after epochs.

@@ -103,7 +103,8 @@ class Mixture:
         if in_force:
             return normalized(in_force[-1])
         epoch = step // self.steps_per_epoch
-        return self.sampling_weights.probabilities(self.sizes, epoch)
+        found = self.sampling_weights.probabilities(self.sizes, epoch)
+        return normalized(check(found, self.names))
 
     def set_sampling_weights(self, weights: Mapping[str, float], step: int) -> int:
         """Change the probabilities during training.
@@ -140,9 +141,18 @@ class Mixture:
     @property
     def state(self) -> dict[str, Any]:
         """What makes the same stream in another process: numbers and strings, for JSON."""
+        changes = [{"step": start, "weights": dict(w)} for start, w in self._changes]
+        return {**self._identity, "changes": changes}
+
+    @property
+    def _identity(self) -> dict[str, Any]:
+        """What two mixtures of the same stream have in common."""
         return {
             "seed": self._seed,
-            "changes": [{"step": start, "weights": dict(w)} for start, w in self._changes],
+            "form": self._form,
+            "batch_size": self._batch_size,
+            "sizes": dict(self.sizes),
+            "steps_per_epoch": self.steps_per_epoch,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -152,13 +162,14 @@ class Mixture:
             state: Its `state`.
 
         Raises:
-            ValueError: If it is that of another seed or other data sets.
+            ValueError: If it is that of another mixture.
         """
-        if state["seed"] != self._seed:
-            raise ValueError(
-                f"`state` should be that of a mixture with the seed {self._seed}. "
-                f"Received: {state['seed']}"
-            )
+        for key, own in self._identity.items():
+            if not isinstance(state, Mapping) or state.get(key) != own:
+                given = state.get(key) if isinstance(state, Mapping) else state
+                raise ValueError(
+                    f"`state` should be that of a mixture with the {key} {own}. Received: {given}"
+                )
         changes = [(int(c["step"]), check(c["weights"], self.names)) for c in state["changes"]]
         self._changes = changes
 
@@ -223,6 +234,9 @@ class Mixture:
 
     def _count(self, sizes: Mapping[str, int] | None) -> dict[str, int]:
         """How many batches, or rows, each data set has."""
+        for name in self.names:
+            if int(self._datasets[name].cardinality()) == 0:
+                raise ValueError(f"`datasets[{name!r}]` should have rows. Received: none")
         if sizes is not None:
             if sorted(sizes) != self.names:
                 raise ValueError(

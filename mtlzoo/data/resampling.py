@@ -10,7 +10,7 @@ import numpy as np
 from mtlzoo.data.arguments import check_count
 from mtlzoo.data.checking import Report
 from mtlzoo.data.class_weights import class_ids, number_of_classes
-from mtlzoo.data.elements import check_elements
+from mtlzoo.data.elements import check_elements, check_tasks
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -72,6 +72,8 @@ def resample(
     labels, weights = check_elements("dataset", dataset)
     check_count("batch_size", batch_size)
     check_count("seed", seed, least=0)
+    if not isinstance(report, Report):
+        raise ValueError(f"`report` should be what `data.check` gives. Received: {report!r}")
     if task.name not in labels or task.name not in report.tasks:
         known = sorted(set(labels) & set(report.tasks))
         raise ValueError(
@@ -82,12 +84,14 @@ def resample(
             "`report` should be of the whole data set, by `data.check(..., batches=None)`. "
             f"Received: a report of the first {report.batches} batches"
         )
+    check_tasks([task], {task.name: labels[task.name]})
     kept = _kept(task, report, shares)
 
     def choose(element: tuple, number: tf.Tensor) -> tuple:
         places = class_ids(task, element[1][task.name], missing=len(kept) - 1)
         if task.name in weights:
-            places = tf.where(element[2][task.name] > 0, places, len(kept) - 1)
+            counts = tf.reshape(tf.cast(element[2][task.name], "float32"), (-1,)) > 0
+            places = tf.where(counts, places, len(kept) - 1)
         numbers = tf.random.stateless_uniform(tf.shape(places), tf.stack([seed, number]))
         chosen = tf.where(numbers < tf.gather(tf.constant(kept), places))[:, 0]
         return tf.nest.map_structure(lambda part: tf.gather(part, chosen), element)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mtlzoo.data.arguments import check_count, is_number
-from mtlzoo.data.elements import check_elements, mapped_with_numbers, spread
+from mtlzoo.data.elements import check_elements, check_tasks, mapped_with_numbers, spread
 from mtlzoo.data.images import check_pixels, image_spec
 
 if TYPE_CHECKING:
@@ -52,8 +52,9 @@ def mix_up(
     * Labels that have no mean (classes of pixels and steps, boxes, spans, depths, normals, those of
       a generic task) are those of row $i$ with the probability $\lambda$, else those of row $j$:
       the expected loss is that of both.
-    * Where one of two labels is missing, the other one stays, and its sample weight is multiplied
-      by its share. A cell of `MultiLabelClassification` stays with the probability of its share.
+    * Where one of two labels is missing, the other one stays with the probability of its share,
+      else there is none.
+    * Sample weights are mixed too, and labels in proportion to share times weight.
 
     Args:
         dataset: Batches `(x, y)` or `(x, y, sample_weight)` of float inputs. Use it on training
@@ -157,7 +158,7 @@ def cut_mix(
 
     by_name = _check(dataset, tasks, alpha, seed)
     labels, _ = check_elements("dataset", dataset)
-    height, width = _check_image(dataset.element_spec[0], image, labels, by_name)
+    image, height, width = _check_image(dataset.element_spec[0], image, labels, by_name)
 
     def change(x: Any, y: Any, w: Any, number: Any) -> tuple:
         pairs = _pairs(y, alpha, seed, number)
@@ -286,13 +287,17 @@ def _of_rows(task: Task, labels: Any, weights: Any, pairs: _Pairs) -> tuple[Any,
     values = read.values
     if values.dtype.is_integer:
         values = tf.one_hot(values, task.output_shape[0])
-    # By the weights that are there, so that one label alone stays as it is.
-    present = tf.cast(tf.reshape(read.present, (-1,)), values.dtype)
-    first, total = _weights(tf.cast(weights, values.dtype) * present, pairs)
-    part = spread(tf.math.divide_no_nan(first, total), values)
-    mixed = part * values + (1 - part) * tf.gather(values, pairs.partner)
-    found = tf.where(spread(total, mixed) > 0, mixed, tf.cast(task.missing, mixed.dtype))
-    return found, tf.cast(total, weights.dtype)
+    here = tf.reshape(read.present, (-1,)) & (weights > 0)
+    there = tf.gather(here, pairs.partner)
+    both, own, other = here & there, here & pairs.drawn, there & ~pairs.drawn
+    part, total = _weights(weights, pairs)
+    mixed = _by_parts(values, part, pairs)
+    alone = tf.where(spread(own, values), values, tf.gather(values, pairs.partner))
+    found = tf.where(spread(both, values), mixed, alone)
+    exists = both | own | other
+    found = tf.where(spread(exists, values), found, tf.cast(task.missing, values.dtype))
+    weight = tf.where(own, weights, tf.gather(weights, pairs.partner))
+    return found, tf.where(exists, tf.where(both, total, weight), 0)
 
 
 def _of_cells(task: Task, labels: Any, weights: Any, pairs: _Pairs) -> tuple[Any, Any]:
@@ -300,26 +305,39 @@ def _of_cells(task: Task, labels: Any, weights: Any, pairs: _Pairs) -> tuple[Any
     import tensorflow as tf
 
     values = task.canonical(labels)
-    counts = spread(weights > 0, values)
-    here = task.legal(values) & ~task.is_missing(values) & counts
+    counts = weights > 0
+    others = tf.gather(counts, pairs.partner)
+    # A row whose partner counts nothing stays as a whole, with the probability of its share.
+    part, total = _weights(weights, pairs)
+    part = tf.where(counts & others, part, tf.cast(pairs.drawn, part.dtype))
+    total = tf.where(counts & others, total, tf.where(pairs.drawn, weights, 0))
+    total = tf.where(counts | ~others | pairs.drawn, total, tf.gather(weights, pairs.partner))
+    here = task.legal(values) & ~task.is_missing(values) & spread(counts, values)
     there, other = tf.gather(here, pairs.partner), tf.gather(values, pairs.partner)
-    share = spread(tf.cast(pairs.share, values.dtype), values)
     numbers = tf.random.stateless_uniform(
         tf.shape(values), _step(pairs.seed, 6), dtype=values.dtype
     )
-    alone = tf.where(here & (numbers < share), values, tf.cast(task.missing, values.dtype))
-    alone = tf.where(there & ~here & (numbers >= share), other, alone)
-    mixed = tf.where(here & there, share * values + (1 - share) * other, alone)
-    return mixed, _weights(weights, pairs)[1]
+    kept = numbers < spread(tf.cast(part, values.dtype), values)
+    alone = tf.where(here & kept, values, tf.cast(task.missing, values.dtype))
+    alone = tf.where(there & ~here & ~kept, other, alone)
+    return tf.where(here & there, _by_parts(values, part, pairs), alone), total
 
 
 def _weights(own: Any, pairs: _Pairs) -> tuple[Any, Any]:
-    """The weights of the first rows in the mixtures, and with those of the second ones."""
+    """What part of the mixtures the first rows have by share times weight, and the weights."""
     import tensorflow as tf
 
-    share = tf.cast(pairs.share, own.dtype)
-    first = share * own
-    return first, first + (1 - share) * tf.gather(own, pairs.partner)
+    first = pairs.share * own
+    total = first + (1 - pairs.share) * tf.gather(own, pairs.partner)
+    return tf.math.divide_no_nan(first, total), total
+
+
+def _by_parts(values: Any, part: Any, pairs: _Pairs) -> tf.Tensor:
+    """The mean of both rows' values, by the part of the first."""
+    import tensorflow as tf
+
+    part = spread(tf.cast(part, values.dtype), values)
+    return part * values + (1 - part) * tf.gather(values, pairs.partner)
 
 
 # --- Checks --------------------------------------------------------------------------------------
@@ -333,10 +351,7 @@ def _check(
     check_count("seed", seed, least=0)
     if not is_number(alpha) or alpha <= 0:
         raise ValueError(f"`alpha` should be a number above 0. Received: alpha={alpha!r}")
-    by_name = {task.name: task for task in tasks}
-    if unknown := sorted(set(labels) - set(by_name)):
-        raise ValueError(f"`tasks` should have all tasks of the labels. Received: no {unknown}")
-    return by_name
+    return check_tasks(tasks, labels)
 
 
 def _mixed_inputs(inputs: Any, names: Collection[str] | None) -> set[str | None]:
@@ -358,11 +373,11 @@ def _mixed_inputs(inputs: Any, names: Collection[str] | None) -> set[str | None]
 
 def _check_image(
     inputs: Any, image: str | None, labels: Mapping, tasks: Mapping[str, Task]
-) -> tuple[int, int]:
-    """The size of the images, checked against the labels of pixels."""
+) -> tuple[str | None, int, int]:
+    """The input with the images, and their size, checked against the labels of pixels."""
     from mtlzoo.tasks import ObjectDetection
 
-    spec = image_spec(inputs, image, "is cut")
+    image, spec = image_spec(inputs, image, "is cut")
     size = tuple(spec.shape[1:3])
     for name, label in labels.items():
         if isinstance(tasks[name], ObjectDetection):
@@ -371,4 +386,4 @@ def _check_image(
                 f"task `{name}`"
             )
         check_pixels(tasks[name], label, size)
-    return size
+    return image, *size

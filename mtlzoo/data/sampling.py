@@ -65,7 +65,10 @@ class Temperature:
 
     def probabilities(self, sizes: Mapping[str, int], epoch: int) -> dict[str, float]:
         """See `SamplingWeights`."""
-        return normalized({name: size ** (1 / self.temperature) for name, size in sizes.items()})
+        largest = max(sizes.values())  # by which powers cannot overflow
+        return normalized(
+            {n: (size / largest) ** (1 / self.temperature) for n, size in sizes.items()}
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,10 +173,10 @@ def check(weights: Mapping[str, Any], names: list[str]) -> dict[str, float]:
         ValueError: if a name is missing or unknown, a number is negative or not finite, or all are
             zero.
     """
-    if sorted(weights) != sorted(names):
+    if not isinstance(weights, Mapping) or sorted(weights) != sorted(names):
         raise ValueError(
             f"`sampling_weights` should have a number for each of the data sets {sorted(names)}. "
-            f"Received: sampling_weights={dict(weights)!r}"
+            f"Received: sampling_weights={weights!r}"
         )
     for name, value in weights.items():
         if not is_number(value) or value < 0:

@@ -10,6 +10,7 @@ import argparse
 import re
 from typing import TYPE_CHECKING
 
+from mtlzoo.data.arguments import check_count
 from mtlzoo.data.elements import check_elements
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def distribute(
     What is read, decoded, preprocessed and augmented runs on the workers; the training gets
     finished batches, in no fixed order. Files that the data set reads must have the same paths on
     the workers. What counts rows or batches, as `resample` and `take` do, would count on each
-    worker: apply it to what this function gives. Start a service with
+    worker: apply it to what this function gives. A step with a seed draws the same numbers on each
+    worker, though for other batches. Start a service with
 
     ```bash
     python -m mtlzoo.data.service dispatcher --port=5050
@@ -44,12 +46,11 @@ def distribute(
         dataset: Batches `(x, y)` or `(x, y, sample_weight)`.
         address: Of the dispatcher, such as `"localhost:5050"`.
         sharing: `"once"`: each batch of an epoch comes from one of the workers, once;
-            `"independent"`: each worker runs through the whole data set, for endless streams with
-            draws of their own. Defaults to `"once"`.
+            `"independent"`: each worker runs through the whole data set. Defaults to `"once"`.
         job: A name by which several trainings share one stream of batches, each getting a part of
             it. Defaults to `None`, for a stream of its own.
-        consumers: How many replicas of one training read in turns, each always a batch of the same
-            round; with `job`, and for endless data sets only. Defaults to `None`.
+        consumers: How many processes of one training read in turns, each always a batch of the
+            same round; with `job`, and for endless data sets only. Defaults to `None`.
         consumer: Which of them this is, from 0. Defaults to `None`.
 
     Returns:
@@ -90,6 +91,15 @@ def distribute(
             "`consumers` and `consumer` should be given together, and with `job`. "
             f"Received: consumers={consumers!r}, consumer={consumer!r}, job={job!r}"
         )
+    if consumers is not None and consumer is not None:
+        check_count("consumers", consumers)
+        check_count("consumer", consumer, least=0)
+        if consumer >= consumers or int(dataset.cardinality()) != -1:
+            raise ValueError(
+                f"`consumer` should be below `consumers`, and the data set endless (`repeat()`). "
+                f"Received: consumers={consumers}, consumer={consumer}, a data set of "
+                f"{int(dataset.cardinality())} batches"
+            )
     if _calls_python(dataset):
         raise ValueError(
             "`dataset` should not call Python functions, which other machines cannot run. "
@@ -134,7 +144,7 @@ def main(argv: list[str] | None = None) -> None:
         server = service.DispatchServer(service.DispatcherConfig(port=args.port))
         print(f"dispatcher at {server.target.split('://')[1]}", flush=True)
     else:
-        given = f"{args.host}:{args.port}" if args.port else None
+        given = f"{args.host}:{args.port or '%port%'}"
         server = service.WorkerServer(
             service.WorkerConfig(args.dispatcher, worker_address=given, port=args.port)
         )

@@ -129,7 +129,7 @@ def kfold(
         For each fold the numbers of the rows to train on, and of those to test on.
 
     Raises:
-        ValueError: as `split`, and if with `stratify="labels"` a class has fewer rows than there
+        ValueError: as `split`, and if a class has fewer rows (or is in fewer groups) than there
             are folds.
         ImportError: as `split`.
 
@@ -146,14 +146,15 @@ def kfold(
     """
     check_count("folds", folds, least=2)
     present, _ = _presence(labels, tasks)
-    if stratify == "labels":
-        for name, columns in _indicators(labels, tasks, present).items():
-            fewest = int(columns.sum(0).min()) if columns.size else folds
-            if fewest < folds:
-                raise ValueError(
-                    f"`folds` should be at most {fewest}, the rows of the rarest class of task "
-                    f"`{name}`. Received: folds={folds}"
-                )
+    of_rows = _check_groups(groups, len(next(iter(present.values()))))
+    classes = {task.name for task in tasks if task.loss_family == "classification"}
+    for name, columns in _indicators(labels, tasks, present).items():
+        fewest = min((_units(column, of_rows) for column in columns.T), default=folds)
+        if fewest < folds and (name in classes or stratify == "labels"):
+            raise ValueError(
+                f"`folds` should be at most {fewest}, the {'rows' if groups is None else 'groups'} "
+                f"of the rarest class of task `{name}`. Received: folds={folds}"
+            )
     names = [f"{number:06d}" for number in range(folds)]
     shares = dict.fromkeys(names, 1 / folds)
     parts = split(labels, tasks, shares, stratify=stratify, groups=groups, seed=seed)
@@ -181,6 +182,11 @@ def check_parts(parts: Mapping[str, np.ndarray], groups: Sequence[Hashable] | No
     owner: dict[Any, str] = {}
     for part, rows in parts.items():
         for row in rows:
+            if row < 0 or (groups is not None and row >= len(groups)):
+                most = "" if groups is None else f" to {len(groups) - 1}, one for each group"
+                raise ValueError(
+                    f"`parts[{part!r}]` should have rows from 0{most}. Received: {row}"
+                )
             key = int(row) if groups is None else groups[int(row)]
             if owner.setdefault(key, part) != part:
                 kind = "row" if groups is None else "group"
@@ -270,6 +276,8 @@ def _indicators(
         values = values.reshape(len(values), -1)
         if hasattr(task, "num_labels"):
             columns = values > 0.5
+        elif task.label_shape == () and values.shape[1] > 1:  # distributions over the classes
+            columns = values.argmax(1)[:, None] == np.arange(values.shape[1])
         elif values.shape[1] != 1:
             columns = has[:, None]
         elif task.loss_family == "classification":
@@ -280,6 +288,12 @@ def _indicators(
         columns = columns & has[:, None]
         found[task.name] = columns[:, columns.any(axis=0)]
     return found
+
+
+def _units(column: np.ndarray, groups: Sequence[Hashable] | None) -> int:
+    """How many rows, or groups, have a class."""
+    rows = np.flatnonzero(column)
+    return len(rows) if groups is None else len({groups[int(row)] for row in rows})
 
 
 def _by_labels(
@@ -365,7 +379,7 @@ def _check_shares(shares: Mapping[str, float]) -> dict[str, float]:
 def _check_groups(groups: Any, count: int) -> list[Hashable] | None:
     if groups is None:
         return None
-    found = np.asarray(groups).tolist()
+    found = groups.tolist() if isinstance(groups, np.ndarray) else list(groups)
     if len(found) != count:
         raise ValueError(
             f"`groups` should have one entry for each of the {count} rows. Received: {len(found)}"

@@ -72,11 +72,6 @@ def unify(datasets: Mapping[str, tf.data.Dataset]) -> dict[str, tf.data.Dataset]
 def _specs(name: str, dataset: tf.data.Dataset) -> tuple[Any, dict, dict]:
     """The specs of inputs, labels and sample weights of a data set."""
     labels, weights = check_elements(f"datasets[{name!r}]", dataset)
-    if unknown := sorted(set(weights) - set(labels)):
-        raise ValueError(
-            f"`datasets[{name!r}]` should have sample weights of tasks that it has labels of. "
-            f"Received: {unknown}"
-        )
     return dataset.element_spec[0], labels, weights
 
 

@@ -283,17 +283,51 @@ def test_what_cannot_be_augmented_is_refused():
         ({"geometric": flip, "seed": -1}, "`seed` should be an integer"),
         ({"geometric": [], "layers": {"image": flip}}, "`layers` should be a list where `x`"),
         (
-            {"geometric": [], "layers": flip, "element": ({"image": image}, y)},
+            {"geometric": [], "layers": flip, "element": ({"a": image, "b": image}, y)},
             "`layers` should be a dict by input",
         ),
         (
             {"geometric": [], "layers": {"x": flip}, "element": ({"image": image}, y)},
             "`layers` should have keys among the inputs",
         ),
+        ({"geometric": flip[0]}, "`geometric` should be a list of layers"),
+        ({"geometric": [], "layers": flip}, "`layers` should not move images or mix rows.*RandomF"),
+        ({"geometric": [], "layers": [layers.MixUp()]}, "`layers` should not move images or mix"),
+        ({"geometric": [], "layers": [layers.RandAugment()]}, "the tasks .*'parts'.* have places"),
+        ({"geometric": [], "layers": [layers.Resizing(4, 4)]}, "`layers` should leave the shape"),
+        (
+            {"geometric": [layers.RandomFlip(dtype="mixed_bfloat16")]},
+            "`geometric` should be layers that compute in float32",
+        ),
+        (
+            {
+                "geometric": [EXACT["translation"]],
+                "element": (image, {"parts": y["parts"].astype("int8")}),
+            },
+            "Labels of task `parts` should have a type that holds 255",
+        ),
+        ({"geometric": [], "image": "picture"}, "`image` should be the name of an input"),
+        ({"tasks": TASKS[0], "geometric": flip}, "`tasks` should be a list of tasks"),
     ]
     for arguments, message in cases:
         with pytest.raises(ValueError, match=message):
             augmented(**arguments)
+    with pytest.raises(ValueError, match=r"`dataset` should be a `tf\.data\.Dataset`"):
+        data.augment((image, y), TASKS, geometric=flip)
+
+
+def test_integers_are_rounded_and_not_cut_off():
+    image = np.full((4, 8, 8, 1), 100, "uint8")
+    y = {"depth": np.full((4, 8, 8), 1000, "uint16")}
+    task = DepthEstimation("depth", missing=0)
+    found = augmented(
+        [layers.RandomZoom((-0.3, -0.3))],
+        ({"image": image}, y),
+        [task],
+        layers=[layers.RandomBrightness((0.003, 0.003), value_range=(0, 255))],
+    )
+    assert found[1]["depth"].dtype == "uint16" and set(np.unique(found[1]["depth"])) == {700}
+    assert found[0]["image"].dtype == "uint8" and set(np.unique(found[0]["image"])) == {101}
 
 
 def test_a_model_is_trained_on_augmented_scenes():

@@ -8,6 +8,7 @@ from mtlzoo import data
 from mtlzoo.tasks import (
     BinaryClassification,
     Classification,
+    DepthEstimation,
     MultiLabelClassification,
     ObjectDetection,
     Regression,
@@ -39,7 +40,7 @@ def test_labels_are_counted_by_task():
         MultiLabelClassification("several", num_labels=2),
     ]
     report = data.check(batches(y, w), tasks)
-    assert (report.rows, report.batches, report.whole, report.problems) == (6, 3, True, [])
+    assert (report.rows, report.batches, report.whole) == (6, 3, True)
     assert list(report.tasks) == ["kind", "several", "value", "yes"]
     yes, kind, value, several = (report.tasks[n] for n in ("yes", "kind", "value", "several"))
     assert (yes.present, yes.missing, yes.unweighted, yes.illegal) == (4, 1, 1, 0)
@@ -132,7 +133,9 @@ def test_unusable_weights_are_refused(bad):
     w = {"kind": np.array([1, 1, bad, 1, 1, 1], "float32")}
     with pytest.raises(ValueError, match="weights of task `kind` should be finite and not negat"):
         data.check(batches(GOOD, w), TASKS)
-    with pytest.raises(ValueError, match="`sample_weight` should have keys among the tasks"):
+    with pytest.raises(
+        ValueError, match="`dataset` should have sample weights of tasks that it has labels of"
+    ):
         data.check(batches(GOOD, {"other": np.ones(ROWS)}), TASKS)
 
 
@@ -159,4 +162,30 @@ def test_the_data_sets_here_pass():
     for name, options in (("census_income", {}), ("synthetic_relatedness", {"rows": 512})):
         loaded = data.load(name, **options)
         for split in (loaded.train, loaded.valid, loaded.test):
-            assert not data.check(split, loaded.tasks).problems
+            assert data.check(split, loaded.tasks).rows
+
+
+def test_where_a_weight_is_zero_anything_may_stand():
+    y = {"depth": np.array([[0.0] * 4, [1.0] * 4], "float32").reshape(2, 2, 2)}
+    w = {"depth": np.array([0, 1], "float32")}
+    dataset = tf.data.Dataset.from_tensor_slices((np.zeros((2, 1)), y, w)).batch(2)
+    found = data.check(dataset, [DepthEstimation("depth")]).tasks["depth"]
+    assert (found.present, found.illegal, found.missing) == (4, 0, 4)
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (6, 2, 2)])
+def test_sample_weights_of_another_shape_are_refused(shape):
+    w = {"kind": np.ones(shape, "float32")}
+    with pytest.raises(
+        ValueError, match="Sample weights of task `kind` should have one number for"
+    ):
+        data.check(batches(GOOD, w), TASKS)
+
+
+def test_what_is_no_data_set_or_has_no_end_is_refused():
+    with pytest.raises(ValueError, match=r"`dataset` should be a `tf\.data\.Dataset`"):
+        data.check((np.zeros((6, 3)), GOOD), TASKS)
+    with pytest.raises(ValueError, match="`dataset` should have an end"):
+        data.check(batches(GOOD).repeat(), TASKS, batches=None)
+    with pytest.raises(ValueError, match=r"`dataset` should have batches. Received: a scalar"):
+        data.check(batches(GOOD).unbatch(), TASKS)

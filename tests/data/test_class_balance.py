@@ -33,6 +33,31 @@ def test_a_class_without_labels_has_the_weight_of_one_label():
     assert data.class_weights([10, 1, 0])[1] == data.class_weights([10, 1, 0])[2]
 
 
+def test_shares_are_counts_as_well():
+    np.testing.assert_allclose(data.class_weights([0.9, 0.1]), [5 / 9, 5])
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float64", "bool"])
+def test_sample_weights_may_be_of_any_type_and_have_an_axis_more(dtype):
+    y = {"kind": np.array([0, 1, 1])}
+    w = {"kind": np.array([[1], [0], [1]], dtype)}
+    dataset = tf.data.Dataset.from_tensor_slices((np.zeros((3, 1)), y, w)).batch(3)
+    task = Classification("kind", 2)
+    ((_, _, found),) = data.weigh_classes(dataset, [task], {"kind": [0.5, 1.5]})
+    np.testing.assert_allclose(found["kind"], [0.5, 0, 1.5])
+    assert data.check(dataset, [task]).tasks["kind"].counts.tolist() == [1, 1]
+
+
+def test_distributions_are_counted_as_their_most_probable_class():
+    y = {"kind": np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [-1, -1]], "float32")}
+    dataset = tf.data.Dataset.from_tensor_slices((np.zeros((4, 1)), y)).batch(4)
+    task = Classification("kind", 2)
+    report = data.check(dataset, [task], batches=None)
+    assert report.tasks["kind"].counts.tolist() == [2, 1]
+    ((_, drawn), *_) = data.resample(dataset, task, report, batch_size=4)
+    assert drawn["kind"].shape == (4, 2)
+
+
 def test_counts_come_from_a_report():
     y = {"kind": np.array([0, 0, 0, 1, -1]), "several": np.zeros((5, 2), "int32")}
     dataset = tf.data.Dataset.from_tensor_slices((np.zeros((5, 1)), y)).batch(5)
@@ -43,6 +68,8 @@ def test_counts_come_from_a_report():
         data.class_weights(report, "several")
     with pytest.raises(ValueError, match=r"`task` should be one of the report's.*'other'"):
         data.class_weights(report, "other")
+    with pytest.raises(ValueError, match="`counts` should be of the whole data set"):
+        data.class_weights(data.check(dataset.repeat(2), tasks, batches=1), "kind")
 
 
 @pytest.mark.parametrize(
@@ -97,6 +124,8 @@ def test_unusable_weights_are_refused():
         ({"kind": [1, 1]}, r"`weights\['kind'\]` should be 3 numbers"),
         ({"kind": [1, -1, 1]}, r"`weights\['kind'\]` should be 3 numbers"),
         ({"value": [1, 1]}, "Task `value` should have one class per label"),
+        ({"kind": "balanced"}, r"`weights\['kind'\]` should be 3 numbers"),
+        ([1, 1], "`weights` should be a dict by task"),
     ):
         with pytest.raises(ValueError, match=message):
             data.weigh_classes(dataset, tasks, weights)

@@ -105,3 +105,16 @@ def test_bad_folds_are_named(folds, message):
         data.cross_validate(build_model, some_data(), folds)
     with pytest.raises(ValueError, match="`batch_size` should be a positive integer"):
         data.cross_validate(build_model, some_data(), folds, batch_size=0)
+
+
+def test_logs_of_a_task_whose_name_begins_another_are_told_apart():
+    found = data.CrossValidation([{"age_loss": 1.0, "age_group_loss": 2.0, "age_group_auc": 3.0}])
+    assert found.of_task("age") == {"loss": [1.0]}
+    assert found.of_task("age_group") == {"loss": [2.0], "auc": [3.0]}
+
+
+def test_data_of_other_lengths_are_refused():
+    labels = {"value": [1.0, 2.0, 3.0]}
+    folds = [([0], [1]), ([1], [0])]
+    with pytest.raises(ValueError, match="`data` should have arrays of one length"):
+        data.cross_validate(lambda: None, (np.zeros((4, 2)), labels), folds)

@@ -25,6 +25,12 @@ MOCKED = {
 NAMES = (*MOCKED, "movielens", "shapes3d", "smallnorb")
 
 
+@pytest.fixture(autouse=True)
+def answering(monkeypatch):
+    """Servers answer, though nothing is fetched."""
+    monkeypatch.setattr(reading, "reachable", lambda url: True)
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Files to build sets of, which have other checksums, and the folder for what is built."""
@@ -339,3 +345,21 @@ def test_scenes_are_prepared_elsewhere(tmp_path):
         command_line.main(["scene_folders", "--download"])
     with pytest.raises(ValueError, match="run `tfds build NAME` for some of"):
         command_line.main(["scene_sets", "--download"])
+
+
+def test_without_a_network_it_says_so_at_once(monkeypatch, tmp_path):
+    monkeypatch.setattr(reading, "reachable", lambda url: False)
+    with pytest.raises(
+        RuntimeError, match=r"`smallnorb` could not be fetched: https://\S+ does not"
+    ):
+        data.load("smallnorb", data_dir=tmp_path, download=True)
+    assert not list(tmp_path.rglob("*.tfrecord*"))
+
+
+def test_other_files_are_refused(tmp_path):
+    from mtlzoo.data.from_tfds import shapes3d
+
+    for name in shapes3d.FILES:
+        (tmp_path / name).write_bytes(b"something else")
+    with pytest.raises(ValueError, match="The files of `shapes3d` should have the checksums"):
+        data.load("shapes3d", data_dir=tmp_path / "kept", raw_files=tmp_path)

@@ -68,8 +68,9 @@ def test_before_any_score_an_epoch_has_each_row_once():
     order = np.array([np.flatnonzero((x == row).all(1))[0] for row in rows])
     assert sorted(order) == list(range(ROWS)) and not np.array_equal(order, np.arange(ROWS))
     weights = np.concatenate([b[2]["kind"].numpy() for b in batches])
-    np.testing.assert_allclose(weights, w["kind"][order], rtol=1e-6)
-    assert all((b[2]["value"].numpy() == 1).all() for b in batches)
+    np.testing.assert_allclose(weights, w["kind"][order], rtol=1e-5)
+    for batch in batches:
+        np.testing.assert_allclose(batch[2]["value"], 1, rtol=1e-6)
     labels = np.concatenate([b[1]["kind"].numpy() for b in batches])
     np.testing.assert_array_equal(labels, y["kind"][order])
 
@@ -120,17 +121,19 @@ def test_scores_are_those_of_an_independent_computation(by):
     kind, there = np.maximum(y["kind"], 0), y["kind"] >= 0
     exp = np.exp(outputs["kind"])
     soft = exp / exp.sum(1, keepdims=True)
-    of_kind = -np.log(soft[np.arange(ROWS), kind]) * w["kind"] * there
-    error = np.where(np.isnan(y["value"]), 0, outputs["value"] - y["value"])
-    gradients = (soft - np.eye(3)[kind]) * (w["kind"] * there)[:, None]
+    weight = w["kind"] * there / there.mean()
+    of_kind = -np.log(soft[np.arange(ROWS), kind]) * weight
+    known = ~np.isnan(y["value"])
+    error = np.where(known, outputs["value"] - y["value"], 0)
+    gradients = (soft - np.eye(3)[kind]) * weight[:, None]
     expected = {
-        "loss": of_kind + 3 * error[:, 0] ** 2,
-        "gradient_norm": np.sqrt((gradients**2).sum(1) + (6 * error[:, 0]) ** 2),
+        "loss": of_kind + 3 / known.mean() * error[:, 0] ** 2,
+        "gradient_norm": np.sqrt((gradients**2).sum(1) + (6 / known.mean() * error[:, 0]) ** 2),
     }
     np.testing.assert_allclose(found, expected[by], rtol=1e-4, atol=1e-6)
 
 
-def test_pixels_of_a_row_count_as_their_mean():
+def test_pixels_of_a_row_add_up():
     pixels = np.full((4, 2, 2), 255)
     pixels[1:, 0, 0], pixels[2:, 1, 1] = 0, 1
     task = SemanticSegmentation("pixels", 2)
@@ -141,7 +144,34 @@ def test_pixels_of_a_row_count_as_their_mean():
             return {"pixels": x}
 
     scores = sampling(given, [task], by="loss").update(Outputs())
-    np.testing.assert_allclose(scores, [0, np.log(2), np.log(2), np.log(2)], rtol=1e-6)
+    parts = np.array([0, 1, 2, 2]) / (5 / 4)  # of 5 labelled pixels in 4 rows
+    np.testing.assert_allclose(scores, parts * np.log(2), rtol=1e-6)
+
+
+@pytest.mark.parametrize("by", ["loss", "gradient_norm"])
+def test_the_loss_of_a_task_with_few_labels_stays_what_it_is(by):
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(400, 4)).astype("float32")
+    y = {
+        "kind": rng.integers(0, 3, 400).astype("int32"),
+        "value": np.where(np.arange(400)[:, None] % 10, np.nan, 5 + 3 * x[:, :1]).astype("f4"),
+    }
+    network = model()
+    network.compile(keras.optimizers.SGD(0.0))
+    found = sampling((x, y), by=by, batch_size=40)
+    expected = network.evaluate(x, y, verbose=0, batch_size=400, return_dict=True)
+    found.update(network)
+    logs = network.fit(found.dataset, epochs=30, verbose=0).history
+    for name in ("kind_loss", "value_loss"):
+        mean, error = np.mean(logs[name]), np.std(logs[name]) / np.sqrt(30)
+        assert abs(mean - expected[name]) < 4 * error + 0.02 * expected[name], name
+
+
+def test_scores_are_of_the_loss_that_is_given():
+    x = np.full((4, 1), 3.0, "float32")
+    given = (x, {"value": np.zeros_like(x)})
+    found = sampling(given, [Regression("value")], by="loss", loss={"value": "mae"})
+    np.testing.assert_allclose(found.update(Rows()), 3)
 
 
 def test_the_callback_scores_by_the_model_in_training():
@@ -174,11 +204,16 @@ def test_what_cannot_be_sampled_is_refused():
         ({"uniform": 0.0}, "`uniform` should be a number above 0"),
         ({"batch_size": 0}, "`batch_size` should be an integer"),
         ({"tasks": [BinaryClassification("other")]}, "`tasks` should have all tasks of the labels"),
-        ({"loss_weights": {"other": 1}}, "`tasks` should have all tasks of the labels"),
+        ({"loss_weights": {"other": 1}}, "`loss_weights` should be a dict with keys among"),
+        ({"loss_weights": {"kind": -1}}, r"`loss_weights\['kind'\]` should be a number of at"),
+        ({"loss": {"other": "mae"}}, "`loss` should be a dict with keys among"),
         ({"given": (x[:0], {n: v[:0] for n, v in y.items()})}, "`dataset` should have rows"),
     ):
         with pytest.raises(ValueError, match=message):
             sampling(**arguments)
+    endless = tf.data.Dataset.from_tensor_slices((x, y)).batch(8).repeat()
+    with pytest.raises(ValueError, match="`dataset` should have an end"):
+        data.ImportanceSampling(endless, TASKS, batch_size=8)
     with pytest.raises(ValueError, match="`every` should be an integer"):
         sampling().callback(every=0)
     with pytest.raises(ValueError, match=r"Scores should be finite.*Received: inf for row 1"):

@@ -64,6 +64,20 @@ def test_what_cannot_be_kept_is_refused():
         data.keep(dataset.take(0), batch_size=4)
 
 
+def test_files_of_another_data_set_or_an_unfinished_one_are_refused(tmp_path):
+    dataset, _ = counted()
+    path = tmp_path / "rows"
+    assert len(drawn(data.keep(dataset, batch_size=16, path=path))) == ROWS
+    other = dataset.map(lambda x, y: (tf.stack([x, x], -1), y))
+    with pytest.raises(ValueError, match="`path` should hold rows of this data set"):
+        data.keep(other, batch_size=16, path=path)
+    (tmp_path / "rows_0.lockfile").touch()
+    with pytest.raises(ValueError, match="`path` should not be one that is being written"):
+        data.keep(dataset, batch_size=16, path=path)
+    with pytest.raises(ValueError, match="`dataset` should have an end"):
+        data.keep(dataset.repeat(), batch_size=16)
+
+
 @pytest.fixture(scope="module")
 def service():
     """A dispatcher and two workers, each a process of its own."""
@@ -91,7 +105,6 @@ def service():
             process.wait()
 
 
-@pytest.mark.xdist_group("service")
 def test_each_row_comes_from_one_of_two_workers_in_every_epoch(service):
     census = data.load("census_income", preprocessed=True)
     expected = np.sort(np.concatenate([x[:, 0].numpy() for x, _, _ in census.valid]))
@@ -101,7 +114,6 @@ def test_each_row_comes_from_one_of_two_workers_in_every_epoch(service):
         np.testing.assert_array_equal(np.sort(found), expected)
 
 
-@pytest.mark.xdist_group("service")
 def test_each_worker_can_run_through_all_rows(service):
     dataset = tf.data.Dataset.from_tensor_slices((np.arange(12), {"a": np.arange(12)})).batch(4)
     found = [y["a"].numpy() for _, y in data.distribute(dataset, service, sharing="independent")]
@@ -109,7 +121,6 @@ def test_each_worker_can_run_through_all_rows(service):
     np.testing.assert_array_equal(counts, [2] * 12)  # both of them work
 
 
-@pytest.mark.xdist_group("service")
 def test_two_trainings_share_a_job(service):
     dataset = tf.data.Dataset.from_tensor_slices((np.arange(96), {"a": np.arange(96)})).batch(4)
     iterators = [iter(data.distribute(dataset, service, job="shared")) for _ in range(2)]
@@ -128,6 +139,8 @@ def test_what_cannot_be_distributed_is_refused():
         (plain, {"sharing": "twice"}, "`sharing` should be one of"),
         (plain, {"consumers": 2}, "`consumers` and `consumer` should be given together"),
         (plain, {"consumers": 2, "consumer": 0}, "and with `job`"),
+        (plain, {"consumers": 2, "consumer": 2, "job": "a"}, "`consumer` should be below"),
+        (plain, {"consumers": 2, "consumer": 0, "job": "a"}, "the data set endless"),
     ):
         with pytest.raises(ValueError, match=message):
             data.distribute(given, **{"address": "here:1", **arguments})

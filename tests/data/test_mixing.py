@@ -296,10 +296,58 @@ def test_empty_and_endless_data_sets():
 
 def test_a_state_of_another_mixture_is_refused():
     mixture = data.mix(two(), seed=1)
-    with pytest.raises(ValueError, match=r"of a mixture with the seed 1. Received: 2"):
-        mixture.restore({"seed": 2, "changes": []})
+    state = mixture.state
+    mixture.restore(state)
+    others = (
+        (data.mix(two(), seed=2), r"of a mixture with the seed 1. Received: 2"),
+        (data.mix({"other": two()["large"]}, seed=1), "of a mixture with the sizes"),
+        (data.mix(two(), seed=1, steps_per_epoch=3), "of a mixture with the steps_per_epoch"),
+        (data.mix(two(), seed=1, form="rows", batch_size=4), "of a mixture with the form batches"),
+    )
+    for other, message in others:
+        with pytest.raises(ValueError, match=message):
+            mixture.restore(other.state)
+    with pytest.raises(ValueError, match=r"of a mixture with the seed 1. Received: None"):
+        mixture.restore({})
     with pytest.raises(ValueError, match="`sampling_weights` should have a number for each"):
-        mixture.restore({"seed": 1, "changes": [{"step": 3, "weights": {"large": 1}}]})
+        mixture.restore({**state, "changes": [{"step": 3, "weights": {"large": 1}}]})
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (
+            {"large": 2, "small": -1},
+            r"`sampling_weights\['small'\]` should be a number of at least",
+        ),
+        ({"large": 1}, "`sampling_weights` should have a number for each"),
+        ({"large": 0, "small": 0}, "`sampling_weights` should have a number above 0"),
+        ([0.5, 0.5], "`sampling_weights` should have a number for each"),
+        ({"large": float("nan"), "small": 1}, r"`sampling_weights\['large'\]` should be a number"),
+    ],
+)
+def test_probabilities_of_a_schedule_are_checked(found, message):
+    class Own:
+        def probabilities(self, sizes, epoch):
+            return found
+
+    with pytest.raises(ValueError, match=message):
+        data.mix(two(), Own())
+
+
+def test_probabilities_of_a_schedule_are_scaled_and_extreme_temperatures_are_fine():
+    class Own:
+        def probabilities(self, sizes, epoch):
+            return {"large": 1, "small": 3}
+
+    assert data.mix(two(), Own()).probabilities(0) == {"large": 0.25, "small": 0.75}
+    assert data.mix(two(), 1e-3).probabilities(0) == {"large": 1, "small": 0}
+
+
+def test_an_empty_data_set_is_refused_also_where_sizes_are_given():
+    datasets = {**two(), "none": numbered(0, 8).take(0)}
+    with pytest.raises(ValueError, match=r"`datasets\['none'\]` should have rows"):
+        data.mix(datasets, sizes={"large": 3, "small": 1, "none": 1})
 
 
 @pytest.mark.parametrize(

@@ -80,24 +80,62 @@ def test_shares_have_the_beta_distribution(alpha):
     assert abs(shares.var() - variance) < 0.25 * variance
 
 
-def test_a_label_alone_stays_and_counts_by_its_share():
+def test_a_label_alone_stays_with_the_probability_of_its_share():
     x, y = numbered()
     missing = np.arange(ROWS) % 4 == 0
     y["kind"] = np.where(missing, -1, y["kind"])
     y["value"] = np.where(missing[:, None], np.nan, y["value"])
     given = {"kind": np.full(ROWS, 2, "float32"), "value": np.full(ROWS, 3, "float32")}
     x, y, w = mixed((x, y, given))
-    there = x @ ~missing  # the share of rows with a label
-    np.testing.assert_allclose(w["kind"], 2 * there, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(w["value"], 3 * there, rtol=1e-4, atol=1e-6)
-    none = there < 1e-6
-    assert none.sum() > 10
-    assert (y["kind"][none] == -1).all() and np.isnan(y["value"][none]).all()
-    expected = (x * ~missing)[~none] / there[~none, None]
-    np.testing.assert_allclose(y["kind"][~none], expected, atol=1e-5)
+    own = np.arange(ROWS)
+    other = np.where((x > 0).sum(1) == 2, np.argmax(np.where(np.eye(ROWS), 0, x), 1), own)
+    both, none = ~missing & ~missing[other], missing & missing[other]
+    gone = y["kind"][:, 0] == -1
+    assert gone[none].all() and not gone[both].any() and none.sum() > 10
+    np.testing.assert_allclose(y["kind"][both], x[both], atol=1e-5)
+    alone = ~both & ~none
+    assert alone.sum() > 100
+    share = np.where(missing, 1 - x[own, own], x[own, own])[alone]
+    kept = ~gone[alone]
+    assert abs(kept.mean() - share.mean()) < 4 * np.sqrt((share * (1 - share)).sum()) / len(share)
+    labels = np.where(missing, other, own)[alone][kept]
+    np.testing.assert_array_equal(y["kind"][alone][kept], np.eye(ROWS)[labels])
+    np.testing.assert_allclose(w["kind"], np.where(gone, 0, 2), rtol=1e-6)
+    np.testing.assert_allclose(w["value"], np.where(np.isnan(y["value"][:, 0]), 0, 3), rtol=1e-6)
     read = Classification("kind", ROWS).read_labels(y["kind"])
-    np.testing.assert_array_equal(read.present, ~none)
+    np.testing.assert_array_equal(read.present, ~gone)
     assert not np.any(read.invalid)
+
+
+@pytest.mark.parametrize("labelled", [1.0, 0.5, 0.05])
+@pytest.mark.parametrize("name", ["kind", "several"])
+def test_the_loss_keeps_its_size_where_labels_are_rare(labelled, name):
+    """Of the mean loss of a label, which the step divides by the number of labels that count."""
+    rng = np.random.default_rng(0)
+    rows = 4000
+    x = rng.normal(size=(rows, 1)).astype("float32")
+    there = rng.uniform(size=rows) < labelled
+    y = {
+        "kind": np.where(there, rng.integers(0, 3, rows), -1),
+        "several": np.where(there[:, None], rng.integers(0, 2, (rows, 2)), -1),
+    }
+    w = dict.fromkeys(y, rng.choice([0, 1, 3], rows).astype("float32"))
+    task = {"kind": Classification("kind", 3), "several": MultiLabelClassification("several", 2)}
+    element = (x, {name: y[name]}, {name: w[name]})
+    (found,) = data.mix_up(batches(element, rows), [task[name]], alpha=1.0)
+
+    def mean_loss(element):
+        _, labels, weights = element
+        read = task[name].read_labels(labels[name])
+        values = np.array(read.values, "float64")
+        outputs = np.tile([0.3, -0.2, 1.0][: values.shape[-1] if values.ndim > 1 else 3], (rows, 1))
+        losses = np.asarray(task[name].loss_values(task[name].loss, read.values, outputs))
+        weight = np.asarray(weights[name]).reshape(rows, *(1,) * (losses.ndim - 1))
+        counts = np.asarray(read.present) & (weight > 0)
+        return (losses * weight * counts).sum() / counts.sum()
+
+    before, after = mean_loss(element), mean_loss(found)
+    assert abs(after - before) < 0.15 * before
 
 
 def test_the_loss_is_the_mean_of_both_losses():
@@ -107,17 +145,16 @@ def test_the_loss_is_the_mean_of_both_losses():
     y = {"kind": rng.integers(-1, 3, rows)}
     w = {"kind": rng.uniform(0.5, 2, rows).astype("float32")}
     task = Classification("kind", 3)
+    there = y["kind"] >= 0
+    y["kind"] = np.where(there, y["kind"], 0)
+    w["kind"][~there] *= 0.5
     x, labels, weights = mixed((x, y, w), [task])
     logits = rng.normal(size=(rows, 3))
     read = task.read_labels(labels["kind"])
     found = task.loss_values(task.loss, read.values, logits) * weights["kind"]
     log_soft = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     for i in range(rows):
-        expected = -sum(
-            x[i, j] * w["kind"][j] * log_soft[i, y["kind"][j]]
-            for j in range(rows)
-            if y["kind"][j] >= 0
-        )
+        expected = -sum(x[i, j] * w["kind"][j] * log_soft[i, y["kind"][j]] for j in range(rows))
         np.testing.assert_allclose(found[i], expected, rtol=1e-5, atol=1e-6)
 
 
@@ -263,5 +300,5 @@ def test_a_model_is_trained_on_mixed_rows():
     model = HardSharing(keras.Input((4,)), tasks, shared_units=[8])
     model.compile("adam")
     train = data.mix_up(batches((x, y), 16), tasks)
-    logs = model.fit(train, epochs=3, verbose=0).history
+    logs = model.fit(train, epochs=20, verbose=0).history
     assert logs["loss"][-1] < logs["loss"][0]

@@ -225,8 +225,32 @@ def test_more_folds_than_rows_of_the_rarest_class():
     assert len(data.kfold(labels, tasks, 3, stratify="labels")) == 3
     with pytest.raises(ValueError, match="`folds` should be an integer of at least 2"):
         data.kfold(labels, tasks, 1)
-    with pytest.raises(ValueError, match="Task `kind` should have at least 1 labels in the part"):
+    with pytest.raises(ValueError, match="`folds` should be at most 3, the rows of the rarest cla"):
         data.kfold(labels, tasks, 30)
+    documents = np.arange(23)
+    documents[20:22] = 20  # two of the three rare rows
+    with pytest.raises(ValueError, match="`folds` should be at most 2, the groups of the rarest c"):
+        data.kfold(labels, tasks, 3, groups=documents)
+
+
+def test_groups_may_be_anything_that_can_be_told_apart():
+    labels = {"value": np.arange(12.0)}
+    documents = [("a", i // 3) for i in range(12)]
+    parts = data.split(labels, [Regression("value")], {"a": 0.5, "b": 0.5}, groups=documents)
+    data.check_parts(parts, documents)
+    with pytest.raises(ValueError, match=r"`parts\['a'\]` should have rows from 0 to 1, one for"):
+        data.check_parts({"a": [0, 2], "b": [1]}, ["x", "y"])
+    with pytest.raises(ValueError, match=r"`parts\['b'\]` should have rows from 0. Received: -1"):
+        data.check_parts({"a": [0, 2], "b": [-1]})
+
+
+def test_distributions_are_stratified_by_their_most_probable_class():
+    labels = {"kind": np.eye(3, dtype="float32")[np.repeat([0, 1, 2], [20, 12, 8])] * 0.6}
+    labels["kind"] += 0.4 / 3
+    tasks = [Classification("kind", num_classes=3)]
+    parts = data.split(labels, tasks, {"a": 0.5, "b": 0.5}, stratify="labels")
+    for rows in parts.values():
+        assert np.bincount(labels["kind"][rows].argmax(1)).tolist() == [10, 6, 4]
 
 
 def test_labels_of_pixels_count_as_there_or_not():

@@ -44,6 +44,7 @@ from mtlzoo.data.pipeline import check_batching
 if TYPE_CHECKING:
     from mtlzoo.tasks import Task
 
+URL = "https://drive.google.com"
 FILES = (
     "img_align_celeba.zip",
     "list_eval_partition.txt",
@@ -177,7 +178,7 @@ def prepare(
         ValueError: the data is not prepared and there is nothing to prepare it from.
         ImportError: the extra `datasets` is not installed.
     """
-    return reading.prepared("celeb_a", FILES, raw_files, data_dir, download)
+    return reading.prepared("celeb_a", FILES, URL, raw_files, data_dir, download)
 
 
 def _chosen(attributes: Sequence[str] | None, landmarks: bool) -> list[str]:

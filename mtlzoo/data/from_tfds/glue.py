@@ -80,6 +80,7 @@ _SETS = {
     "wnli": _Set(_PAIR, 2, ("WNLI.zip",)),
 }
 CONFIGS = tuple(_SETS)
+URL = "https://dl.fbaipublicfiles.com"
 SPLITS = {"train": "train[:90%]", "valid": "train[90%:]", "test": "validation"}
 #: Training rows of each set that the vocabulary is learned from.
 ROWS = 10_000
@@ -213,7 +214,7 @@ def _prepared(
     name: str, raw_files: str | Path | None, data_dir: str | Path | None, download: bool
 ) -> Any:
     files = _SETS[name].files
-    return reading.prepared(f"glue/{name}", files, raw_files, data_dir, download)
+    return reading.prepared(f"glue/{name}", files, URL, raw_files, data_dir, download)
 
 
 def _split(name: str, part: str) -> str:

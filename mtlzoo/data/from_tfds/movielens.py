@@ -42,6 +42,7 @@ from mtlzoo.data.pipeline import check_batching
 if TYPE_CHECKING:
     import keras
 
+URL = "https://files.grouplens.org"
 #: By configuration that has columns of users, the file that it is made of.
 FILES = {"100k-ratings": "ml-100k.zip", "1m-ratings": "ml-1m.zip"}
 AGES = (1, 18, 25, 35, 45, 50, 56)
@@ -219,4 +220,4 @@ def prepare(
     if config not in list(FILES):
         raise ValueError(f"`config` should be one of {list(FILES)}. Received: config={config!r}")
     files = (FILES[config],)
-    return reading.prepared(f"movielens/{config}", files, raw_files, data_dir, download)
+    return reading.prepared(f"movielens/{config}", files, URL, raw_files, data_dir, download)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtlzoo.data.from_arrays import from_batches
 from mtlzoo.data.loading import Loaded
+from mtlzoo.data.packages import reachable
 
 if TYPE_CHECKING:
     import keras
@@ -37,6 +38,7 @@ def library() -> Any:
 def prepared(
     name: str,
     files: Sequence[str],
+    url: str,
     raw_files: str | Path | None,
     data_dir: str | Path | None,
     download: bool,
@@ -46,6 +48,7 @@ def prepared(
     Args:
         name: of the data set in TensorFlow Datasets.
         files: the names of the files that it is made of.
+        url: of the server that has them.
         raw_files: a folder that holds these files, which TensorFlow Datasets then need not fetch.
         data_dir: where TensorFlow Datasets keeps what it prepares; its own default if None.
         download: whether files may be fetched.
@@ -54,7 +57,9 @@ def prepared(
         The builder.
 
     Raises:
-        ValueError: the data is not prepared, and may not be fetched or is not in `raw_files`.
+        ValueError: the data is not prepared, and may not be fetched or is not in `raw_files`, or
+            files are others.
+        RuntimeError: the server does not answer.
         ImportError: the extra `datasets` is not installed.
     """
     tfds = library()
@@ -75,8 +80,20 @@ def prepared(
                 f"`raw_files` should be a folder that holds {', '.join(files)}. "
                 f"Received: raw_files={str(raw_files)!r}, where there is no {', '.join(lacking)}"
             )
+    lacks = folder is None or not all((folder / file).is_file() for file in files)
+    if lacks and not reachable(url):
+        raise RuntimeError(
+            f"`{name}` could not be fetched: {url} does not answer. Fetch {', '.join(files)} where "
+            "there is a network and give their folder as `raw_files`"
+        )
     config = tfds.download.DownloadConfig(manual_dir=folder, try_download_gcs=download)
-    builder.download_and_prepare(download_config=config)
+    try:
+        builder.download_and_prepare(download_config=config)
+    except tfds.download.download_manager.NonMatchingChecksumError as error:
+        raise ValueError(
+            f"The files of `{name}` should have the checksums that TensorFlow Datasets knows. "
+            f"Received: {error}"
+        ) from error
     return builder
 
 

@@ -32,6 +32,7 @@ from mtlzoo.data.loading import Loaded
 from mtlzoo.data.pictures import scaling
 from mtlzoo.data.pipeline import check_batching
 
+URL = "https://storage.googleapis.com"
 FILES = ("3dshapes.h5",)
 SHAPE = (64, 64, 3)
 #: By task how many classes it has.
@@ -124,4 +125,4 @@ def prepare(
         ValueError: the data is not prepared and there is nothing to prepare it from.
         ImportError: the extra `datasets` is not installed.
     """
-    return reading.prepared("shapes3d", FILES, raw_files, data_dir, download)
+    return reading.prepared("shapes3d", FILES, URL, raw_files, data_dir, download)

@@ -33,6 +33,7 @@ from mtlzoo.data.loading import Loaded
 from mtlzoo.data.pictures import scaling
 from mtlzoo.data.pipeline import check_batching
 
+URL = "https://cs.nyu.edu"
 FILES = tuple(
     f"smallnorb-5x{part}-{kind}.mat.gz"
     for part in ("46789x9x18x6x2x96x96-training", "01235x9x18x6x2x96x96-testing")
@@ -144,4 +145,4 @@ def prepare(
         ValueError: the data is not prepared and there is nothing to prepare it from.
         ImportError: the extra `datasets` is not installed.
     """
-    return reading.prepared("smallnorb", FILES, raw_files, data_dir, download)
+    return reading.prepared("smallnorb", FILES, URL, raw_files, data_dir, download)
