@@ -10,6 +10,7 @@ from test_array_sets import SETS, with_sources
 from mtlzoo import data
 from mtlzoo.data import multi_fashion, scene_frames, stamp_scenes, stamps
 from mtlzoo.data.from_arrays import from_arrays
+from mtlzoo.data.from_tfds import shapes3d
 from mtlzoo.data.loading import module
 from mtlzoo.data.pictures import scaling
 from mtlzoo.data.scene_frames.loading import tasks_of
@@ -144,3 +145,10 @@ def test_without_files_and_network_nothing_is_written(folder, monkeypatch):
         build("yeast", folder, manual=False)
     assert not tfds.builder("mtlzoo_yeast", data_dir=folder / "tfds").is_prepared()
     assert not list((folder / "tfds").rglob("*.tfrecord*"))
+
+
+def test_files_with_other_checksums_are_refused_of_sets_of_tensorflow_datasets(tmp_path):
+    for name in shapes3d.FILES:
+        (tmp_path / name).write_bytes(b"something else")
+    with pytest.raises(ValueError, match="The files of `shapes3d` should have the checksums"):
+        data.load("shapes3d", data_dir=tmp_path / "kept", raw_files=tmp_path)
