@@ -8,11 +8,12 @@ from mtlzoo.data.importance import ImportanceSampling
 from mtlzoo.data.keeping import keep
 from mtlzoo.data.loading import Loaded, load, names
 from mtlzoo.data.mixing import Mixture, mix
+from mtlzoo.data.parts import check_parts
 from mtlzoo.data.resampling import resample
 from mtlzoo.data.row_mixing import cut_mix, mix_up
 from mtlzoo.data.sampling import Annealed, Temperature
 from mtlzoo.data.service import distribute
-from mtlzoo.data.splits import check_parts, kfold, rows_with_labels, split
+from mtlzoo.data.splits import kfold, rows_with_labels, split
 
 __all__ = [
     "Annealed",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mtlzoo.data.parts import check_parts
 from mtlzoo.data.pipeline import batches, check_batching
-from mtlzoo.data.splits import check_parts
 
 if TYPE_CHECKING:
     import keras

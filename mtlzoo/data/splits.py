@@ -162,40 +162,6 @@ def kfold(
     return [(np.setdiff1d(rows, parts[name]), parts[name]) for name in names]
 
 
-def check_parts(parts: Mapping[str, np.ndarray], groups: Sequence[Hashable] | None = None) -> None:
-    """Check that no row, and no group, is in two parts.
-
-    Args:
-        parts: by part the numbers of its rows.
-        groups: of each row, what it belongs to. Defaults to `None`.
-
-    Raises:
-        ValueError: if one is.
-
-    Example:
-        ```python
-        from mtlzoo.data import check_parts
-
-        check_parts({"train": [0, 1], "test": [2]}, groups=["a", "a", "b"])
-        ```
-    """
-    owner: dict[Any, str] = {}
-    for part, rows in parts.items():
-        for row in rows:
-            if row < 0 or (groups is not None and row >= len(groups)):
-                most = "" if groups is None else f" to {len(groups) - 1}, one for each group"
-                raise ValueError(
-                    f"`parts[{part!r}]` should have rows from 0{most}. Received: {row}"
-                )
-            key = int(row) if groups is None else groups[int(row)]
-            if owner.setdefault(key, part) != part:
-                kind = "row" if groups is None else "group"
-                raise ValueError(
-                    f"`parts` should have each {kind} in one part. "
-                    f"Received: {key!r} in `{owner[key]}` and `{part}`"
-                )
-
-
 def rows_with_labels(
     parts: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], tasks: Sequence[Task]
 ) -> dict[str, dict[str, np.ndarray]]:
