@@ -59,6 +59,8 @@ class AlignedMTL(GradientBalancer):
     Differences from the paper:
         The rank is that of the cosines rather than of the Gramian, and the eigenvalues are computed
         in float64, where a Gramian in float32 has short gradients that are lost in its rounding.
+        The authors' program, and LibMTL's, take a preference of 1 for each task, which makes their
+        update T times as long as this mean.
     """
 
     numbers_by_task = ("preference",)

@@ -34,8 +34,11 @@ def fair_weights(gramian: Any, power: float, present: Any) -> Any:
     Programming*, 1994).
 
     There is no solution where a weighted mean of gradients is zero. The cosines' lowest eigenvalue
-    is raised to 16 T times the rounding error: that leaves other gradients as they are, and makes
-    the weights of such gradients large but finite, and their update zero.
+    is raised to 16 T times the rounding error of the Gramian: that leaves other gradients as they
+    are, and makes the weights of such gradients large but finite, and their update zero.
+
+    All is computed in float64: with a small p, weights in single precision come to 0 on the way,
+    where Newton's method does not come back from.
 
     Args:
         gramian: (..., T, T) inner products.
@@ -43,16 +46,18 @@ def fair_weights(gramian: Any, power: float, present: Any) -> Any:
         present: (..., T) booleans.
 
     Returns:
-        (..., T) weights. A zero gradient is left out, and has the mean weight of the others.
+        (..., T) weights, float64. A zero gradient is left out, and has the mean weight of the
+        others.
     """
-    dtype, size = gramian.dtype, gramian.shape[-1]
-    lengths, inverse, cosines = in_unit_lengths(gramian)
+    least = 16.0 * rounding(gramian)
+    lengths, inverse, cosines = in_unit_lengths(ops.cast(gramian, "float64"))
+    dtype, size = lengths.dtype, gramian.shape[-1]
     valid = ops.cast(lengths > 0.0, dtype)
     count = ops.maximum(ops.sum(valid, axis=-1, keepdims=True), 1.0)
     eye = ops.eye(size, dtype=dtype)
     empty = eye * (1.0 - valid)[..., None]
     lowest = lowest_eigenvalue(cosines + empty)[..., None]
-    cosines = cosines + (eye - empty) * ops.relu(16.0 * rounding(gramian) - lowest)
+    cosines = cosines + (eye - empty) * ops.relu(least - lowest)
 
     # In units of the geometric mean of the lengths, so that their powers do not overflow.
     logs = valid * ops.log(ops.where(lengths > 0.0, lengths, 1.0))
@@ -63,7 +68,7 @@ def fair_weights(gramian: Any, power: float, present: Any) -> Any:
     eps = float(np.finfo(keras.backend.standardize_dtype(dtype)).eps)
     near = 0.3 / (1.0 + power)  # changes for which the full step is right
     # TensorFlow stops where rounding makes a system singular.
-    regular = empty + eye * (2.0 * rounding(gramian))
+    regular = empty + eye * (2.0 * rounding(lengths))
 
     def step(moved: Any, old: Any) -> tuple[Any, Any]:
         matrix = stretched * old[..., :, None] * old[..., None, :]

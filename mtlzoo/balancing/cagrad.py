@@ -32,7 +32,13 @@ class CAGrad(GradientBalancer):
     none is then served at the cost of another.
 
     Where the gradients balance out (g_w = 0, at a Pareto-stationary point), several y are equally
-    good. The update is the one nearest to g₀, which is that of `DualProj`.
+    good. The update is the one nearest to g₀, which is that of `DualProj`. Where a mean of all
+    gradients with positive weights is zero, so that no step serves one task but at the cost of
+    another, it is zero for c ≥ 1; for a smaller c it goes on, at least (1 − c) |g₀| long.
+
+    What the worst-served task gains is exact up to rounding of the update: in float32 a gradient
+    1e7-fold shorter than another gains what rounding of the longer one leaves it, and the step is
+    one in the radius but not the best for it.
 
     Args:
         c: Number of at least 0, the radius in which it looks, in lengths of g₀. Defaults to 0.5.

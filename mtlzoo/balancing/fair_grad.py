@@ -31,6 +31,10 @@ class FairGrad(GradientBalancer):
     of a slightly changed Gramian, large but finite, and the update is zero but for rounding. A
     zero gradient is left out, and has the mean weight of the others.
 
+    The weights are computed in float64 and returned in the precision of the Gramian. With a large
+    alpha, a task that gains much from the others' gradients can have a weight that float32 rounds
+    to 0: that moves neither the update nor any task's gain by more than rounding.
+
     Args:
         alpha: Number from 0 to 100. Defaults to 1.0.
         **options: `wrt`, `every` and `groups`, see `GradientBalancer`.
@@ -66,7 +70,8 @@ class FairGrad(GradientBalancer):
     def _weights(self, gramian: Any, losses: Any, present: Any) -> Any:
         if self.alpha == 0.0:
             return ops.cast(present, gramian.dtype)
-        return fair_weights(gramian, 1.0 / self.alpha, present)
+        weights = fair_weights(gramian, 1.0 / self.alpha, present)
+        return ops.cast(weights, gramian.dtype)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""

@@ -62,7 +62,10 @@ class GradNorm(GradientBalancer):
     Differences from the paper:
         The paper's algorithm leaves open by which optimizer w is trained; Adam does not mind that
         its derivatives are as long as the gradients. With one task in a batch, the weight is 1 and
-        nothing is learned.
+        nothing is learned. Its weights are those of losses, heads included, but it finds them from
+        the lengths of gradients, so that here it is a gradient balancer: `wrt`, `every` and
+        `groups` are its options, and `Combined` takes it as the second part only, not as a
+        weighting of losses for a method such as PCGrad.
     """
 
     needs = frozenset({"losses", "gramian"})

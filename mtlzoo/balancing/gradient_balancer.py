@@ -38,7 +38,10 @@ class GradientBalancer(Balancer):
         wrt: `"parameters"` for the gradients by the shared variables, `"features"` for those by the
             tensors where the shared part ends: one backward pass through it instead of T.
             Defaults to `"parameters"`.
-        every: The weights are computed each `every`-th step and kept in between. Defaults to 1.
+        every: The weights are computed each `every`-th step, and when a task comes back that was
+            absent then, and kept in between. Where a task is absent in between, weights with the
+            scale of a mean are shared by the others in proportion (equally if theirs are all zero;
+            if one is negative, they stay as they are). Defaults to 1.
         groups: Groups of the shared variables, each with a Gramian and weights of its own.
             `"layers"` makes each layer one. A dict from names to lists of regular expressions,
             which are searched in the variables' paths, makes those and one of all other variables.

@@ -69,7 +69,7 @@ class NashMTL(GradientBalancer):
 
     def _weights(self, gramian: Any, losses: Any, present: Any) -> Any:
         weights = fair_weights(gramian, 1.0, present)
-        lengths, _, cosines = in_unit_lengths(gramian)
+        lengths, _, cosines = in_unit_lengths(ops.cast(gramian, weights.dtype))
         # In units of the longest gradient, so that squares of squares do not overflow.
         longest = ops.max(lengths, axis=-1, keepdims=True)
         shares = ops.divide_no_nan(lengths, longest)
@@ -78,11 +78,12 @@ class NashMTL(GradientBalancer):
         # Zero gradients only: nothing is to be scaled.
         weights = weights * ops.where(longest > 0.0, longest * norm, 1.0)
         if not self.max_norm:
-            return weights
+            return ops.cast(weights, gramian.dtype)
         parts = weights * lengths
         square = ops.sum(parts * product(cosines, parts), -1, keepdims=True)
         length = ops.sqrt(ops.relu(square))
-        return weights * (self.max_norm / ops.maximum(length, self.max_norm))
+        weights = weights * (self.max_norm / ops.maximum(length, self.max_norm))
+        return ops.cast(weights, gramian.dtype)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""

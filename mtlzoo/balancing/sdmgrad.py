@@ -25,12 +25,18 @@ class SDMGrad(GradientBalancer):
 
         w ← Π(w − learning_rate · v),   v ← momentum · v + M (w + strength · p)
 
-    `iterations` times from the w of the last step, with v from 0 and M in units of the mean length
-    of the gradients, squared. The update is made of the gradients of a third part,
+    `iterations` times from the w of the last step, with v from 0. M is in units of ‖M‖/√T, with
+    Frobenius' norm and the T tasks present, so that M is the unit matrix for gradients at right
+    angles and of one length, and noise, which only adds to the norm, cannot make the steps longer.
+    The update is made of the gradients of a third part,
 
         Σᵢ (wᵢ + strength · pᵢ) / (1 + strength) ∇Lᵢ
 
     The weights are a **convex combination**: their sum is 1.
+
+    Where the gradients of a part are mostly noise, about ten times as long as what they have in
+    common, M is noise, too, and the inner steps follow it: w changes by about 1 in a step and often
+    ends at a corner of the simplex. A small `learning_rate` or few `iterations` average over steps.
 
     The three parts are the rows with places 0, 1 and 2 modulo 3, which change their roles in each
     step. A task without labels in the first or the second has products of zero in that step, and
@@ -65,7 +71,9 @@ class SDMGrad(GradientBalancer):
     Differences from the paper:
         All parts come out of one batch, each a third as large. The defaults are those of the
         authors' experiments, but their `learning_rate` is 10: with that w jumps from one corner of
-        the simplex to another, also where all parts are the same.
+        the simplex to another, also where all parts are the same. The authors' program has the
+        square of the mean root of M's diagonal for the unit: it has no root where noise made it
+        negative, and is close to zero by chance.
     """
 
     numbers_by_task = ("preference",)
@@ -102,10 +110,12 @@ class SDMGrad(GradientBalancer):
         old = self._preferred(None, present, gramian.dtype)
         if self.built:
             old = ops.broadcast_to(ops.cast(self.inner_weights, gramian.dtype), old.shape)
-        count = ops.sum(ops.cast(present, gramian.dtype), axis=-1, keepdims=True)
-        lengths = ops.sqrt(ops.relu(ops.diagonal(gramian, axis1=-2, axis2=-1)))
-        unit = ops.sum(lengths, axis=-1, keepdims=True) / ops.maximum(count, 1.0)
-        products = ops.divide_no_nan(gramian, ops.square(unit)[..., None])
+        count = ops.sum(ops.cast(present, gramian.dtype), axis=-1)[..., None, None]
+        # Relative to the largest first, so that no square overflows.
+        largest = ops.max(ops.abs(gramian), axis=(-2, -1), keepdims=True)
+        products = ops.divide_no_nan(gramian, largest)
+        square = ops.sum(ops.square(products), axis=(-2, -1), keepdims=True)
+        products = products * ops.sqrt(ops.divide_no_nan(count, square))
 
         def step(weights: Any, velocity: Any) -> tuple[Any, Any]:
             mean = weights + self.strength * preferred

@@ -52,12 +52,12 @@ def by_gramian(
 
 def _parameters_level(recording, variables, balancer, scale, due=None):
     rows, owned = task_rows(recording, variables.shared, variables.owned, scale)
-    reached = _reached(rows, variables.shared, balancer)
+    reached = _reached(rows, variables.shared, balancer, recording)
     found = columns(rows)
     summed = _over_replicas(found)
     total = _by_group(summed, variables.shared, balancer)
     weights, state, finite = _weights(balancer, total, recording, scale, reached)
-    weights, state = _unless_due(balancer, recording, due, weights, state)
+    weights, state = _unless_due(balancer, recording, due, weights, state, reached)
     of = {id(variable): column for variable, column in zip(variables.shared, summed, strict=True)}
     gramians = [gramian([of[id(variable)] for variable in group]) for group in variables.groups]
     shared = _combined(found, weights, variables.shared, balancer)
@@ -76,14 +76,14 @@ def _parts_level(recording, variables, balancer, scale, due=None):
         of_part = replace(recording, shares=part)
         rows += task_rows(of_part, variables.shared, none_owned, scale)[0]
     count = len(recording.shares)
-    reached = _reached(rows[:count], variables.shared, balancer)
+    reached = _reached(rows[:count], variables.shared, balancer, recording)
     found = columns(rows)
     total = _by_group(_over_replicas(found), variables.shared, balancer)
     finite = tf.math.is_finite(tf.linalg.diag_part(total))
     finite = finite[..., :count] & finite[..., count:]
     cross = total[..., :count, count:]
     weights, state, finite = _weights(balancer, cross, recording, scale, reached, finite)
-    weights, state = _unless_due(balancer, recording, due, weights, state)
+    weights, state = _unless_due(balancer, recording, due, weights, state, reached)
     if len(recording.parts) == 2:
         of_parts = [weights * fraction for fraction in tf.unstack(recording.fractions)]
         both = tf.concat(of_parts, axis=-1)
@@ -94,21 +94,21 @@ def _parts_level(recording, variables, balancer, scale, due=None):
             # The optimizer must see an overflow of the first two parts, to lower the scale.
             used = tf.where(tf.reduce_all(finite), weights, float("nan"))
         shared = _third_backward(recording, variables, used, balancer, scale)
-    ones = tf.ones_like(_of_tasks(weights))
-    owned = backward(recording, [v for own in variables.owned for v in own], ones, scale)
-    return Update([*shared, *owned], _of_tasks(weights), finite, [], state)
+    of_tasks = _of_tasks(weights)
+    owned = _owned_backward(recording, variables, of_tasks, balancer, scale)
+    return Update([*shared, *owned], of_tasks, finite, [], state)
 
 
 def _features_level(recording, variables, balancer, scale, due=None):
     copies = [copy for _, copy in recording.cut]
     rows, owned = task_rows(recording, copies, variables.owned, scale)
-    reached = _reached(rows, copies, balancer)
+    reached = _reached(rows, copies, balancer, recording)
     # Replicas hold disjoint rows of the batch, so that the Gramian of the global batch is the sum
     # of theirs: T x T numbers travel, whatever the size of the model.
     found = columns(rows)
     (total,) = replica_sum([gramian(found)])
     weights, state, finite = _weights(balancer, total, recording, scale, reached)
-    weights, state = _unless_due(balancer, recording, due, weights, state)
+    weights, state = _unless_due(balancer, recording, due, weights, state, reached)
     of_tasks = tf.unstack(weights)
     combined = [combine(c, of_tasks, copy) for c, copy in zip(found, copies, strict=True)]
     shared = into_trunk(recording, variables, combined)
@@ -117,31 +117,36 @@ def _features_level(recording, variables, balancer, scale, due=None):
 
 
 def _reuse_at_parameters(recording, variables, balancer, scale):
-    weights = _stored(balancer, recording)
+    weights = _stored(balancer, recording, _reach(recording, variables.shared, balancer))
     of_whole = len(recording.parts) < 3
     run = _weighted_backward if of_whole else _third_backward
     shared = run(recording, variables, weights, balancer, scale)
     groups = [tf.zeros([len(recording.shares)] * 2, weights.dtype) for _ in variables.groups]
-    return _reused(recording, variables, balancer, scale, shared, groups)
+    return _reused(recording, variables, balancer, scale, weights, shared, groups)
 
 
 def _reuse_at_features(recording, variables, balancer, scale):
     copies = [copy for _, copy in recording.cut]
-    at_boundary = backward(recording, copies, _stored(balancer, recording), scale)
+    weights = _stored(balancer, recording, _reach(recording, copies, balancer))
+    at_boundary = backward(recording, copies, weights, scale)
     shared = into_trunk(recording, variables, at_boundary)
-    return _reused(recording, variables, balancer, scale, shared, [])
+    return _reused(recording, variables, balancer, scale, weights, shared, [])
 
 
-def _reused(recording, variables, balancer, scale, shared, gramians):
+def _reused(recording, variables, balancer, scale, weights, shared, gramians):
     """A step with the weights of an earlier one, of which nothing new is remembered."""
-    weights = _stored(balancer, recording)
     of_tasks = _of_tasks(weights)
-    for_owned = of_tasks if balancer.weighs_heads else tf.ones_like(of_tasks)
-    owned = backward(recording, [v for own in variables.owned for v in own], for_owned, scale)
+    owned = _owned_backward(recording, variables, of_tasks, balancer, scale)
     state = {n: tf.convert_to_tensor(v) for n, v in balancer.learned.items()}
     state["task_weights"] = tf.convert_to_tensor(balancer.task_weights)
     finite = tf.ones_like(recording.present)
     return Update([*shared, *owned], of_tasks, finite, gramians, state)
+
+
+def _owned_backward(recording, variables, of_tasks, balancer, scale):
+    """The gradients by the tasks' own variables, times the weights if the method says so."""
+    used = of_tasks if balancer.weighs_heads else tf.ones_like(of_tasks)
+    return backward(recording, [v for own in variables.owned for v in own], used, scale)
 
 
 def _over_replicas(found):
@@ -165,7 +170,7 @@ def _by_group(found, shared, balancer):
     return tf.stack([nothing if matrix is None else matrix for matrix in of_groups])
 
 
-def _reached(rows, sources, balancer):
+def _reached(rows, sources, balancer, recording):
     """Which tasks depend on any of the sources, `(T,)`, or for each group `(G, T)`; a constant."""
     reached = np.zeros((*balancer.lead, len(rows)), bool)
     for task, gradients in enumerate(rows):
@@ -174,7 +179,19 @@ def _reached(rows, sources, balancer):
                 group = (balancer.group_of(source),) if balancer.lead else ()
                 reached[(*group, task)] = True
     check_reached(reached, balancer)
+    recording.reached.append(reached)
     return reached
+
+
+def _reach(recording, sources, balancer):
+    """The same in a step without the tasks' gradients, for methods that need it there.
+
+    In a graph the other branch is traced first and has found it.
+    """
+    if balancer.averages and not recording.reached:
+        rows, _ = task_rows(recording, sources, [[] for _ in recording.shares], None)
+        _reached(rows, sources, balancer, recording)
+    return recording.reached[-1] if recording.reached else None
 
 
 def _gradients(column):
@@ -233,31 +250,56 @@ def _weights(balancer, total, recording, scale, reached, finite=None):
         finite = tf.reduce_all(finite, axis=0)
     weights, state = balancer.advance(total, recording.losses, recording.present & reached)
     weights = tf.cast(weights, recording.losses.dtype)
-    if not reached.all():
-        of_groups = reached.reshape(-1, reached.shape[-1])
-        used = tf.reshape(tf.where(reached, weights, 0.0), of_groups.shape)
-        mean = tf.reduce_sum(used, axis=0) / np.maximum(of_groups.sum(0), 1)
-        alone = tf.cast(recording.present, mean.dtype)
-        weights = tf.where(reached, weights, tf.where(of_groups.any(0), mean, alone))
+    weights = _with_mean_elsewhere(weights, recording, reached)
     return weights, {**state, "task_weights": weights}, finite | ~recording.present
 
 
-def _stored(balancer, recording):
+def _with_mean_elsewhere(weights, recording, reached):
+    """The weights, with the mean of those in other groups, or 1, where a task is out of reach."""
+    if reached.all():
+        return weights
+    of_groups = reached.reshape(-1, reached.shape[-1])
+    used = tf.reshape(tf.where(reached, weights, 0.0), of_groups.shape)
+    mean = tf.reduce_sum(used, axis=0) / np.maximum(of_groups.sum(0), 1)
+    alone = tf.cast(recording.present, mean.dtype)
+    return tf.where(reached, weights, tf.where(of_groups.any(0), mean, alone))
+
+
+def _stored(balancer, recording, reached):
     """The weights of the last step, for the tasks that are present."""
     weights = tf.cast(tf.convert_to_tensor(balancer.task_weights), recording.losses.dtype)
+    if balancer.averages:
+        weights = _shared_out(weights, recording.present & reached, reached)
+        weights = _with_mean_elsewhere(weights, recording, reached)
     alone = tf.math.count_nonzero(recording.present) < 2
     weights = tf.where(alone, tf.ones_like(weights), weights)
     return tf.where(recording.present, weights, tf.zeros_like(weights))
 
 
-def _unless_due(balancer, recording, due, weights, state):
+def _shared_out(weights, present, reached):
+    """The weights of a mean over fewer tasks: those present share what the absent ones have.
+
+    They share it in proportion to their weights, or equally where all of these are zero. Where one
+    is negative there is no proportion, and they stay as they are.
+    """
+    used = tf.where(present, weights, 0.0)
+    count = tf.math.count_nonzero(present, -1, keepdims=True, dtype=weights.dtype)
+    total = tf.reduce_sum(tf.where(reached, weights, 0.0), axis=-1, keepdims=True)
+    have = tf.reduce_sum(used, axis=-1, keepdims=True)
+    equal = tf.cast(present, weights.dtype) / tf.maximum(count, 1)
+    shared = tf.where(have > 0, used * (total / tf.where(have > 0, have, 1.0)), equal)
+    shared = tf.where(tf.reduce_all(used >= 0, axis=-1, keepdims=True), shared, used)
+    return tf.where(count < 2, equal, shared)
+
+
+def _unless_due(balancer, recording, due, weights, state, reached):
     """The new weights and state where they are due, else the old ones."""
     if due is None:
         return weights, state
     old = {**balancer.learned, "task_weights": balancer.task_weights}
     state["task_weights"] = tf.cast(weights, balancer.task_weights.dtype)
     state = {n: tf.where(due, state[n], tf.convert_to_tensor(v)) for n, v in old.items()}
-    return tf.where(due, weights, _stored(balancer, recording)), state
+    return tf.where(due, weights, _stored(balancer, recording, reached)), state
 
 
 def _of_tasks(weights):

@@ -51,6 +51,8 @@ class Recording:
         fractions: `(K, T)`, which part of the labels of the whole batch each part has.
         factors: `(T,)`, by which a loss balancer multiplies the losses before their gradients are
             balanced; `None` for ones.
+        reached: what the backward passes have found of which tasks depend on what, to be used again
+            in the same step.
     """
 
     tape: tf.GradientTape
@@ -63,6 +65,7 @@ class Recording:
     parts: list[Tensors] = field(default_factory=list)
     fractions: tf.Tensor | None = None
     factors: tf.Tensor | None = None
+    reached: list = field(default_factory=list)
 
 
 def record(

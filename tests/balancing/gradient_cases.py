@@ -37,6 +37,25 @@ def gradient_sets(size, seed=0):
     return sets
 
 
+def stationary_sets():
+    """Name -> gradients of which a mean with positive weights is zero, of lengths that differ."""
+    rng = np.random.default_rng(0)
+    angles = 2 * np.pi / 3 * np.arange(3)
+    directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    sets = {
+        "opposite": np.array([[1.0, 0.0], [-3.0, 0.0]]),
+        "opposite, far apart": np.array([[1e3, 2e3], [-1.0, -2.0]]),
+        "at 120 degrees": directions * np.array([[1.0], [2.0], [5.0]]),
+        "on a line": np.array([[1.0], [-2.0], [3.0], [-4.0]]),
+        "copies and an opposite": np.array([[1.0, 1.0], [2.0, 2.0], [-1.0, -1.0]]),
+    }
+    for name, shape in {"in a plane": (4, 2), "one is the rest's": (3, 9)}.items():
+        rows = rng.normal(size=shape)
+        last = -rng.uniform(0.5, 2.0, size=len(rows)) @ rows
+        sets[name] = np.concatenate([rows, last[None]])
+    return sets
+
+
 def shortest_mean(gradients):
     """The shortest convex combination, by SciPy's NNLS on the gradients themselves."""
     lengths = np.linalg.norm(gradients, axis=1)

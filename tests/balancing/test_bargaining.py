@@ -120,6 +120,42 @@ def test_large_alpha_finds_the_minimum_in_both_precisions(alpha):
         assert found[1] <= found[0] + 1e-4 * abs(found[0])
 
 
+# With weights of 7e-53 and 1e-182 of the second task, which Newton's method in single precision
+# took for zero while it was still on its way.
+HARD = [
+    [[200.0, -100.0, 0.0], [-3.0, -1.0, 1.0], [-0.01, -0.01, -0.01]],
+    [[300.0, 0.0, -200.0], [2.0, -1.0, 3.0], [-0.02, -0.03, 0.01]],
+]
+
+
+@pytest.mark.parametrize("alpha", [5.0, 30.0, 100.0])
+def test_large_alpha_gives_every_task_its_gain_in_both_precisions(alpha):
+    rng = np.random.default_rng(0)
+    scales = np.array([[100.0], [1.0], [0.01]])
+    sets = [np.array(rows) for rows in HARD]
+    sets += [rng.normal(size=(3, 3)) * scales[rng.permutation(3)] for _ in range(20)]
+    solve = tf.function(FairGrad(alpha).weights)
+    tested = 0
+    for place, gradients in enumerate(sets):
+        units = gradients / np.linalg.norm(gradients, axis=1)[:, None]
+        if place >= len(HARD) and np.linalg.eigvalsh(units @ units.T)[0] < 1e-2:
+            continue  # rounding of the Gramian alone changes the answer
+        tested += 1
+        gramian = gradients @ gradients.T
+        exact = solve(tf.constant(gramian)).numpy()
+        there = exact > 0  # 7000^(−100) is zero in double precision, too
+        right = exact[there] ** (-1 / alpha)
+        np.testing.assert_allclose((gramian @ exact)[there], right, rtol=1e-7)
+        update = exact @ gradients
+        found = solve(tf.constant(gramian, "float32")).numpy().astype("float64")
+        assert relative(found @ gradients, update) < 1e-5
+        assert np.all(gramian @ found > 0)
+        # Gains, in units of the greatest that each gradient could have of such an update.
+        gains = units @ (found @ gradients) / np.linalg.norm(update)
+        np.testing.assert_allclose(gains, units @ update / np.linalg.norm(update), atol=1e-5)
+    assert tested >= 10
+
+
 def test_two_tasks_in_closed_form():
     # w² |g|² + w₁ w₂ g₁·g₂ = 1 for both, so that w₁ |g₁| = w₂ |g₂| = (1 + cos)^(−½).
     gramian = np.array([[4.0, -1.0], [-1.0, 1.0]])

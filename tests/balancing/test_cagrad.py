@@ -68,7 +68,9 @@ def test_is_the_best_step_in_the_ball(size, dtype):
 def test_no_step_in_the_ball_is_better(size, dtype):
     """By duality: what the worst-served task gets is as much as g_w·g₀ + c |g₀| |g_w| for some w.
 
-    For extremes, where many steps are equally good, this is what can be asked.
+    For extremes, where many steps are equally good, this is what can be asked: up to rounding, in
+    units of what the shortest gradient gains in the ball. Where lengths are 1e16-fold apart, that
+    is less than the rounding of weights in single precision.
     """
     c = 0.4
     solve = tf.function(CAGrad(c).weights)
@@ -91,8 +93,19 @@ def test_no_step_in_the_ball_is_better(size, dtype):
         highest = combined @ mean + radius * np.linalg.norm(combined)
         nearest = shortest_mean(gradients)  # which is zero at a Pareto-stationary point
         highest = min(highest, nearest @ mean + radius * np.linalg.norm(nearest))
-        gap = highest - (gradients @ update).min()
-        assert abs(gap) < bound * lengths.max() * np.linalg.norm(mean), f"{name}: {gap}"
+        lost = highest - (gradients @ update).min()
+        unit = lengths.min() * radius
+        if name == "scales" and dtype == "float32":
+            unit = 1e-4 * lengths.max() * radius
+        limit = 5e-3 if dtype == "float32" else 1e-10
+        if name == "scales":
+            limit = 2e-2
+        assert abs(lost) < limit * unit, f"{name}: {lost / unit}"
+        if dtype == "float64" and name not in ("low rank", "opposite"):
+            # The test would see the mean alone, or a step half as far from it.
+            for other in (mean, (mean + update) / 2):
+                short = highest - (gradients @ other).min()
+                assert short > limit * unit, f"{name}: {short / unit}"
     assert seen >= 12
 
 

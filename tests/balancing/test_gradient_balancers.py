@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from gradient_cases import gradient_sets, shortest_mean, tasks
+from gradient_cases import gradient_sets, shortest_mean, stationary_sets, tasks
 
 from mtlzoo.balancing import (
     EMA,
@@ -234,6 +234,42 @@ def test_no_conflict_is_left(method, size):
         unit = lengths.min() if isinstance(method, CONVEX) else lengths.max()
         inner = gramian @ method.weights(gramian)
         assert np.all(inner >= -1e-13 * size * lengths * unit), name
+
+
+# Which methods stand still where a mean with positive weights is zero, so that no step serves one
+# task but at the cost of another. CAGrad with a radius below 1 goes on near the mean; MoDo and
+# SDMGrad come to such a mean in the long run only; the rest do not look for one.
+STAND_STILL = (MGDA, UPGrad, DualProj, IMTLG, FairGrad, NashMTL, EMA)
+ON_ONE_LINE = (PCGrad, GradVac)  # two gradients, or all along a line
+WHERE_DIRECTIONS_CANCEL = (ConFIG,)
+GO_ON = (AlignedMTL, GradNorm, Krum)
+
+
+@pytest.mark.parametrize("method", [*METHODS, CAGrad(1.0)], ids=repr)
+def test_what_is_left_at_pareto_stationary_points(method):
+    for name, gradients in stationary_sets().items():
+        lengths = np.linalg.norm(gradients, axis=1)
+        units = gradients / lengths[:, None]
+        still = isinstance(method, STAND_STILL)
+        still |= isinstance(method, CAGrad) and method.c >= 1.0
+        line = np.linalg.matrix_rank(gradients) == 1
+        still |= isinstance(method, ON_ONE_LINE) and line
+        cancel = np.linalg.norm(units.sum(0)) < 1e-9
+        still |= isinstance(method, WHERE_DIRECTIONS_CANCEL) and cancel
+        for dtype, bound in (("float32", 1e-5), ("float64", 1e-12)):
+            weights = weigh(method, (gradients @ gradients.T).astype(dtype)).astype("float64")
+            update, parts = weights @ gradients, np.abs(weights) @ lengths
+            if still:
+                assert np.linalg.norm(update) <= bound * parts, name
+            elif isinstance(method, CAGrad):
+                mean = gradients.mean(0)
+                short = (1 - method.c) * np.linalg.norm(mean)
+                assert np.linalg.norm(update) >= short - bound * parts, name
+                assert np.min(gradients @ update) >= np.min(gradients @ mean), name
+            elif isinstance(method, (*GO_ON, *ON_ONE_LINE, *WHERE_DIRECTIONS_CANCEL)):
+                assert np.linalg.norm(update) > 1e-2 * parts, name
+            else:
+                assert isinstance(method, MoDo | SDMGrad)
 
 
 @pytest.mark.parametrize("method", [FairGrad(), FairGrad(3.0), NashMTL(), ConFIG()], ids=repr)

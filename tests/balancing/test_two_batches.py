@@ -40,13 +40,34 @@ def test_sdmgrad_is_the_paper_s_iteration():
     method = SDMGrad(preference, strength=0.5, learning_rate=0.3, momentum=0.4, iterations=7)
     preferred, weights = np.array([0.5, 0.25, 0.25]), np.full(3, 1 / 3)
     for found, matrix in zip(steps_of(method, products()), products(), strict=True):
-        scaled = matrix / np.sqrt(np.maximum(np.diag(matrix), 0)).mean() ** 2
+        scaled = matrix / (np.linalg.norm(matrix) / np.sqrt(3))
         velocity = np.zeros(3)
         for _ in range(7):
             velocity = 0.4 * velocity + scaled @ (weights + 0.5 * preferred)
             weights = nearest(weights - 0.3 * velocity)
         np.testing.assert_allclose(found, (weights + 0.5 * preferred) / 1.5, atol=1e-5)
     np.testing.assert_allclose(method.state["inner_weights"], weights, atol=1e-5)
+
+
+def test_a_diagonal_that_noise_has_made_small_or_negative_does_not_lengthen_sdmgrad_s_steps():
+    """One inner step moves w by at most the learning rate times the root of T, times its length."""
+    rng = np.random.default_rng(0)
+    for place in range(20):
+        matrix = rng.normal(size=(3, 3)) * 10.0 ** rng.uniform(-6, 6)
+        if place % 2:
+            np.fill_diagonal(matrix, -1e-9 * np.abs(np.diag(matrix)))
+        method = SDMGrad(strength=0.0, learning_rate=0.1, iterations=1)
+        weights = method.weights(matrix)
+        assert np.linalg.norm(weights - 1 / 3) <= 0.1 * np.sqrt(3) * np.sqrt(1 / 3) + 1e-12
+        scaled = matrix * np.sqrt(3) / np.linalg.norm(matrix)
+        expected = nearest(1 / 3 - 0.1 * scaled @ np.full(3, 1 / 3))
+        np.testing.assert_allclose(weights, expected, atol=1e-9)
+    weights = SDMGrad(learning_rate=0.1, iterations=1).weights(
+        np.diag([1.0, 4.0, 1e30]), present=[True, True, False]
+    )
+    scaled = np.diag([1.0, 4.0]) * np.sqrt(2 / 17)
+    expected = (nearest(0.5 - 0.1 * scaled @ np.full(2, 0.65)) + 0.15) / 1.3
+    np.testing.assert_allclose(weights, [*expected, 0], atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", [MoDo, SDMGrad])

@@ -303,10 +303,13 @@ class Products(GradientBalancer):
 
 
 @pytest.mark.parametrize("count", [2, 3])
-@pytest.mark.parametrize("groups", [None, "layers"])
-def test_parts_of_the_batch_are_compared(count, groups):
+@pytest.mark.parametrize(
+    ("groups", "weighs_heads"), [(None, False), ("layers", False), (None, True)]
+)
+def test_parts_of_the_batch_are_compared(count, groups, weighs_heads):
     double()
     model = compiled(hard_sharing(), Products(count, groups=groups))
+    model.balancer.weighs_heads = weighs_heads
     x, y = data()
     _, first = losses_of(model, x, y, slice(0, None, count))
     _, second = losses_of(model, x, y, slice(1, None, count))
@@ -323,7 +326,9 @@ def test_parts_of_the_batch_are_compared(count, groups):
         [u if i in shared else w for i, (u, w) in enumerate(zip(*rows, strict=True))]
         for rows in zip(used, whole, strict=True)
     ]
-    expected = updated(model, [2.0, 0.5], [1.0, 1.0], gradients, before)
+    expected = updated(
+        model, [2.0, 0.5], [2.0, 0.5] if weighs_heads else [1.0, 1.0], gradients, before
+    )
     assert_close(model.trained_variables, expected, 1e-10)
 
 

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from model_cases import assert_close, compiled, copies, double, train
+from model_cases import Constant, assert_close, compiled, copies, double, train
 
 from mtlzoo import (
     EMA,
@@ -170,7 +170,7 @@ def test_a_primary_task_that_shares_nothing_leaves_the_others_to_each_other():
     "balancer",
     [
         *(PCGrad(every=5, wrt="features"), MGDA(every=5, groups="layers")),
-        Combined("equal", EMA(MGDA(every=5))),
+        *(MGDA(every=5, wrt="features"), Combined("equal", EMA(MGDA(every=5)))),
     ],
     ids=repr,
 )
@@ -179,9 +179,64 @@ def test_weights_are_kept_for_a_task_that_is_absent_in_between(balancer):
     first = step(model)
     assert first["b"] > 0
     between = step(model, absent="b")
-    assert between["b"] == 0 and between["a"] == pytest.approx(first["a"])
+    assert between["b"] == 0
+    if balancer.gradient_part.averages:  # the others have what it had
+        assert between["a"] > first["a"]
+        if balancer.gradient_part.groups is None:
+            assert sum(between.values()) == pytest.approx(sum(first.values()))
+    else:
+        assert between["a"] == pytest.approx(first["a"])
     assert step(model, absent="ab")["c"] == 1.0
     assert step(model) == pytest.approx(first)
+
+
+@keras.saving.register_keras_serializable(package="mtlzoo_tests")
+class Mean(Constant):
+    """Given weights of a mean."""
+
+    averages = True
+
+
+@pytest.mark.parametrize(("wrt", "eager"), [("parameters", True), ("features", False)])
+@pytest.mark.parametrize(
+    ("values", "absent", "expected"),
+    [
+        ((0.25, 0.25, 0.5), "c", (0.5, 0.5, 0)),
+        ((0.0, 0.015, 0.985), "c", (0, 1, 0)),
+        ((1.0, 0.0, 0.0), "a", (0, 0.5, 0.5)),  # nothing to be in proportion to
+        ((1.5, 0.3, 0.2), "b", (1.5 / 0.85, 0, 0.2 / 0.85)),  # a sum of 2, as CAGrad may have
+        ((0.9, -0.2, 0.3), "a", (0, -0.2, 0.3)),  # no proportion
+        ((0.9, -0.2, 0.3), "b", (0.75, 0, 0.25)),
+        ((0.25, 0.25, 0.5), "ab", (0, 0, 1)),
+    ],
+)
+def test_the_weights_of_a_mean_are_shared_by_the_tasks_that_are_left(
+    values, absent, expected, wrt, eager
+):
+    model = tree()
+    model.compile(keras.optimizers.SGD(0.1), Mean(values, wrt=wrt, every=3), run_eagerly=eager)
+    step(model)
+    assert list(step(model, absent).values()) == pytest.approx(expected, abs=1e-6)
+    assert list(step(model).values()) == pytest.approx(values, abs=1e-6)
+
+
+@pytest.mark.parametrize("eager", [True, False])
+def test_a_group_out_of_reach_of_a_task_shares_nothing_with_it(eager):
+    """Beyond the reach of `c`, its weight is that elsewhere, and not part of the mean."""
+    model = tree()
+    balancer = Mean((0.2, 0.2, 0.6), groups="layers", every=3)
+    model.compile(keras.optimizers.SGD(0.1), balancer, run_eagerly=eager)
+    step(model)
+    np.testing.assert_allclose(balancer.task_weights, [[0.2, 0.2, 0.6]] * 2, rtol=1e-6)
+    # In the first group `a` and `c` share 1 as 1 to 3, in the second `a` is alone.
+    assert list(step(model, "b").values()) == pytest.approx(((0.25 + 1) / 2, 0, 0.75), abs=1e-6)
+
+
+def test_a_task_that_shares_nothing_has_no_share_of_what_an_absent_one_leaves():
+    model = apart()
+    model.compile(keras.optimizers.SGD(0.1), Mean((0.3, 0.7, 0.0), every=2))
+    assert list(step(model).values()) == pytest.approx((0.3, 0.7, 1))
+    assert list(step(model, "b").values()) == pytest.approx((1, 0, 1))
 
 
 @pytest.mark.parametrize("balancer", [ExcessMTL(), MoCo()], ids=repr)
