@@ -1009,7 +1009,8 @@ LABELS = [
     Case(
         "one-hot classes",
         lambda others: fit(others, {**KINDS, "kind": ONE_HOT}),
-        "Labels of task `kind` should have shape (None,). Received: shape=(8, 3)",
+        "Labels of task `kind` should have shape (None,), or (None, 3) with the probabilities of "
+        "the classes as float. Received: shape=(8, 3), dtype=int",
     ),
     Case(
         "one column of three",
@@ -1095,7 +1096,8 @@ LABELS = [
     Case(
         "data set: one-hot classes",
         lambda others: stream(others, X, {**KINDS, "kind": ONE_HOT}),
-        "Labels of task `kind` should have shape (None,). Received: shape=(4, 3)",
+        "Labels of task `kind` should have shape (None,), or (None, 3) with the probabilities of "
+        "the classes as float. Received: shape=(4, 3), dtype=int",
     ),
     Case(
         "data set: single rows",

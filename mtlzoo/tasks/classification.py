@@ -115,8 +115,9 @@ class Classification(ClassIds):
             super().check_labels(labels)
         elif "float" not in dtype_of(labels):
             raise ValueError(
-                f"Labels of task `{self.name}` of shape {(None, self.num_classes)} should be "
-                f"float, the probabilities of the classes. Received: dtype={dtype_of(labels)}"
+                f"Labels of task `{self.name}` should have shape (None,), or "
+                f"{(None, self.num_classes)} with the probabilities of the classes as float. "
+                f"Received: shape={tuple(labels.shape)}, dtype={dtype_of(labels)}"
             )
 
     def canonical(self, labels: Any) -> Any:
