@@ -85,6 +85,7 @@ class Mixture:
         self.steps_per_epoch = check_count("steps_per_epoch", steps_per_epoch)
         self._seed, self._lag = seed, lag
         self._changes: list[tuple[int, dict[str, float]]] = []
+        self._of_epoch: tuple[int, dict[str, float]] | None = None  # the last ones that were asked
         self._drawn = 0  # steps whose draws the stream has asked for
         self.probabilities(0)  # so that an unusable object fails here
 
@@ -103,8 +104,10 @@ class Mixture:
         if in_force:
             return normalized(in_force[-1])
         epoch = step // self.steps_per_epoch
-        found = self.sampling_weights.probabilities(self.sizes, epoch)
-        return normalized(check(found, self.names))
+        if self._of_epoch is None or self._of_epoch[0] != epoch:
+            found = self.sampling_weights.probabilities(self.sizes, epoch)
+            self._of_epoch = epoch, normalized(check(found, self.names))
+        return dict(self._of_epoch[1])
 
     def set_sampling_weights(self, weights: Mapping[str, float], step: int) -> int:
         """Change the probabilities during training.
