@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtlzoo.data import moving
 from mtlzoo.data.arguments import check_count, is_number
-from mtlzoo.data.elements import check_elements, check_tasks, mapped_with_numbers
+from mtlzoo.data.elements import check_elements, check_tasks, mapped_with_numbers, spread
 from mtlzoo.data.images import check_pixels, image_spec
 
 if TYPE_CHECKING:
@@ -206,8 +206,7 @@ def _moved(task: Task, labels: Any, motion: Any, options: Mapping) -> Any:
     if isinstance(task, DepthEstimation) and options["depth"] is not None:
         factor = moving.scale(motion)
         factor = 1 / factor if options["depth"] == "distance" else factor
-        factor = tf.reshape(factor, (-1, *(1,) * (len(found.shape) - 1)))
-        scaled = _in_type(tf.cast(found, "float32") * factor, found.dtype)
+        scaled = _in_type(tf.cast(found, "float32") * spread(factor, found), found.dtype)
         missing = tf.cast(task.missing, found.dtype)
         found = tf.where(found == missing, missing, scaled)
     if isinstance(task, SurfaceNormalEstimation):
@@ -230,8 +229,7 @@ def _where(chosen: Any, found: Any, given: Any, name: str | None) -> Any:
             "`only` should not be given with layers that change the size of an image. Received: "
             f"`{name or 'x'}` of shape {tuple(given.shape)} becomes {tuple(found.shape)}"
         )
-    chosen = tf.reshape(chosen, (-1, *(1,) * (len(given.shape) - 1)))
-    return tf.where(chosen, found, given)
+    return tf.where(spread(chosen, given), found, given)
 
 
 def _in_type(values: Any, dtype: Any) -> Any:

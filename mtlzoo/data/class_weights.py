@@ -140,7 +140,7 @@ def weigh_classes(
     by_name = check_tasks(tasks, labels)
     if not isinstance(weights, Mapping):
         raise ValueError(f"`weights` should be a dict by task. Received: weights={weights!r}")
-    tables = {n: _table(n, w, by_name, labels) for n, w in weights.items()}
+    tables = {n: _table(n, w, by_name) for n, w in weights.items()}
 
     def weigh(x: Any, y: Any, w: Any) -> tuple:
         for name, table in tables.items():
@@ -150,11 +150,10 @@ def weigh_classes(
     return mapped(dataset, weigh)
 
 
-def _table(name: str, weights: Any, tasks: Mapping[str, Task], labels: Mapping) -> np.ndarray:
+def _table(name: str, weights: Any, tasks: Mapping[str, Task]) -> np.ndarray:
     """The weights of a task's classes, checked."""
-    if name not in tasks or name not in labels:
-        known = sorted(set(tasks) & set(labels))
-        raise ValueError(f"`weights` should have keys among {known}. Received: {name!r}")
+    if name not in tasks:
+        raise ValueError(f"`weights` should have keys among {sorted(tasks)}. Received: {name!r}")
     count = number_of_classes(tasks[name])
     try:
         table = np.asarray(weights, "float32")

@@ -132,18 +132,16 @@ class ImportanceSampling:
         with tf.device("CPU:0"):
             self._chances = tf.Variable(self.probabilities, trainable=False, dtype="float64")
         self.dataset = self._drawn()
+        self._traced: tuple[keras.Model, Any] | None = None
 
     def _count_labels(self) -> dict[str, np.ndarray]:
         """By task how many labels that count each row has, `(n,)`."""
         _, y, w = self._rows
         found = {}
         for name, task in self._tasks.items():
-            there = np.asarray(task.read_labels(y[name], self._losses[name]).present)
-            weights = np.asarray(w[name])
-            there = there & (
-                weights.reshape(*weights.shape, *(1,) * (there.ndim - weights.ndim)) > 0
-            )
-            found[name] = there.reshape(self._count, -1).sum(1).astype("float64")
+            present = task.read_labels(y[name], self._losses[name]).present
+            counts = np.asarray(present & (spread(w[name], present) > 0))
+            found[name] = counts.reshape(self._count, -1).sum(1).astype("float64")
         return found
 
     def _drawn(self) -> tf.data.Dataset:
@@ -192,10 +190,12 @@ class ImportanceSampling:
         """
         import tensorflow as tf
 
-        @tf.function(reduce_retracing=True)
-        def score(rows: Any) -> tf.Tensor:
-            return self._scores(model, *rows)
-
+        if self._traced is None or self._traced[0] is not model:  # once, not in every epoch
+            self._traced = (
+                model,
+                tf.function(lambda rows: self._scores(model, *rows), reduce_retracing=True),
+            )
+        _, score = self._traced
         batches = tf.data.Dataset.from_tensor_slices(self._rows).batch(self._batch_size)
         scores = np.concatenate([score(batch) for batch in batches]).astype("float64")
         bad = np.flatnonzero(~np.isfinite(scores))

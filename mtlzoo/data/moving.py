@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mtlzoo.data.elements import spread
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -109,10 +111,7 @@ def pixels(values: Any, motion: Motion, missing: float) -> tf.Tensor:
     last = tf.constant([motion.size[0] - 1, motion.size[1] - 1])
     nearest = tf.clip_by_value(tf.cast(tf.round(motion.places), "int32"), 0, last)
     taken = tf.gather_nd(values, nearest, batch_dims=1)
-    inside = tf.reshape(
-        motion.inside, tf.concat([tf.shape(motion.inside), [1] * (len(values.shape) - 3)], 0)
-    )
-    return tf.where(inside, taken, tf.cast(missing, values.dtype))
+    return tf.where(spread(motion.inside, values), taken, tf.cast(missing, values.dtype))
 
 
 def scale(motion: Motion) -> tf.Tensor:
