@@ -76,7 +76,10 @@ _WHERE = {
     "PLE": "models",
     "SNR": "models",
 }
-_ROOMS = ["backbones", "balancing", "data", "export", "layers", "metrics", "models", "tasks"]
+_ROOMS = [
+    *("backbones", "balancing", "data", "distribution", "export", "layers", "metrics", "models"),
+    *("tasks", "training"),
+]
 
 __all__ = ["__version__", *sorted(_WHERE), *_ROOMS]
 

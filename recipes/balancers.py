@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from mtlzoo import MultiTaskModel, balancing, data
 from mtlzoo.tasks import Task
-from recipes import comparison, plots
+from recipes import comparison, plots, strategies
 from recipes.comparison import SINGLE, Result
 from recipes.training import Progress
 
@@ -210,7 +210,9 @@ def train_all(
         learning_rate: that of Adam, a number or a schedule.
     """
     loaded = load(0)
-    methods, refused = allowed(build(loaded, "to_check"), list(dict.fromkeys([EQUAL, *names])))
+    with strategies.scope():
+        to_check = build(loaded, "to_check")
+        methods, refused = allowed(to_check, list(dict.fromkeys([EQUAL, *names])))
     choices = fixed_weights([task.name for task in loaded.tasks])
     results: dict[str, list[Result]] = {name: [] for name in [SINGLE, *methods]}
     fixed = [results[EQUAL], *([] for _ in choices[1:])]

@@ -29,12 +29,12 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import app, flags, logging
+from absl import flags, logging
 
 from mtlzoo import PLE, CrossStitch, HardSharing, MMoE, MultiTaskModel, data
 from mtlzoo.data.census_income.columns import EXTRA_COLUMNS, NUMBERS
 from mtlzoo.tasks import Task
-from recipes import balancers, comparison, plots
+from recipes import balancers, comparison, plots, strategies
 from recipes.training import Progress
 
 _OUT = flags.DEFINE_string("out", "runs/census_income", "Folder to write to.")
@@ -221,4 +221,4 @@ def codes(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    strategies.run(main)

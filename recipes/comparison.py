@@ -15,6 +15,7 @@ import tensorflow as tf
 from mtlzoo import MultiTaskModel, data
 from mtlzoo.metrics import delta_m
 from mtlzoo.tasks import Task
+from recipes import strategies
 from recipes.training import BestEpoch, Progress, print_aligned
 
 SINGLE = "single tasks"
@@ -67,8 +68,9 @@ def train(
         **options: of `compile`, such as `loss_weights`.
     """
     keras.utils.set_random_seed(seed)
-    model = build()
-    model.compile(keras.optimizers.Adam(learning_rate), balancer=balancer, **options)
+    with strategies.scope():
+        model = build()
+        model.compile(keras.optimizers.Adam(learning_rate), balancer=balancer, **options)
     return model, fit(model, loaded, epochs=epochs, seed=seed, progress=progress)
 
 

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from mtlzoo import DynamicSharing, data
-from recipes import comparison
+from recipes import comparison, strategies
 from recipes.training import Progress
 
 _OUT = flags.DEFINE_string("out", "runs/dynamic_sharing", "Folder to write to.")
@@ -90,4 +90,4 @@ def mean_strength(model: DynamicSharing) -> float:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    strategies.run(main)

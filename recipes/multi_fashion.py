@@ -24,14 +24,14 @@ from typing import Any
 
 import keras
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 
 import mtlzoo as zoo
 from mtlzoo import data
 from mtlzoo.backbones import ConvNet
 from mtlzoo.data.multi_fashion.original import CLASSES
 from mtlzoo.layers import PositionEmbedding
-from recipes import balancers, comparison, plots
+from recipes import balancers, comparison, plots, strategies
 from recipes.training import Progress, print_aligned
 
 _OUT = flags.DEFINE_string("out", "runs/multi_fashion", "Folder to write to.")
@@ -307,4 +307,4 @@ def draw_answers(
 
 
 if __name__ == "__main__":
-    app.run(main)
+    strategies.run(main)

@@ -16,13 +16,13 @@ from collections.abc import Callable
 
 import keras
 import tensorflow as tf
-from absl import app, flags, logging
+from absl import flags, logging
 
 from mtlzoo import HardSharing, MMoE, MultiTaskModel, data
 from mtlzoo.data.census_income import raw_rows
 from mtlzoo.data.census_income.columns import EDUCATION_GROUPS
 from mtlzoo.metrics import delta_m
-from recipes import plots
+from recipes import plots, strategies
 from recipes.comparison import labels_of, parameters, to_best_epoch
 from recipes.training import Progress, print_aligned
 
@@ -137,8 +137,9 @@ def train(
 ) -> Trained:
     """Build and train a model; the validation data chooses the epoch."""
     keras.utils.set_random_seed(_SEED.value)
-    model = build()
-    model.compile(keras.optimizers.Adam(_LEARNING_RATE.value), balancer=balancer)
+    with strategies.scope():
+        model = build()
+        model.compile(keras.optimizers.Adam(_LEARNING_RATE.value), balancer=balancer)
     best, logs, seconds = to_best_epoch(model, census, _EPOCHS.value, progress)
     progress.finish(
         f"{model.name:<26} {_EPOCHS.value} epochs in {seconds:5.1f} s, "
@@ -266,4 +267,4 @@ def answer_raw_rows(path: pathlib.Path, census: data.Loaded) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    strategies.run(main)

@@ -22,13 +22,13 @@ import pathlib
 
 import keras
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 
 from mtlzoo import MTAN, CrossStitch, HardSharing, MultiTaskModel, data
 from mtlzoo.backbones import ResNet
 from mtlzoo.data import scene_folders, scene_sets
 from mtlzoo.data.scene_frames.frames import CLASSES
-from recipes import scene_pictures
+from recipes import scene_pictures, strategies
 from recipes.comparison import train, write
 from recipes.training import Progress, print_aligned
 
@@ -204,4 +204,4 @@ def draw(name: str, model: MultiTaskModel, scenes: data.Loaded, out: pathlib.Pat
 
 
 if __name__ == "__main__":
-    app.run(main)
+    strategies.run(main)

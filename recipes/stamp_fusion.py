@@ -24,11 +24,12 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import app, flags, logging
+from absl import flags, logging
 
 from mtlzoo import CrossModalFusion, data
 from mtlzoo.backbones import AudioEncoder, ConvNet, TextEncoder
 from mtlzoo.data.pipeline import batches
+from recipes import strategies
 from recipes.comparison import Result, fit, print_table, summarize, write
 from recipes.fusion_pictures import scores_without
 from recipes.training import Progress, print_aligned
@@ -208,8 +209,9 @@ def train_all(
 ) -> Iterator[tuple[CrossModalFusion, Result, data.Loaded]]:
     """One model, trained anew on each division: tracing it takes longer than an epoch."""
     keras.utils.set_random_seed(0)
-    model = build(name, setting, only(setting.modalities, divisions[0]))
-    model.compile(keras.optimizers.Adam(_LEARNING_RATE.value))
+    with strategies.scope():
+        model = build(name, setting, only(setting.modalities, divisions[0]))
+        model.compile(keras.optimizers.Adam(_LEARNING_RATE.value))
     start = [keras.ops.convert_to_numpy(v) for v in model.optimizer.variables]
     for seed, division in enumerate(divisions):
         stamps = only(setting.modalities, division)
@@ -256,4 +258,4 @@ def print_spread(title: str, values: Mapping[str, Mapping[str, Sequence[float]]]
 
 
 if __name__ == "__main__":
-    app.run(main)
+    strategies.run(main)

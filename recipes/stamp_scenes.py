@@ -15,12 +15,12 @@ import pathlib
 
 import keras
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 
 from mtlzoo import MTAN, CrossStitch, HardSharing, MultiTaskModel, ObjectDetection, data
 from mtlzoo.backbones import ResNet
 from mtlzoo.data.stamp_scenes.material import CATEGORIES
-from recipes import scene_pictures
+from recipes import scene_pictures, strategies
 from recipes.comparison import (
     SINGLE,
     Result,
@@ -149,4 +149,4 @@ def draw(name: str, models: dict, scenes: data.Loaded, out: pathlib.Path) -> Non
 
 
 if __name__ == "__main__":
-    app.run(main)
+    strategies.run(main)

@@ -22,11 +22,11 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 
 from mtlzoo import HardSharing, MMoE, MultiTaskModel, OMoE, Regression
 from mtlzoo.data.synthetic_relatedness import generate
-from recipes import plots
+from recipes import plots, strategies
 from recipes.training import print_aligned
 
 _OUT = flags.DEFINE_string("out", "runs/synthetic_relatedness", "Folder to write to.")
@@ -120,13 +120,14 @@ def build(architecture: Callable[..., MultiTaskModel]) -> MultiTaskModel:
 
 def compiled(architecture: Callable[..., MultiTaskModel]) -> MultiTaskModel:
     """A new model, ready for `fit`."""
-    model = build(architecture)
-    model.compile(
-        keras.optimizers.Adam(_LEARNING_RATE.value),
-        metrics={"first": [], "second": []},
-        jit_compile=True,
-        steps_per_execution=_ROWS.value // _BATCH_SIZE.value,
-    )
+    with strategies.scope():
+        model = build(architecture)
+        model.compile(
+            keras.optimizers.Adam(_LEARNING_RATE.value),
+            metrics={"first": [], "second": []},
+            jit_compile=strategies.replicas() == 1,
+            steps_per_execution=_ROWS.value // _BATCH_SIZE.value,
+        )
     return model
 
 
@@ -246,4 +247,4 @@ def print_table(report: dict) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    strategies.run(main)

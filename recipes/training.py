@@ -39,6 +39,16 @@ class BestEpoch(keras.callbacks.Callback):
         """Go back to the best epoch."""
         self.model.set_weights(self._weights)
 
+    def get_state(self) -> dict:
+        """What a training that goes on after a kill needs."""
+        weights = self._weights if self.epoch else None
+        return {"epoch": self.epoch, "score": self.score, "weights": weights}
+
+    def set_state(self, state: dict) -> None:
+        """Go on from what `get_state` gave."""
+        self.epoch, self.score = state["epoch"], state["score"]
+        self._weights = state["weights"]
+
 
 class Progress(keras.callbacks.Callback):
     """One bar for a job of several trainings, and a line for each that is done.

@@ -25,6 +25,8 @@ FLOORS = {
     "gradients": 3,
     "models": 4,
     "export": 5,
+    "training": 5,
+    "distribution": 5,
 }
 # `model.export` reaches upwards, when it is called.
 UPWARDS = {("models/saving.py", "export")}

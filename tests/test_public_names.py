@@ -118,6 +118,10 @@ OF_ROOMS = {
         "split",
         "weigh_classes",
     },
+    "distribution": {
+        *("Schedule", "Work", "pipeline", "place", "rematerialize"),
+        *("is_chief", "strategy", "strategy_names"),
+    },
     "layers": {
         *("ASPP", "IdEmbedding", "LogMelSpectrogram", "MaskedMean", "PaddingMask"),
         *("PositionEmbedding", "PositionFusion", "ZeroMasked"),
@@ -151,6 +155,7 @@ OF_ROOMS = {
         *(*TASKS, "CosineDistance", "DetectionLoss", "ScaleInvariantLog"),
         *("Labels", "by_name", "from_loss"),
     },
+    "training": {"Backup"},
 }
 ROOMS = sorted(OF_ROOMS)
 PUBLIC = ["__version__", "export", *TASKS, *BALANCERS, *MODELS, *ROOMS]

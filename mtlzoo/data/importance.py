@@ -258,4 +258,11 @@ class ImportanceSampling:
                 if (epoch + 1) % every == 0:
                     sampling.update(self.model)
 
+            def get_state(self) -> np.ndarray:
+                return sampling.probabilities
+
+            def set_state(self, state: np.ndarray) -> None:
+                sampling.probabilities = state
+                sampling._chances.assign(state)
+
         return Scoring()

@@ -23,7 +23,7 @@ def balanced(
     variables: Variables,
     balancer: Balancer,
     scale: tf.Tensor | None = None,
-    due: tf.Tensor | None = None,
+    due: tf.Tensor | bool | None = None,
     slices: bool = False,
 ) -> Update:
     """Differentiate the task losses and balance them.
@@ -34,7 +34,8 @@ def balanced(
         balancer: a built balancer, of any kind.
         scale: the loss scale of mixed precision, or `None`. The returned gradients carry it; the
             balancer never sees it.
-        due: bool, whether a balancer with `every > 1` has to compute its weights anew.
+        due: bool, whether a balancer with `every > 1` has to compute its weights anew; Python's
+            `False` where that is known before the step is traced.
         slices: whether the gradient by an embedding table may be an `IndexedSlices`. Its rows are
             then unique: of repeated ones Keras's Adam adds the squares, where it should square the
             sum.

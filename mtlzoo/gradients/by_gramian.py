@@ -15,8 +15,10 @@ from mtlzoo.gradients.recording import (
     backward,
     check_reached,
     into_trunk,
+    may_branch,
     replica_count,
     replica_sum,
+    sums_slices,
     task_rows,
     weighed,
 )
@@ -28,7 +30,7 @@ def by_gramian(
     variables: Variables,
     balancer: GradientBalancer,
     scale: Any,
-    due: tf.Tensor | None,
+    due: tf.Tensor | bool | None,
 ) -> Update:
     """The gradients of the model, those of shared variables weighed by the balancer."""
     at_features = bool(recording.cut)
@@ -37,11 +39,13 @@ def by_gramian(
         refresh = _parts_level
     if balancer.every == 1:
         return refresh(recording, variables, balancer, scale)
-    if replica_count() > 1:
-        return refresh(recording, variables, balancer, scale, due)
     reuse = _reuse_at_features if at_features else _reuse_at_parameters
+    if due is False:
+        return reuse(recording, variables, balancer, scale)
+    # Collectives cannot stand inside a branch, so that there the host chooses.
+    if not may_branch():
+        return refresh(recording, variables, balancer, scale, due)
 
-    # Collectives cannot stand inside a branch, so only a single replica skips the work.
     def densely(compute):  # branches must agree, also in the number of looked-up rows
         update = compute(recording, variables, balancer, scale)
         gradients = [dense(g) for g in update.gradients]
@@ -53,7 +57,7 @@ def by_gramian(
 def _parameters_level(recording, variables, balancer, scale, due=None):
     rows, owned = task_rows(recording, variables.shared, variables.owned, scale)
     reached = _reached(rows, variables.shared, balancer, recording)
-    found = columns(rows)
+    found = _columns(rows)
     summed = _over_replicas(found)
     total = _by_group(summed, variables.shared, balancer)
     weights, state, finite = _weights(balancer, total, recording, scale, reached)
@@ -77,7 +81,7 @@ def _parts_level(recording, variables, balancer, scale, due=None):
         rows += task_rows(of_part, variables.shared, none_owned, scale)[0]
     count = len(recording.shares)
     reached = _reached(rows[:count], variables.shared, balancer, recording)
-    found = columns(rows)
+    found = _columns(rows)
     total = _by_group(_over_replicas(found), variables.shared, balancer)
     finite = tf.math.is_finite(tf.linalg.diag_part(total))
     finite = finite[..., :count] & finite[..., count:]
@@ -147,6 +151,13 @@ def _owned_backward(recording, variables, of_tasks, balancer, scale):
     """The gradients by the tasks' own variables, times the weights if the method says so."""
     used = of_tasks if balancer.weighs_heads else tf.ones_like(of_tasks)
     return backward(recording, [v for own in variables.owned for v in own], used, scale)
+
+
+def _columns(rows):
+    """The gradients by variable, with tables as slices where these can be summed over replicas."""
+    if replica_count() > 1 and not sums_slices():
+        rows = [[dense(g) for g in row] for row in rows]
+    return columns(rows)
 
 
 def _over_replicas(found):

@@ -10,12 +10,29 @@ from mtlzoo.balancing import Balancer
 from mtlzoo.gramian import dense
 
 Tensors = list
+_ON_TPUS = (tf.distribute.TPUStrategy, tf.distribute.experimental.TPUStrategy)
+_WITH_COPIES = (
+    tf.distribute.MirroredStrategy,
+    tf.distribute.MultiWorkerMirroredStrategy,
+    *_ON_TPUS,
+)
 
 
 def replica_count() -> int:
     """The number of replicas that share the current step (1 without a strategy)."""
     context = tf.distribute.get_replica_context()
     return context.num_replicas_in_sync if context else 1
+
+
+def may_branch(strategy: tf.distribute.Strategy | None = None) -> bool:
+    """Whether a branch of the step's graph may assign to variables and sum over replicas.
+
+    It may not where a strategy keeps copies of variables, also if it has one replica only.
+
+    Args:
+        strategy: what is trained on. Defaults to that of the scope that one is in.
+    """
+    return not isinstance(strategy or tf.distribute.get_strategy(), _WITH_COPIES)
 
 
 def replica_sum(tensors: Tensors) -> Tensors:
@@ -30,6 +47,14 @@ def replica_sum(tensors: Tensors) -> Tensors:
             total.values.set_shape([None, *tensor.values.shape[1:]])
     following = iter(reduced)
     return [None if t is None else next(following) for t in tensors]
+
+
+def sums_slices() -> bool:
+    """Whether replicas sum `IndexedSlices` as they are, by gathering their rows.
+
+    TPUs sum dense tensors only: given slices, they would look for a dense shape.
+    """
+    return not isinstance(tf.distribute.get_strategy(), _ON_TPUS)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from mtlzoo import tasks as task_kinds
 from mtlzoo.balancing import Balancer, GradientBalancer
@@ -56,8 +57,19 @@ def _check_option(argument: str, value: Any, options: tuple) -> None:
         )
 
 
-def check_distribution() -> None:
-    """Refuse `keras.distribution`, which does nothing at all on TensorFlow."""
+# By what TensorFlow calls them; the others are `OneDeviceStrategy`, `MirroredStrategy`,
+# `MultiWorkerMirroredStrategy` and `TPUStrategy`.
+REFUSED_STRATEGIES = {
+    "ParameterServerStrategy": "Keras's `fit` does not run on it, and updates of several workers "
+    "at once get lost",
+    "CentralStorageStrategy": "its replicas cannot assign to variables, which the step has to do",
+}
+
+
+def check_distribution(strategy: tf.distribute.Strategy) -> None:
+    """Refuse `keras.distribution`, which does nothing at all on TensorFlow, and strategies of
+    `tf.distribute` that the step cannot be trained on.
+    """
     distribution = keras.distribution.distribution()
     if distribution is not None:
         raise ValueError(
@@ -65,6 +77,33 @@ def check_distribution() -> None:
             "model in the scope of a `tf.distribute` strategy. "
             f"Received: keras.distribution.distribution()={distribution!r}"
         )
+    kinds = {kind.__name__ for kind in type(strategy).__mro__}
+    for refused, reason in REFUSED_STRATEGIES.items():
+        if any(kind.startswith(refused) for kind in kinds):  # `ParameterServerStrategyV2`
+            raise ValueError(
+                "The model should be made in the scope of a strategy that it can be trained on, "
+                f"see `mtlzoo.distribution.strategy`. Received: a {refused}; {reason}"
+            )
+
+
+def check_plan(model: keras.Model, jit_compile: bool | str) -> bool | str:
+    """Refuse what cannot be done by the plan that the model is run by; `jit_compile` for it."""
+    if model.plan is None:
+        return jit_compile
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    if replicas > 1 and (model.plan.on_devices or model.plan.in_parts):
+        raise ValueError(
+            "A model with layers or stages on devices, or with micro-batches, should be trained on "
+            f"one replica. Received: {replicas} replicas"
+        )
+    if not model.plan.on_devices:
+        return jit_compile
+    if jit_compile is True:
+        raise ValueError(
+            "`jit_compile` should be False or 'auto' for a model with layers or stages on devices, "
+            "since XLA compiles a step for one device. Received: jit_compile=True"
+        )
+    return False
 
 
 def check_replicas(model: keras.Model, replicas: int) -> None:

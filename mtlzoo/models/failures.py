@@ -113,7 +113,7 @@ def unless(condition: tf.Tensor, function: Callable) -> None:
     On several replicas it always runs, since no branch may hold what it does there; so it must
     change nothing where the condition is True.
     """
-    if gradients.replica_count() > 1:
+    if not gradients.may_branch():
         function()
         return
 

@@ -9,11 +9,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from mtlzoo.gradients import may_branch
+from mtlzoo.models import lost_workers
 from mtlzoo.models.callbacks import BalancerEpochs, set_modes
-from mtlzoo.models.saving import SavedByName
+from mtlzoo.models.refreshing import surely_kept
+from mtlzoo.models.running import RunByPlan
 
 
-class FittedByTask(SavedByName):
+class FittedByTask(RunByPlan):
     """The part of `MultiTaskModel` that Keras calls in training."""
 
     train_function: Any
@@ -38,8 +41,8 @@ class FittedByTask(SavedByName):
         force = force or phase != self._step.phase
         self._step.phase = phase
         if self.train_function is None or force:
-            if self.distribute_strategy.num_replicas_in_sync > 1:
-                self.train_function = self._replicated(self.train_step)
+            if not may_branch(self.distribute_strategy):
+                self.train_function = self._replicated(self.train_step, training=True)
             else:
                 super().make_train_function(force)
             self.train_function = self._reporting(self.train_function, training=True)
@@ -48,36 +51,46 @@ class FittedByTask(SavedByName):
     def make_test_function(self, force: bool = False) -> Any:
         """Keras's evaluation function, which then reports illegal labels."""
         if self.test_function is None or force:
-            if self.distribute_strategy.num_replicas_in_sync > 1:
+            if not may_branch(self.distribute_strategy):
                 self.test_function = self._replicated(self.test_step)
             else:
                 super().make_test_function(force)
             self.test_function = self._reporting(self.test_function)
         return self.test_function
 
-    def _replicated(self, step):
+    def _replicated(self, step, training=False):
         """Several steps of all replicas, each a call of one traced function.
 
         Keras's own loop nests branches, which TensorFlow cannot place on several devices: there
         `steps_per_execution` fails with "You must feed a value for placeholder tensor". And a loop
         in a graph that runs out of data cancels the step that it is in.
+
+        A balancer that keeps its weights for several steps has a second function for those in
+        between, without reductions of task gradients, which no branch may hold.
         """
         strategy = self.distribute_strategy
 
-        def one(data):
-            logs = strategy.run(step, args=(data,))
+        def one(data, keeps_weights):
+            self._step.keeps_weights = keeps_weights
+            try:
+                logs = strategy.run(step, args=(data,))
+            finally:
+                self._step.keeps_weights = False
             return {
                 key: strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
                 for key, value in logs.items()
             }
 
         if not self.run_eagerly:
-            one = tf.function(one, reduce_retracing=True)
+            one = tf.function(one, reduce_retracing=True, jit_compile=self.jit_compile or None)
+
+        def kept():
+            return training and surely_kept(self._step.method)
 
         def several(iterator):
-            logs = one(next(iterator))
+            logs = one(next(iterator), kept())
             for data in itertools.islice(iterator, self.steps_per_execution - 1):
-                logs = one(data)
+                logs = one(data, kept())
             return logs
 
         return several
@@ -109,6 +122,7 @@ class FittedByTask(SavedByName):
         Raises:
             ValueError: for labels that are not those of the tasks.
             FloatingPointError: when a task's loss is not finite; its gradients were not applied.
+            RuntimeError: when another worker process was lost.
         """
         self._assert_compile_called("fit")
         given = inspect.signature(super().fit).bind(x, y, *args, **kwargs).arguments
@@ -143,20 +157,30 @@ class FittedByTask(SavedByName):
                     )
             set_modes(callbacks, self)
             given["callbacks"] = [hook, *callbacks]
-        return super().fit(**given)
+        with lost_workers.named(self.distribute_strategy):
+            return super().fit(**self._resumed(given))
+
+    def _resumed(self, given):
+        """The arguments of `fit` with which it goes on, if a callback knows where it was."""
+        for callback in getattr(given["callbacks"], "callbacks", given["callbacks"]):
+            if hasattr(callback, "resumes"):
+                return callback.resumes(self, given)
+        return given
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate as `keras.Model.evaluate` does, with labels as a dict by task.
 
         Raises:
             ValueError: for labels that are not those of the tasks.
+            RuntimeError: when another worker process was lost.
         """
         self._assert_compile_called("evaluate")
-        if y is None or "_use_cached_eval_dataset" in kwargs:
-            return super().evaluate(x, y, *args, **kwargs)
         given = inspect.signature(super().evaluate).bind(x, y, *args, **kwargs).arguments
-        given["y"], given["sample_weight"] = self._arrays(y, given.get("sample_weight"))
-        return super().evaluate(**given)
+        given |= given.pop("kwargs", {})
+        if y is not None and "_use_cached_eval_dataset" not in kwargs:
+            given["y"], given["sample_weight"] = self._arrays(y, given.get("sample_weight"))
+        with lost_workers.named(self.distribute_strategy):
+            return super().evaluate(**given)
 
     def _checked(self, batches):
         """The batches of a generator, of which Keras would name no task."""

@@ -117,6 +117,11 @@ def _nodes_from_outputs(function):
         yield from nodes
 
 
+def nodes_from_inputs(model: keras.Model) -> list:
+    """The calls of layers and other operations in the graph of `model`, inputs first."""
+    return list(_nodes_from_outputs(model))[::-1]
+
+
 def _walk(function, tasks_of_tensor: dict[int, Tasks], visit: Callable) -> None:
     """Carry the task names from the outputs of `function` back to its inputs.
 

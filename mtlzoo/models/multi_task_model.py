@@ -15,12 +15,13 @@ from mtlzoo.models.compile_checks import (
     check_arguments,
     check_balancer,
     check_distribution,
+    check_plan,
     check_replicas,
     tasks_from,
 )
 from mtlzoo.models.fitting import FittedByTask
 from mtlzoo.models.objectives import Objectives
-from mtlzoo.models.optimizer_slots import OptimizerSlots
+from mtlzoo.models.optimizer_slots import OptimizerSlots, update_beside_variables
 from mtlzoo.models.replica_losses import keep_apart
 from mtlzoo.models.training_step import TrainingStep
 from mtlzoo.tasks import Task
@@ -245,7 +246,8 @@ class MultiTaskModel(FittedByTask):
         check_arguments(
             optimizer, run_eagerly, steps_per_execution, jit_compile, auto_scale_loss, guard
         )
-        check_distribution()
+        check_distribution(self.distribute_strategy)
+        jit_compile = check_plan(self, jit_compile)
         with self.distribute_strategy.scope():
             if auto_scale_loss:
                 optimizer = optimizers.scaled(optimizer, self)
@@ -277,6 +279,8 @@ class MultiTaskModel(FittedByTask):
             self._hold_balancer(balancer)
             if balancer.trainable_variables:
                 optimizers.exclude_from_weight_decay(self.optimizer, balancer.trainable_variables)
+            if self.plan is not None and self.plan.on_devices:
+                update_beside_variables(self.optimizer)
             self.optimizer.build(self.trained_variables)
             slots.check(self.trained_variables)
             self._held.step = TrainingStep(
@@ -390,4 +394,6 @@ class _Held:
         self.compile_config: dict[str, Any] = {}
         self.arguments: dict[str, Any] = {}  # those of an architecture's constructor
         self.of_other_tasks: ValueError | None = None  # why weights were refused
+        self.plan: Any = None  # how the model is run
+        self.runner: keras.Model | None = None  # the model as it is run, made when needed
         self.inside: dict[str, keras.Model] = {}  # what an architecture lets one read, by name

@@ -8,8 +8,26 @@ not say which slot belongs to which variable, but every slot is made by the publ
 from collections import defaultdict
 
 import keras
+import tensorflow as tf
 
 from mtlzoo.models.optimizers import leaves
+
+
+def update_beside_variables(optimizer: keras.optimizers.Optimizer) -> None:
+    """Have an optimizer compute each variable's update where the variable is.
+
+    Keras puts slots there, and computes where the rest of the step runs.
+    """
+    for leaf in leaves(optimizer):
+        leaf.update_step = _beside(leaf.update_step)
+
+
+def _beside(update_step):
+    def update(gradient, variable, *args, **kwargs):
+        with tf.device(variable.device):
+            return update_step(gradient, variable, *args, **kwargs)
+
+    return update
 
 
 class OptimizerSlots:

@@ -1,11 +1,44 @@
 """A forward pass after the update, for methods that look at what the update did."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from mtlzoo.models.balancer_state import BalancerState
 from mtlzoo.models.failures import read
+
+
+class Moved:
+    """The state that a forward pass in training moves, as it is now: statistics of normalization,
+    generators of dropout, states of recurrent layers.
+
+    Args:
+        layers: the layers that the pass calls, those inside others included.
+    """
+
+    def __init__(self, layers: Sequence[keras.layers.Layer]) -> None:
+        layers = [layer for layer in layers if not isinstance(layer, BalancerState)]
+        moved = [v for layer in layers for v in layer._non_trainable_variables]
+        moved += [
+            v for layer in layers for v in layer.variables if v.name == "seed_generator_state"
+        ]
+        # Keras counts the state of recurrent layers among no variables.
+        states = keras.tree.flatten([getattr(layer, "states", None) for layer in layers])
+        moved += [v for v in states if isinstance(v, keras.Variable)]
+        self.values = [(v, read(v)) for v in {id(v): v for v in moved}.values()]
+
+    def restore(self) -> list[tuple[keras.Variable, Any]]:
+        """Give the variables the values that they had; returns those that they have until then."""
+        after = [(v, read(v)) for v, _ in self.values]
+        assign(self.values)
+        return after
+
+
+def assign(values: Sequence[tuple[keras.Variable, Any]]) -> None:
+    """Give variables values."""
+    for variable, value in values:
+        variable.assign(value)
 
 
 class SecondForward:
@@ -21,21 +54,11 @@ class SecondForward:
 
     def __init__(self, model: keras.Model) -> None:
         self.model = model
-        layers = model._flatten_layers(include_self=False)
-        layers = [layer for layer in layers if not isinstance(layer, BalancerState)]
-        moved = [v for layer in layers for v in layer._non_trainable_variables]
-        moved += [v for v in model.variables if v.name == "seed_generator_state"]
-        # Keras counts the state of recurrent layers among no variables.
-        states = keras.tree.flatten([getattr(layer, "states", None) for layer in layers])
-        moved += [v for v in states if isinstance(v, keras.Variable)]
-        self.before = [(v, read(v)) for v in {id(v): v for v in moved}.values()]
+        self.before = Moved(model._flatten_layers(include_self=False))
 
     def __call__(self, x: Any) -> Any:
         """The outputs for `x` with the variables of now, as in training."""
-        after = [(v, read(v)) for v, _ in self.before]
-        for variable, value in self.before:
-            variable.assign(value)
+        after = self.before.restore()
         outputs = self.model(x, training=True)
-        for variable, value in after:
-            variable.assign(value)
+        assign(after)
         return outputs

@@ -1,5 +1,6 @@
 """The one training step of every multi-task model."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from absl import logging
 from mtlzoo import gradients
 from mtlzoo.balancing import Balancer
 from mtlzoo.layers.positions import with_mask
-from mtlzoo.models import batch_parts, compile_checks, optimizers, replica_losses
+from mtlzoo.models import batch_parts, compile_checks, optimizers, refreshing, replica_losses
 from mtlzoo.models.failures import Failures, read, step_state, unless
 from mtlzoo.models.graph import Ownership, Split
 from mtlzoo.models.objectives import Objectives, TaskBatch
@@ -50,9 +51,11 @@ class TrainingStep:
         self.balancer = balancer
         self.ownership = ownership
         self.slots = slots
-        self.splits = splits
+        self.splits = [self._as_planned(split) for split in splits]
         self.phase = balancer.phase()
         self.guard = guard
+        # Whether the step that is being traced keeps the weights of the tasks in any case.
+        self.keeps_weights = False
         self.initial_losses: dict[str, float] = {}
         count = len(objectives.names)
         self.failures = Failures(objectives)
@@ -95,7 +98,7 @@ class TrainingStep:
         before = [read(v) for v, _ in statistics]
         again = None
         if self.method.needs & {"second_forward", "holdout"}:
-            again = SecondForward(self.model)
+            again = SecondForward(self.model.runner())
         outputs = {}
 
         def compute(watch):
@@ -108,8 +111,8 @@ class TrainingStep:
 
         recording = gradients.record(compute, present, self.objectives.loss_weights, fractions)
         scale = optimizers.loss_scale(self.model.optimizer)
-        due = self._due(present)
-        slices = gradients.replica_count() == 1 and optimizers.takes_slices(self.model.optimizer)
+        due = False if self.keeps_weights else refreshing.due(self.method, present)
+        slices = gradients.may_branch() and optimizers.takes_slices(self.model.optimizer)
         variables = self._variables()
         update = gradients.balanced(recording, variables, self.method, scale, due, slices)
         if held_out is not None:
@@ -191,7 +194,7 @@ class TrainingStep:
         rows = _batch_size(x)
         batches = self._batches(y, sample_weight, rows)
         counts, illegal, part = self._count(batches, rows)
-        outputs = self.model(x, training=False)
+        outputs = self.model.runner()(x, training=False)
         extra = replica_losses.share_of_added(self.model, part)
         present = counts > 0
         shares = self._shares(batches, outputs, counts, present)
@@ -232,14 +235,6 @@ class TrainingStep:
         counts, illegal = tf.unstack(tf.reshape(totals, [2, -1]))
         return counts, illegal, rows / all_rows
 
-    def _due(self, present):
-        """Whether the weights must be computed anew: each k-th step, and when a task comes back."""
-        every = self.method.every
-        if every == 1:
-            return None
-        new = tf.reduce_any(present & (read(self.method.gradient_part.refreshed) == 0))
-        return tf.equal(read(self.method.step) % every, 0) | new
-
     def _shares(self, batches, outputs, counts, present):
         shares = []
         divisors = tf.unstack(tf.maximum(counts, 1))
@@ -253,7 +248,7 @@ class TrainingStep:
 
     def _forward(self, x, watch: Callable):
         if self.split is None:
-            return self.model(x, training=True)
+            return self.model.runner()(x, training=True)
         ends = self.split.trunk(x, training=True)
         added = replica_losses.added_by(self.split.on_both_sides)
         ends = ends if isinstance(ends, list | tuple) else [ends]
@@ -265,6 +260,12 @@ class TrainingStep:
         for layer, losses in added:
             layer._losses.extend(losses)
         return outputs
+
+    def _as_planned(self, split: Split | None) -> Split | None:
+        if split is None or self.model.plan is None:
+            return split
+        run = self.model.as_planned
+        return dataclasses.replace(split, trunk=run(split.trunk), heads=run(split.heads))
 
     def _variables(self) -> gradients.Variables:
         model = self.model
@@ -303,12 +304,12 @@ class TrainingStep:
             present = present | read(self.seen)
         may_wait = accumulates or optimizers.scales_dynamically(optimizer)
         updates = tf.convert_to_tensor(inner.iterations) if may_wait else None
-        guarded = self._guarded(variables, ok, present, replicas)
+        guarded = self._guarded(variables, ok, present)
         complete = tf.logical_and(ok, tf.reduce_all(present))
         before = [read(v) for v, _ in guarded]
         grads = update.gradients
         targets = variables.all()
-        if replicas == 1:
+        if gradients.may_branch():
             # Nothing at all happens in a failed step.
             tf.cond(ok, lambda: _apply(optimizer, grads, targets), lambda: tf.constant(False))
         else:
@@ -324,7 +325,7 @@ class TrainingStep:
             self.seen.assign(present & ~updated)
         return updated
 
-    def _guarded(self, variables: gradients.Variables, ok, present, replicas: int):
+    def _guarded(self, variables: gradients.Variables, ok, present):
         """What must be put back after the update, and whether the update is to be kept."""
         keeps = tf.unstack(tf.logical_and(ok, present))
         guarded = [
@@ -340,7 +341,7 @@ class TrainingStep:
                     rank = len(v.shape)
                     keep = tf.logical_and(ok, tf.reshape(present, [-1] + [1] * (rank - 1)))
                 guarded.append((v, keep))
-        if self.guard == "all" and replicas > 1:
+        if self.guard == "all" and not gradients.may_branch():
             guarded += [(v, ok) for r in variables.shared for v in [r, *self.slots.of(r)]]
         return guarded
 

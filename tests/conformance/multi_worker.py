@@ -1,33 +1,178 @@
-"""Trains a small model and writes its logs and weights as JSON, alone or as one worker of two:
+"""What one process does alone, or as one worker of two, written as JSON:
 
-python -m conformance.multi_worker OUT [INDEX ADDRESS ADDRESS]
+python -m conformance.multi_worker WHAT OUT [INDEX ADDRESS ADDRESS]
 """
 
 import json
 import os
 import pathlib
+import signal
 import sys
+import time
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from conformance.replica_settings import HARD, Setting, copies
-from mtlzoo import PCGrad
+from conformance.replica_settings import BATCH, HARD, SGD, Setting, copies, make_data, state
+from mtlzoo import PCGrad, distribution
+from mtlzoo.training import Backup
+
+# The last batch of `HARD` has one row, so that one worker has none, and labels are missing on one
+# worker only.
+SETTINGS = {
+    "pcgrad": Setting(balancer=PCGrad, data=HARD, compile={"steps_per_execution": 3}),
+    "pcgrad, features": Setting(balancer=lambda: PCGrad(wrt="features"), data=HARD),
+    "uncertainty": Setting(balancer=lambda: "uncertainty", data=HARD, compile={"metrics": None}),
+    "ragged last batch": Setting(data={"rows": 21, "missing": True}),
+}
 
 
-def main(out: str, *cluster: str) -> None:
+class Logs(keras.callbacks.Callback):
+    """Keeps what callbacks are told."""
+
+    def __init__(self):
+        super().__init__()
+        self.batches, self.epochs = [], []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.batches.append(dict(logs))
+
+    def on_test_batch_end(self, batch, logs=None):
+        self.batches.append(dict(logs))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epochs.append(dict(logs))
+
+
+def trained(strategy) -> dict:
+    """By setting, the weights, what callbacks were told, and what `evaluate` says."""
+    keras.config.set_floatx("float64")
+    found = {}
+    for name, setting in SETTINGS.items():
+        model = setting.compiled(strategy)
+        logs = Logs()
+        history = model.fit(
+            setting.dataset(model),
+            validation_data=setting.dataset(model, seed=1, rows=13),
+            epochs=2,
+            verbose=0,
+            callbacks=[logs],
+        ).history
+        scores = model.evaluate(setting.dataset(model, seed=2), verbose=0, return_dict=True)
+        x, _, _ = make_data(13)
+        predicted = model.predict({"features": x["features"]}, batch_size=BATCH, verbose=0)
+        found[name] = {
+            "predicted": predicted,
+            "history": history,
+            "after batches": logs.batches,
+            "after epochs": logs.epochs,
+            "scores": [scores],
+            "weights": [v.tolist() for v in copies(state(model))],
+        }
+    return found
+
+
+def rows(strategy) -> dict:
+    """By kind of data set, the rows of each batch that reach this worker."""
+    folder = pathlib.Path(os.environ["RECORDS"])
+
+    def of_files(policy=None):
+        files = tf.data.Dataset.list_files(str(folder / "*"), shuffle=False)
+        found = files.interleave(tf.data.TFRecordDataset).map(
+            lambda text: tf.strings.to_number(text, tf.int32)
+        )
+        return shared(found.batch(4), policy)
+
+    def shared(data, policy=None):
+        options = tf.data.Options()
+        if policy is not None:
+            options.experimental_distribute.auto_shard_policy = policy
+        return data.with_options(options)
+
+    policies = tf.data.experimental.AutoShardPolicy
+    sets = {
+        "arrays": tf.data.Dataset.range(10).batch(4),
+        "generator": tf.data.Dataset.from_generator(
+            lambda: iter(range(10)), output_signature=tf.TensorSpec((), tf.int32)
+        ).batch(4),
+        "files": of_files(),
+        "files, by rows": of_files(policies.DATA),
+        "not shared out": shared(tf.data.Dataset.range(10).batch(4), policies.OFF),
+    }
+    return {name: list(of_this_worker(strategy, data)) for name, data in sets.items()}
+
+
+def of_this_worker(strategy, data):
+    if strategy is None:
+        yield from (batch.numpy().tolist() for batch in data)
+        return
+    # As Keras does in `fit`.
+    for batch in strategy.experimental_distribute_dataset(data):
+        (local,) = strategy.experimental_local_results(batch)
+        yield local.numpy().tolist()
+
+
+def endless(strategy) -> dict:
+    """Trains until something happens, and says what."""
+    setting = Setting(balancer=PCGrad)
+    keras.config.set_floatx("float64")
+    model = setting.compiled(strategy)
+    x, y, _ = make_data(BATCH)
+    batch = tf.data.Dataset.from_tensors(({"features": x["features"]}, y))
+    say = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda step, logs: step != 20 or print("training", flush=True)
+    )
+    try:
+        model.fit(batch.repeat(), steps_per_epoch=10**6, verbose=0, callbacks=[say])
+    except RuntimeError as error:
+        return {"message": str(error), "at": time.time()}
+    return {"message": "no error"}
+
+
+def index_of(strategy) -> str:
+    return str(strategy.cluster_resolver.task_id)
+
+
+def backed_up(strategy) -> dict:
+    """Trains with a backup; the worker that `KILLED` names is, at the third step of an epoch."""
+    setting = Setting(
+        balancer=lambda: "uncertainty", data=HARD, optimizer=lambda: SGD(0.1, momentum=0.9)
+    )
+    keras.config.set_floatx("float64")
+    model = setting.compiled(strategy)
+    steps = []
+
+    def count(step, logs):
+        steps.append(step)
+        if len(steps) == 7 and strategy and os.environ.get("KILLED") == index_of(strategy):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    callbacks = [
+        keras.callbacks.LambdaCallback(on_train_batch_end=count),
+        Backup(os.environ["BACKUP"] if strategy else f"{os.environ['BACKUP']}_alone", every=2),
+    ]
+    try:
+        history = model.fit(setting.dataset(model), epochs=3, verbose=0, callbacks=callbacks)
+    except RuntimeError as error:
+        return {"message": str(error)}
+    weights = [v.tolist() for v in copies(state(model))]
+    return {"steps": len(steps), "history": history.history, "weights": weights}
+
+
+WHAT = {"trained": trained, "rows": rows, "endless": endless, "backed_up": backed_up}
+
+
+def main(what: str, out: str, *cluster: str) -> None:
     strategy = None
     if cluster:
         index, *addresses = cluster
         task = {"type": "worker", "index": int(index)}
         os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    keras.config.set_floatx("float64")
-    setting = Setting(balancer=PCGrad, data=HARD, compile={"steps_per_execution": 3})
-    model = setting.compiled(strategy)
-    history = model.fit(setting.dataset(model), epochs=2, verbose=0).history
-    weights = [v.tolist() for v in copies(model.trainable_variables)]
-    pathlib.Path(out).write_text(json.dumps({"history": history, "weights": weights}))
+        strategy = distribution.strategy()
+        assert distribution.is_chief(strategy) == (index == "0")
+    found = WHAT[what](strategy)
+    pathlib.Path(out).write_text(json.dumps(found, default=np.ndarray.tolist))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from unittest import mock
 
 import keras
 import numpy as np
@@ -18,6 +19,9 @@ from conformance.replica_settings import (
     make_data,
     state,
 )
+from mtlzoo import PCGrad
+from mtlzoo.models import fitting
+from mtlzoo.models.refreshing import surely_kept
 
 
 def absent_task_is_untouched(strategy) -> dict:
@@ -102,6 +106,24 @@ def half_precision(strategy) -> dict:
         "moved": distance(after, before),
         "scale": float(model.optimizer.dynamic_scale.numpy()) / scale,
     }
+
+
+def kept_weights(strategy) -> dict:
+    """The steps in between have no task gradients to sum, unless a task may come back."""
+    found = {}
+    for what, missing in {"all tasks": False, "some absent": True}.items():
+        setting = Setting(balancer=lambda: PCGrad(every=3), data={"rows": 56, "missing": missing})
+        model = setting.compiled(strategy)
+        chosen = []
+
+        def noted(method, chosen=chosen):
+            chosen.append(surely_kept(method))
+            return chosen[-1]
+
+        with mock.patch.object(fitting, "surely_kept", noted):
+            model.fit(setting.dataset(model), verbose=0)
+        found[what] = chosen
+    return found
 
 
 def dropout(strategy) -> dict:
@@ -194,6 +216,7 @@ OTHERS: dict[str, Callable] = {
     "facts": facts,
     "dropout": dropout,
     "refused": refused,
+    "kept weights": kept_weights,
     "absent task is untouched": absent_task_is_untouched,
     "infinite loss": lambda s: failing(s, None, _infinite, FloatingPointError),
     "infinite loss, guarded": lambda s: failing(s, "all", _infinite, FloatingPointError),

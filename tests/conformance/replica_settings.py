@@ -190,9 +190,24 @@ OF_MODELS: dict[str, Setting] = {
     f"model {name}": of(Case(name)) for name in ARCHITECTURES if name not in BY_REPLICA
 }
 OF_BALANCERS: dict[str, Setting] = {
-    f"balancer {name}": of(Case(balancer=name))
-    for name in {**PLAIN, **dict.fromkeys(KINDS)}
-    if name != USUAL_BALANCER
+    f"balancer {name}": of(Case(balancer=name)) for name in BALANCERS if name != USUAL_BALANCER
+}
+
+
+def at_features(kind) -> Callable | None:
+    """Makes a balancer at features level, if it takes that."""
+    try:
+        kind(wrt="features")
+    except (TypeError, ValueError):
+        return None
+    return functools.partial(kind, wrt="features")
+
+
+# Every balancer that has it, at the other level.
+OF_FEATURES: dict[str, Setting] = {
+    f"features {name}": Setting(data=HARD, balancer=at_features(kind), epochs=2)
+    for name, kind in PLAIN.items()
+    if at_features(kind)
 }
 # All others.
 CROSS: dict[str, Setting] = {
@@ -203,10 +218,7 @@ CROSS: dict[str, Setting] = {
     if name != USUAL_BALANCER
 }
 
-EQUAL: dict[str, Setting] = {
-    **OF_MODELS,
-    **OF_BALANCERS,
-    **CROSS,
+OF_STEPS: dict[str, Setting] = {
     "missing labels": Setting(data={"missing": True}),
     "sample weights": Setting(data={"weighted": True}),
     "ragged last batch": Setting(data={"rows": 21}),
@@ -237,6 +249,10 @@ EQUAL: dict[str, Setting] = {
     "batch norm and add_loss": Setting(
         data={"missing": True}, model=batch_norm, balancer=PCGrad, evaluate=True
     ),
+    "batch norm, an empty replica": Setting(data=HARD, model=batch_norm, balancer=PCGrad),
+    "regularizers, features": Setting(
+        data=HARD, model=regularized, balancer=lambda: PCGrad(wrt="features")
+    ),
     "together": Setting(
         data=HARD,
         model=regularized,
@@ -262,4 +278,15 @@ EQUAL: dict[str, Setting] = {
         data=HARD, balancer=PCGrad, optimizer=lambda: SGD(0.1, global_clipnorm=0.1)
     ),
     "grad_drop, features": Setting(data=HARD, balancer=lambda: GradDrop(wrt="features")),
+}
+
+EQUAL: dict[str, Setting] = {**OF_MODELS, **OF_BALANCERS, **OF_FEATURES, **CROSS, **OF_STEPS}
+
+# What four replicas are compared on; each gets two rows of a batch, and three none of the last.
+FOUR: dict[str, Setting] = {
+    "model HardSharing": OF_MODELS["model HardSharing"],
+    "model MultiTaskModel": OF_MODELS["model MultiTaskModel"],
+    **OF_BALANCERS,
+    **OF_FEATURES,
+    **OF_STEPS,
 }

@@ -1,0 +1,186 @@
+"""What a TPU would make of a recipe's steps: `python -m conformance.recipe_steps NAME`.
+
+A process for each recipe, since all define flags of the same names. Its own code makes and compiles
+the models, from few generated rows; where it would train one, one batch of static shapes is taken,
+and the step is looked at instead. Each prints a line of JSON: what could not run on a TPU.
+"""
+
+import importlib
+import json
+import pathlib
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import flags
+
+from conformance.compiling import faults_for_tpus
+from mtlzoo import MultiTaskModel, data
+from recipes.training import Progress
+
+ROWS = 8
+FOUND: list[str] = []
+
+
+def look(model: MultiTaskModel, x, y=None, **arguments):
+    """Instead of `fit`: print what is wrong with the compiled step, with all its metrics."""
+    if y is None:
+        batch = next(iter(x.unbatch().batch(ROWS, drop_remainder=True)))
+    else:
+        batch = (x[:ROWS], {name: values[:ROWS] for name, values in y.items()})
+    batch = tf.nest.map_structure(tf.constant, batch)
+    step = tf.function(model.train_step, jit_compile=True)
+    line: dict = {"model": model.name, "metrics": len(model.get_metrics_result())}
+    try:
+        line["faults"] = faults_for_tpus(step, batch)
+        if not line["faults"]:
+            line["finite"] = bool(np.isfinite(step(batch)["loss"]))
+    except Exception as error:
+        line["faults"] = [f"{type(error).__name__}: {error}"[-1500:]]
+    print(json.dumps(line), flush=True)
+    FOUND.append(model.name)
+    return SimpleNamespace(history=defaultdict(lambda: [0.0]))
+
+
+def score(model: MultiTaskModel, *arguments, **options):
+    """Instead of `evaluate`."""
+    return defaultdict(float)
+
+
+# -- how each recipe makes its models -------------------------------------------------------------
+
+
+def quickstart(recipe):
+    census = data.load("census_income", batch_size=64)
+    recipe.train_all(census)
+
+
+def quickstart_gated(recipe):
+    """The model that the recipe exports, alone."""
+    train = recipe.train
+
+    def one(build, balancer, census, progress):
+        return train(build, balancer, census, progress) if build.__name__ == "mmoe" else None
+
+    recipe.train = one
+    quickstart(recipe)
+
+
+def census_income(recipe):
+    recipe.data.load = lambda name, load=data.load, **_: load("census_income", batch_size=64)
+    census = recipe.load()
+    recipe.train_all(census, 10, "pcgrad")
+
+
+def dynamic_sharing(recipe):
+    census = data.load("census_income", batch_size=64)
+    for name, sharing in recipe.settings(10).items():
+        recipe.comparison.train(
+            lambda name=name, sharing=sharing: recipe.build(name, sharing, census),
+            census,
+            epochs=1,
+            learning_rate=0.01,
+            seed=0,
+            balancer="pcgrad",
+        )
+
+
+def multi_fashion(recipe):
+    rng = np.random.default_rng(0)
+    pictures = rng.random((ROWS, *recipe.SHAPE)).astype("float32")
+    labels = {name: rng.integers(0, 10, ROWS).astype("int32") for name in ("left", "right")}
+    weights = {name: np.ones(ROWS, "float32") for name in labels}
+    part = tf.data.Dataset.from_tensor_slices((pictures, labels, weights)).batch(ROWS)
+    tasks = [recipe.Item(name, 10, metrics=["accuracy"]) for name in labels]
+    inputs = keras.Input(recipe.SHAPE)
+    fashion = data.Loaded(part, part, part, tasks, inputs, None)
+    for architecture in recipe.ARCHITECTURES:
+        recipe.comparison.train(
+            lambda a=architecture: recipe.build(a, fashion.inputs, fashion.tasks),
+            fashion,
+            epochs=1,
+            learning_rate=0.01,
+            seed=0,
+        )
+
+
+def scene_understanding(recipe):
+    from test_scene_understanding import some_frames
+
+    recipe.data.load = lambda *_, **__: some_frames()
+    for decoder in ("shared", "aspp"):
+        flags.FLAGS.decoder = decoder
+        scenes = recipe.load()
+        for architecture in recipe.ARCHITECTURES.values():
+            recipe.train(
+                lambda a=architecture, s=scenes: a(s.inputs, s.tasks, backbone=recipe.backbone(s)),
+                scenes,
+                epochs=1,
+                learning_rate=0.01,
+                seed=0,
+            )
+
+
+def stamp_scenes(recipe):
+    from test_recipe_stamp_scenes import some_scenes
+
+    recipe.data.load = lambda *_, **__: some_scenes()
+    recipe.train_all(recipe.load(0), 0, Progress(1, 1))
+
+
+def stamp_fusion(recipe):
+    from test_stamp_fusion import some_stamps
+
+    division = some_stamps()
+    for name, setting in recipe.settings().items():
+        list(recipe.train_all(name, setting, [division], Progress(1, 1)))
+
+
+def distribution(recipe):
+    with tempfile.TemporaryDirectory() as folder:
+        recipe.train(pathlib.Path(folder))
+
+
+def synthetic_relatedness(recipe):
+    for architecture in recipe.MODELS.values():
+        recipe.train(recipe.compiled(architecture), 0.5, 0)
+
+
+RECIPES: dict[str, tuple[Callable, list[str]]] = {
+    "quickstart": (quickstart, []),
+    "quickstart, gated": (quickstart_gated, []),
+    "census_income": (census_income, ["--seeds=1", "--epochs=1"]),
+    "distribution": (distribution, []),
+    "dynamic_sharing": (dynamic_sharing, []),
+    "multi_fashion": (multi_fashion, []),
+    "scene_understanding": (
+        scene_understanding,
+        ["--widths=4,4,8", "--aspp_filters=4", "--aspp_rates=1,2"],
+    ),
+    "stamp_scenes": (stamp_scenes, ["--widths=4,4,8"]),
+    "stamp_fusion": (stamp_fusion, []),
+    "synthetic_relatedness": (synthetic_relatedness, ["--rows=256"]),
+}
+# What is known not to run on TPUs, in some of a recipe's models: Keras's `RandomTranslation` of
+# pictures inside the model, which there would have to move them in the input pipeline.
+KNOWN = {"stamp_fusion": ["the operation ImageProjectiveTransformV3"]}
+# Those that walk on formulas, without a model.
+WITHOUT_MODELS = {"toy_objectives"}
+
+
+def main(name: str) -> None:
+    run, options = RECIPES[name]
+    recipe = importlib.import_module(f"recipes.{name.partition(',')[0]}")
+    flags.FLAGS(["recipe", *options])
+    MultiTaskModel.fit, MultiTaskModel.evaluate = look, score
+    run(recipe)
+    print(json.dumps({"models": FOUND}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

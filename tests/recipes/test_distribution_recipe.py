@@ -1,0 +1,82 @@
+"""The recipe that does one job on one device, two, and in two processes, on a few rows."""
+
+import contextlib
+import json
+import os
+
+import numpy as np
+import pytest
+from absl.testing import flagsaver
+
+from recipes import distribution as recipe
+from recipes import strategies
+
+STRATEGIES = {"one": "none", "two": "Mirrored", "processes": "MultiWorkerMirrored"}
+
+
+@pytest.mark.parametrize("job", ["two", pytest.param("processes", marks=pytest.mark.slow)])
+def test_a_job_ends_with_the_same_weights(job, tmp_path, capsys):
+    with flagsaver.flagsaver(
+        out=str(tmp_path), epochs=1, steps=3, batch_size=7, jobs=[job], devices=None
+    ):
+        recipe.main([])
+    report = json.loads((tmp_path / "results.json").read_text())
+    assert list(report) == ["one device", recipe.NAMES[job]]
+    one, other = report.values()
+    assert (one["strategy"], one["replicas"]) == ("none", 1)
+    assert (other["strategy"], other["replicas"]) == (STRATEGIES[job], 2)
+    assert one["difference of weights"] == 0
+    assert 0 <= other["difference of weights"] < 1e-5
+    assert 0 <= other["difference of losses"] < 1e-4
+    printed = capsys.readouterr().out
+    (line,) = [row for row in printed.splitlines() if row.startswith(recipe.NAMES[job])]
+    assert line.split()[2:] == [
+        STRATEGIES[job],
+        "2",
+        f"{other['loss']:.6f}",
+        f"{other['difference of weights']:.1e}",
+        f"{other['difference of losses']:.1e}",
+        f"{other['step, ms']:.1f}",
+    ]
+
+
+def test_differences_are_the_largest_ones():
+    def job(weights, losses):
+        settings = {"strategy": "none", "replicas": 1, "step, ms": 1.0}
+        return {**settings, "weights": [np.array(weights)], "losses": {"loss": losses}}
+
+    found = {"one": job([1.0, 2.0], [3.0, 2.0]), "two": job([1.5, 1.0], [3.0, 1.75])}
+    other = recipe.compare(found)["two devices"]
+    assert other["difference of weights"] == 1.0 and other["difference of losses"] == 0.25
+    assert other["loss"] == 1.75
+
+
+def test_a_job_that_fails_says_why(tmp_path):
+    with pytest.raises(RuntimeError, match=r"failed:\n[^~]*Received: devices=\['CPU:7', 'GPU:9'\]"):
+        recipe.run_processes(tmp_path, ["--strategy=mirrored", "--devices=CPU:7,GPU:9"], 1)
+
+
+def test_an_unknown_job_is_an_error():
+    with pytest.raises(ValueError, match=r"`--jobs` should be among.*Received: 'three'"):
+        recipe.arguments("three")
+
+
+def test_only_the_first_worker_prints_and_writes(tmp_path, monkeypatch, capsys):
+    seen = []
+
+    def main(_):
+        seen.append(recipe._OUT.value)
+        print("a table")
+
+    monkeypatch.setattr(strategies.app, "run", lambda function: function([]))
+    monkeypatch.setattr(strategies, "_chosen", [])
+    for chief in (True, False):
+        monkeypatch.setattr(strategies.distribution, "is_chief", lambda _, chief=chief: chief)
+        with flagsaver.flagsaver(out=str(tmp_path), strategy="one"):
+            strategies.run(main)
+            assert capsys.readouterr().out == ("a table\n" if chief else "")
+    assert strategies.replicas() == 1
+    with strategies.scope() or contextlib.nullcontext():
+        pass
+    first, other = seen
+    assert first == str(tmp_path) != other and not os.path.exists(other)
