@@ -164,29 +164,28 @@ def show_memory() -> None:
         model = deep()
         CASES[name](model)
         model.compile("sgd", balancer=BALANCERS[balancer](), jit_compile=False)
-        seconds = seconds_of_step(model, int(rows), WIDTH)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, seconds)
+        seconds_of_step(model, int(rows), WIDTH)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
     mebibytes = ROWS * WIDTH * 4 / 2**20
     print(
         f"Peak resident memory with {ROWS} rows above that with 8, MiB; {DEPTH} layers of {WIDTH}, "
         f"whose output is {mebibytes:.0f} MiB each"
     )
-    first: dict[str, float] = {}
+    print("".ljust(26) + "".join(f"{name:>10}" for name in BALANCERS))
     for name in CASES:
         line = name.ljust(26)
         for balancer in BALANCERS:
-            (least, _), (most, taken) = (_peak(name, balancer, rows) for rows in (8, ROWS))
-            first.setdefault(balancer, taken)
-            line += f"  {balancer}: {most - least:6.0f} MiB, time {taken / first[balancer]:5.2f}"
+            least, most = (_peak(name, balancer, rows) for rows in (8, ROWS))
+            line += f"{most - least:10.0f}"
         print(line, flush=True)
 
 
-def _peak(name: str, balancer: str, rows: int) -> list[float]:
-    command = [sys.executable, "-m", "benchmarks.pipeline", "--memory"]
-    command += [f"--rounds={FLAGS.rounds}", f"--case={name}|{balancer}|{rows}"]
+def _peak(name: str, balancer: str, rows: int) -> float:
+    command = [sys.executable, "-m", "benchmarks.pipeline", "--memory", "--rounds=2"]
+    command += [f"--case={name}|{balancer}|{rows}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return [float(number) for number in done.stdout.split()[-2:]]
+    return float(done.stdout.split()[-1])
 
 
 def show_compute() -> None:
@@ -198,6 +197,7 @@ def show_compute() -> None:
         "placed, half by half": lambda model: distribution.place(
             model, {f"layer_{i}": f"CPU:{i // 4}" for i in range(8)}
         ),
+        "rematerialized": lambda model: distribution.rematerialize(model, cuts(4, 8)),
         "gpipe, 4 parts": lambda model: _two_stages(model, "gpipe"),
         "1f1b, 4 parts": lambda model: _two_stages(model, "1f1b"),
     }.items():

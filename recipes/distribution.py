@@ -15,7 +15,7 @@ is shown here.
 import json
 import os
 import pathlib
-import socket
+import signal
 import subprocess
 import sys
 import time
@@ -25,10 +25,10 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import flags, logging
+from absl import app, flags, logging
 
 from mtlzoo import MMoE, PCGrad, data
-from recipes import strategies
+from recipes import local_workers, strategies
 from recipes.comparison import write
 from recipes.training import print_aligned
 
@@ -45,12 +45,12 @@ ONE, TWO, PROCESSES = "one", "two", "processes"
 NAMES = {ONE: "one device", TWO: "two devices", PROCESSES: "two processes"}
 
 
-def main(_) -> None:
+def main(argv) -> None:
     logging.set_verbosity(logging.ERROR)
-    out = pathlib.Path(_OUT.value)
     if _ONLY.value:
-        train(out)
+        strategies.on_chosen(lambda _: train(pathlib.Path(_OUT.value)), argv)
         return
+    out = pathlib.Path(_OUT.value)
     found = {}
     for job in dict.fromkeys([ONE, *_JOBS.value]):
         run_processes(out / job, arguments(job), 2 if job == PROCESSES else 1)
@@ -85,12 +85,12 @@ def run_processes(out: pathlib.Path, chosen: Sequence[str], workers: int) -> Non
         workers: how many processes, each of which is told of the others by `TF_CONFIG`.
 
     Raises:
-        RuntimeError: if one of them fails; the others are ended then.
+        RuntimeError: if one of them fails or is ended; the others are ended then.
     """
     same = ("epochs", "steps", "batch_size", "learning_rate", "seed")
     command = [sys.executable, "-m", "recipes.distribution", "--only", f"--out={out}", *chosen]
     command += [f"--{name}={flags.FLAGS[name].value}" for name in same]
-    environments = [{}] if workers == 1 else clusters(workers)
+    environments = [{}] if workers == 1 else local_workers.environments(workers)
     inherited = {key: value for key, value in os.environ.items() if key != "TF_CONFIG"}
     out.mkdir(parents=True, exist_ok=True)
     logs = [out / f"process_{index}.log" for index in range(workers)]
@@ -105,27 +105,14 @@ def run_processes(out: pathlib.Path, chosen: Sequence[str], workers: int) -> Non
                 break
             time.sleep(0.1)
     finally:
-        for process in started:
-            process.kill()  # does nothing to one that has ended
+        killed = [process for process in started if process.poll() is None]
+        for process in killed:
+            process.kill()
     for process, log in zip(started, logs, strict=True):
-        if process.wait() > 0:
-            raise RuntimeError(f"{' '.join(command)} failed:\n{log.read_text()[-3000:]}")
-
-
-def clusters(workers: int) -> list[dict[str, str]]:
-    """The `TF_CONFIG` of each worker, on free ports of this machine."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(workers)]
-    addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
-    for each in sockets:
-        each.close()
-    return [
-        {
-            "TF_CONFIG": json.dumps(
-                {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-            )
-        }
-        for index in range(workers)
-    ]
+        code = process.wait()
+        if code and process not in killed:
+            how = f"was ended by {signal.Signals(-code).name}" if code < 0 else "failed"
+            raise RuntimeError(f"{' '.join(command)} {how}, see {log}:\n{log.read_text()[-3000:]}")
 
 
 # --- One job -------------------------------------------------------------------------------------
@@ -240,4 +227,4 @@ def print_table(report: dict[str, dict]) -> None:
 
 
 if __name__ == "__main__":
-    strategies.run(main)
+    app.run(main)  # not `strategies.run`: the process that starts the others trains nothing

@@ -7,6 +7,7 @@ command, the first one prints and writes.
 """
 
 import contextlib
+import functools
 import os
 import tempfile
 from collections.abc import Callable
@@ -31,24 +32,25 @@ _chosen: list[tf.distribute.Strategy] = []
 
 
 def run(main: Callable[[Any], None]) -> None:
-    """Run a recipe's `main`, whose models are trained on the strategy that its flags name.
+    """Run a recipe's `main`, whose models are trained on the strategy that its flags name."""
+    app.run(functools.partial(on_chosen, main))
+
+
+def on_chosen(main: Callable[[Any], None], argv: Any) -> None:
+    """Call `main` when flags are parsed, with the strategy that they name.
 
     Of several workers, all but the first are silent and write to a folder that is then removed.
     They do the same otherwise, since some of it needs all workers.
     """
-
-    def on_strategy(argv):
-        strategy = distribution.strategy(_STRATEGY.value, devices=_DEVICES.value, tpu=_TPU.value)
-        _chosen[:] = [strategy]
-        with contextlib.ExitStack() as stack:
-            if not distribution.is_chief(strategy):
-                silence = stack.enter_context(open(os.devnull, "w"))
-                stack.enter_context(contextlib.redirect_stdout(silence))
-                if "out" in flags.FLAGS:
-                    flags.FLAGS.out = stack.enter_context(tempfile.TemporaryDirectory())
-            main(argv)
-
-    app.run(on_strategy)
+    strategy = distribution.strategy(_STRATEGY.value, devices=_DEVICES.value, tpu=_TPU.value)
+    _chosen[:] = [strategy]
+    with contextlib.ExitStack() as stack:
+        if not distribution.is_chief(strategy):
+            silence = stack.enter_context(open(os.devnull, "w"))
+            stack.enter_context(contextlib.redirect_stdout(silence))
+            if "out" in flags.FLAGS:
+                flags.FLAGS.out = stack.enter_context(tempfile.TemporaryDirectory())
+        main(argv)
 
 
 def scope() -> contextlib.AbstractContextManager:

@@ -115,7 +115,7 @@ def test_every_recipe_is_a_target():
     runnable = {
         name
         for name in files("recipes", "*.py")
-        if "app.run(" in (ROOT / "recipes" / name).read_text(encoding="utf-8")
+        if '__name__ == "__main__"' in (ROOT / "recipes" / name).read_text(encoding="utf-8")
     }
     assert sources("recipes", "py_binary") == runnable
     assert sources("recipes", "py_library") == files("recipes", "*.py")

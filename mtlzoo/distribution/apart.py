@@ -25,6 +25,7 @@ def on_device(operation: Any, device: str) -> Callable:
 
     def call(*args: Any, **kwargs: Any) -> Any:
         given = keras.tree.flatten((args, kwargs))
+        check_dense(given)
         places = [i for i, each in enumerate(given) if tf.is_tensor(each)]
         made: dict[str, Any] = {}
 
@@ -60,8 +61,22 @@ def on_device(operation: Any, device: str) -> Callable:
 
 
 def learnable(tensors: Sequence) -> list:
-    """Those of some tensors that have gradients."""
-    return [tensor for tensor in tensors if tensor.dtype.is_floating]
+    """Those of some tensors, or `None`s, that have gradients."""
+    return [tensor for tensor in tensors if tensor is not None and tensor.dtype.is_floating]
+
+
+def check_dense(inputs: Sequence) -> None:
+    """Refuse inputs by which a `tf.custom_gradient` would have none by variables, either.
+
+    Raises:
+        ValueError: for sparse or ragged ones.
+    """
+    for each in inputs:
+        if isinstance(each, tf.SparseTensor | tf.RaggedTensor):
+            raise ValueError(
+                "With a plan, inputs that are sparse or ragged should not reach layers that are "
+                f"placed or in stages: make them dense before. Received: {each!r}"
+            )
 
 
 def split_off(results: Sequence, count: int) -> tuple[list, list]:
@@ -124,8 +139,12 @@ def is_nothing(seed: Any) -> bool:
     They must not come out as gradients: a task that depends on a variable with a gradient of zero
     is something else than one that does not depend on it.
     """
-    if seed is None or tf.executing_eagerly():
-        return seed is None
+    if seed is None:
+        return True
+    if tf.executing_eagerly():  # where Keras was not asked, but all functions run so
+        raise ValueError(
+            "A model that runs by a plan should be trained in a graph. Received: eager execution"
+        )
     operation = seed.op
     if operation.type == "Fill":  # of a large known shape; its value is the second input
         operation = operation.inputs[1].op

@@ -17,10 +17,24 @@ _REFUSED = {
 
 
 def has_several_workers() -> bool:
-    """Whether `TF_CONFIG` is there and names more than one worker."""
-    if not os.environ.get("TF_CONFIG"):
+    """Whether `TF_CONFIG` is there and names more than one worker; only then it is checked.
+
+    Some platforms set it for a process that is alone, without workers.
+
+    Raises:
+        ValueError: if it is not JSON, or names several workers and cannot be used.
+    """
+    text = os.environ.get("TF_CONFIG")
+    if not text:
         return False
-    return len(addresses(read())) > 1
+    config = _parsed(text)
+    jobs = config.get("cluster") if isinstance(config, dict) else None
+    found = [jobs.get(kind) for kind in _KINDS] if isinstance(jobs, dict) else []
+    # What is no list is counted too, for the check to name it.
+    if sum(len(hosts) for hosts in found if isinstance(hosts, list | dict | str)) < 2:
+        return False
+    read()
+    return True
 
 
 def addresses(config: dict[str, Any]) -> list[str]:
@@ -29,7 +43,7 @@ def addresses(config: dict[str, Any]) -> list[str]:
 
 
 def read() -> dict[str, Any]:
-    """The contents of `TF_CONFIG`, checked.
+    """The contents of `TF_CONFIG`, checked; the index is an integer.
 
     Raises:
         ValueError: if it is missing or cannot be used.
@@ -40,10 +54,7 @@ def read() -> dict[str, Any]:
             "The environment variable `TF_CONFIG` should name the workers and say which of them "
             f"this is, as in {_EXAMPLE}. Received: none"
         )
-    try:
-        config = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise _wrong(f"be JSON ({error})", text) from None
+    config = _parsed(text)
     jobs = config.get("cluster") if isinstance(config, dict) else None
     if not isinstance(jobs, dict):
         raise _wrong("have a dict `cluster`", text)
@@ -56,19 +67,31 @@ def read() -> dict[str, Any]:
             raise _wrong(f"have a list of 'host:port' as `cluster['{kind}']`", text)
     if len(jobs.get("chief", [])) > 1 or not addresses(config):
         raise _wrong("have workers in `cluster`, and at most one chief", text)
+    if len(set(addresses(config))) < len(addresses(config)):
+        raise _wrong("name each address once", text)
     task = config.get("task")
     kind, index = (task.get("type"), task.get("index")) if isinstance(task, dict) else (None, None)
     if kind in _REFUSED:
         raise _wrong(f"not have '{kind}' as `task['type']`, since {_REFUSED[kind]}", text)
-    if not isinstance(kind, str) or kind not in jobs or not isinstance(index, int):
+    if isinstance(index, str) and index.isdecimal():
+        index = int(index)  # as TensorFlow does
+    if not isinstance(kind, str) or kind not in jobs or type(index) is not int:
         raise _wrong(f"have a `task` with `type`, one of {list(jobs)}, and `index`", text)
     if not 0 <= index < len(jobs[kind]):
         raise _wrong(f"have a `task['index']` from 0 to {len(jobs[kind]) - 1}", text)
-    return config
+    return {**config, "task": {**task, "index": index}}
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _wrong(f"be JSON ({error})", text) from None
 
 
 def _is_address(host: Any) -> bool:
-    return isinstance(host, str) and host.rpartition(":")[2].isdecimal() and host[0] != ":"
+    name, _, port = host.rpartition(":") if isinstance(host, str) else ("", "", "")
+    return bool(name) and port.isdecimal() and 0 < int(port[:6]) < 2**16
 
 
 def _wrong(what: str, text: str) -> ValueError:

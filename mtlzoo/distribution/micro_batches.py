@@ -97,8 +97,8 @@ def later(tensor: tf.Tensor, after: Sequence) -> tf.Tensor:
     first = next(each for each in after if each is not None)
     first = first.values if isinstance(first, tf.IndexedSlices) else first
     number = tf.reduce_max(tf.cast(tf.reshape(first, [-1])[:1], "float32"))
-    # Nothing that is known before `number` is, unlike `0 * number` under some simplifications.
-    zero = tf.where(tf.equal(number, number), 0.0, float("nan"))
+    # Zero also where `number` is not finite, and nothing that compilers simplify.
+    zero = tf.minimum(tf.cast(tf.math.is_nan(number), "int32"), 0)
     moved = tensor + tf.cast(zero, tensor.dtype)
     mask = getattr(tensor, "_keras_mask", None)
     if mask is not None:

@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-import keras
-
 from mtlzoo.distribution.devices import check_device
-from mtlzoo.distribution.placement import put, row
-from mtlzoo.distribution.plan import Plan, Stages
+from mtlzoo.distribution.placement import row
+from mtlzoo.distribution.plan import Plan, Stages, layers_inside
 from mtlzoo.distribution.schedules import GPIPE, Schedule
 from mtlzoo.models import MultiTaskModel
-from mtlzoo.models.cutting import cut
+from mtlzoo.models.cutting import pieces_of, stages_of
 
 
 def pipeline(
@@ -33,6 +31,8 @@ def pipeline(
     With `schedule="1f1b"`, `rematerialize=True` or a balancer at parameters level, passes are run
     again: "1f1b" adds a pass forward of the trunk, and each of the T passes backward of a balancer
     at parameters level goes through the whole schedule.
+
+    A model has one set of stages: those of an earlier `pipeline` or `rematerialize` are forgotten.
 
     Paper: Huang et al., *GPipe* (2019), https://arxiv.org/abs/1811.06965.
 
@@ -88,7 +88,8 @@ def rematerialize(model: MultiTaskModel, at: Sequence[str]) -> None:
 
     With $n$ layers of equal size and $\sqrt n$ stages, memory for activations falls from $n$ to
     about $2 \sqrt n$. The gradients are the same, dropout included: masks are drawn again from the
-    same state, where `keras.RematScope` draws others on TensorFlow.
+    same state. (`keras.RematScope` fails on TensorFlow for layers that are told of training.) A
+    model has one set of stages: those of an earlier `pipeline` or `rematerialize` are forgotten.
 
     Paper: Chen et al., *Training deep nets with sublinear memory cost* (2016),
     https://arxiv.org/abs/1604.06174.
@@ -118,35 +119,24 @@ def rematerialize(model: MultiTaskModel, at: Sequence[str]) -> None:
 
 def _set(model: MultiTaskModel, stages: Stages | None) -> None:
     plan = Plan.of(model)
-    pieces = [] if stages is None else cut(model, stages.at)
-    devices = [] if stages is None else stages.devices
-    if stages is not None and stages.micro_batches > 1:
-        _check_layers(model)
-    for piece in pieces if devices else ():
-        for operation in piece.operations:
-            if id(operation) in plan.devices:
+    if stages is None:
+        Plan(plan.placed, rows={"place": plan.rows.get("place", [])}).give_to(model)
+        return
+    stage_of = stages_of(model, stages.at)
+    staged, rows = [], []
+    placed = {id(operation) for operation, _ in plan.placed}
+    for number, piece in pieces_of(model, stage_of).items():
+        device = stages.devices[number] if stages.devices else ""
+        for operation in piece.operations if device else ():
+            if placed & {id(operation), *map(id, layers_inside(operation))}:
                 raise ValueError(
                     "`devices` should be None where layers of the model are placed already. "
-                    f"Received: devices={devices} with {operation.name!r} placed"
+                    f"Received: devices={stages.devices} with {operation.name!r} placed"
                 )
-    with plan.changing(model):
-        plan.stages, plan.of_stages, plan.rows["stages"] = stages, {}, []
-        for number, piece in enumerate(pieces):
-            device = devices[number] if devices else ""
-            if device:
-                plan.of_stages |= {id(operation): device for operation in piece.operations}
-                put(piece.operations, device)
-            plan.rows["stages"].append(row(f"stage {number}", device or "-", piece.operations))
-
-
-def _check_layers(model: keras.Model) -> None:
-    for layer in model._flatten_layers(include_self=False):
-        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
-            raise ValueError(
-                "`micro_batches` should be 1 for a model with trainable batch normalization, whose "
-                "statistics would be those of micro-batches: freeze it, or use another "
-                f"normalization. Received: the layer {layer.name!r}"
-            )
+            if id(operation) in stage_of:
+                staged.append((operation, device))
+        rows.append(row(f"stage {number}", device or "-", piece.operations))
+    Plan(plan.placed, stages, stage_of, staged, {**plan.rows, "stages": rows}).give_to(model)
 
 
 def _check_at(at: Any, may_be_empty: bool = False) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import keras
 
-from mtlzoo.distribution.devices import check_device, move
+from mtlzoo.distribution.devices import check_device
 from mtlzoo.distribution.plan import Plan, layers_inside
 from mtlzoo.models import MultiTaskModel
 from mtlzoo.models.graph import nodes_from_inputs
@@ -16,8 +16,8 @@ def place(model: MultiTaskModel, devices: Mapping[str, str]) -> None:
     what they compute, forward and backward.
 
     Nothing else changes: the model trains to the same numbers by the same step, and is saved,
-    loaded and exported without the plan. `model.summary()` shows it. A model that is compiled is
-    compiled again, and its optimizer goes on where it was, as a new object.
+    loaded and exported without the plan. `model.summary()` shows it. A model that is compiled goes
+    on where it was.
 
     A layer is the unit. Layers inside a nested functional model can be placed too; experts that are
     computed together, as those of `MMoE` by default, are one layer.
@@ -25,8 +25,8 @@ def place(model: MultiTaskModel, devices: Mapping[str, str]) -> None:
     Args:
         model: a multi-task model, on one replica.
         devices: by name of a layer, or pattern of names such as `"tower_*"`, the device, such as
-            `"GPU:1"`. The first pattern that fits a layer counts. Layers that none fits stay where
-            TensorFlow puts them. An empty dict takes an earlier plan back.
+            `"GPU:1"`. The first pattern that fits a layer counts. Layers that none fits are where
+            TensorFlow puts them, so that an empty dict takes an earlier plan back.
 
     Raises:
         ValueError: for a device that is not there, or a pattern that fits no layer.
@@ -62,30 +62,17 @@ def place(model: MultiTaskModel, devices: Mapping[str, str]) -> None:
                 f"{sorted(set(names))}. Received: {pattern!r}, which fits none"
                 + (" that an earlier pattern does not" if fnmatch.filter(names, pattern) else "")
             )
-    taken = [o.name for each in found.values() for o in each if id(o) in plan.of_stages]
-    if taken:
-        raise ValueError(
-            "`devices` should name layers that are in no stage with a device of its own. "
-            f"Received: {taken[0]!r}"
-        )
-    with plan.changing(model):
-        plan.devices, plan.rows["place"] = {}, []
-        for pattern, device in checked.items():
-            for operation in found[pattern]:
-                plan.devices[id(operation)] = device
-            plan.rows["place"].append(row(pattern, device, found[pattern]))
-            put(found[pattern], device)
-
-
-def put(operations: list, device: str) -> None:
-    """Move the variables of layers to a device.
-
-    Args:
-        operations: layers, and other operations, which have none.
-        device: name of the device.
-    """
-    layers = [operation for operation in operations if isinstance(operation, keras.layers.Layer)]
-    move({id(v): v for layer in layers for v in layer.weights}.values(), device)
+    placed = [(o, device) for p, device in checked.items() for o in found[p]]
+    staged = {id(operation) for operation, _ in plan.staged}
+    for operation, _ in placed:
+        if id(operation) in staged:
+            raise ValueError(
+                "`devices` should name layers that are in no stage with a device of its own. "
+                f"Received: {operation.name!r}"
+            )
+    rows = [row(pattern, device, found[pattern]) for pattern, device in checked.items()]
+    rows_of_all = {**plan.rows, "place": rows}
+    Plan(placed, plan.stages, plan.stage_of, plan.staged, rows_of_all).give_to(model)
 
 
 def row(what: str, device: str, operations: list) -> list[str]:

@@ -1,7 +1,6 @@
 """How a model is run: which of its layers run where, and in which stages it is trained."""
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +10,7 @@ from mtlzoo.distribution.apart import on_device
 from mtlzoo.distribution.schedules import GPIPE, Schedule
 from mtlzoo.distribution.staged import Stage, StagedPass
 from mtlzoo.models import MultiTaskModel
-from mtlzoo.models.cutting import cut
+from mtlzoo.models.cutting import pieces_of
 
 
 @dataclass(frozen=True)
@@ -34,41 +33,59 @@ class Stages:
 
 
 class Plan:
-    """How a model is run. Models know of it what `mtlzoo.models.running.Plan` says.
+    """How a model is run; `mtlzoo.models.running.RunPlan` is what the model knows of it.
 
-    Attributes:
-        devices: by the id of a layer, or other operation, its device.
-        of_stages: the same of those in stages.
+    Args:
+        placed: layers, and other operations, each with its device.
         stages: the stages, if there are any.
+        stage_of: by the id of each operation of the model the number of its stage.
+        staged: the operations of stages with a device, each with that.
         rows: what `summary` says, by who has said it.
     """
 
-    def __init__(self) -> None:
-        self.devices: dict[int, str] = {}
-        self.of_stages: dict[int, str] = {}
-        self.stages: Stages | None = None
-        self.rows: dict[str, list[list[str]]] = {}
+    def __init__(
+        self,
+        placed: Sequence[tuple[Any, str]] = (),
+        stages: Stages | None = None,
+        stage_of: Mapping[int, int] | None = None,
+        staged: Sequence[tuple[Any, str]] = (),
+        rows: Mapping[str, list[list[str]]] | None = None,
+    ) -> None:
+        self.placed, self.stages, self.staged = list(placed), stages, list(staged)
+        self.stage_of, self.rows = dict(stage_of or {}), dict(rows or {})
+        self._devices = {id(operation): device for operation, device in placed}
+        self._of_stages = {id(operation): device for operation, device in staged}
 
     @staticmethod
     def of(model: MultiTaskModel) -> "Plan":
-        """The plan of a model, a new one if it has none."""
+        """The plan of a model, one that says nothing if it has none."""
         if not isinstance(model, MultiTaskModel):
             raise ValueError(f"`model` should be a `MultiTaskModel`. Received: model={model!r}")
         return model.plan or Plan()
 
-    @contextlib.contextmanager
-    def changing(self, model: MultiTaskModel) -> Iterator[None]:
-        """The scope in which the plan of a model changes, and its variables move."""
-        state = model.compiled_state()
-        model.run_by(None)
-        yield
-        model.run_by(self if self.rows_of_summary() else None)
-        model.compile_again(state)
+    def give_to(self, model: MultiTaskModel) -> None:
+        """Have a model run by this plan in place of that which it has; variables move.
+
+        Raises:
+            ValueError: if the model cannot run by it; then nothing has changed.
+        """
+        before, after = Plan.of(model)._of_variables(), self._of_variables()
+        moving: dict[int, str | None] = {key: None for key in before if key not in after}
+        moving |= {key: device for key, device in after.items() if before.get(key) != device}
+        model.run_by(self if self.placed or self.stages else None, moving)
+
+    def _of_variables(self) -> dict[int, str]:
+        """By the id of each variable of a layer with a device that device."""
+        return {
+            id(variable): device
+            for operation, device in [*self.placed, *self.staged]
+            for variable in getattr(operation, "weights", ())
+        }
 
     @property
     def on_devices(self) -> bool:
         """Whether anything runs elsewhere than TensorFlow would run it."""
-        return bool(self.devices or self.of_stages)
+        return bool(self.placed or self.staged)
 
     @property
     def in_parts(self) -> bool:
@@ -94,12 +111,12 @@ class Plan:
             operation: the layer.
             in_stage: whether it is run in a stage, which has its device.
         """
-        device = self.devices.get(id(operation))
+        device = self._devices.get(id(operation))
         if device is None and not in_stage:
-            device = self.of_stages.get(id(operation))
+            device = self._of_stages.get(id(operation))
         if device is not None:
             return on_device(operation, device)
-        if any(id(layer) in self.devices for layer in layers_inside(operation)):
+        if any(id(layer) in self._devices for layer in layers_inside(operation)):
             return Planned(operation.input, operation.output, self, operation.name)
         return operation
 
@@ -107,16 +124,11 @@ class Plan:
         """The stages of the model, or of a part of it."""
         if self.stages is None:
             return []
-        names = {operation.name for operation in model.operations}
-        ends = {tensor._keras_history.operation.name for tensor in model.outputs}
-        # A cut where a part ends, as the trunk at the boundary, is one already.
-        at = [name for name in self.stages.at if name in names - ends]
         found = []
-        for i, piece in enumerate(cut(model, at)):
-            inner = piece.model(f"{model.name}_stage_{i}")
+        for number, piece in pieces_of(model, self.stage_of).items():
+            inner = piece.model(f"{model.name}_stage_{number}")
             run = Planned(inner.input, inner.output, self, inner.name, in_stage=True)
-            devices = [self.of_stages.get(id(operation)) for operation in piece.operations]
-            device = next((each for each in devices if each), None)
+            device = self.stages.devices[number] if self.stages.devices else None
             takes, gives = ([id(t) for t in side] for side in (piece.takes, piece.gives))
             found.append(Stage(run, takes, gives, device))
         return found

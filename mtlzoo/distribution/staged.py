@@ -9,7 +9,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtlzoo.distribution.apart import gradients, is_nothing, learnable, split_off, taking_losses
+from mtlzoo.distribution.apart import (
+    check_dense,
+    gradients,
+    is_nothing,
+    learnable,
+    split_off,
+    taking_losses,
+)
 from mtlzoo.distribution.micro_batches import MicroBatches, later, total
 from mtlzoo.distribution.schedules import FORWARD, Schedule
 from mtlzoo.gramian import dense
@@ -77,6 +84,7 @@ class StagedPass:
             known: the inputs by key.
             wanted: the keys of the outputs.
         """
+        check_dense(list(known.values()))
         keys = [key for key, given in known.items() if tf.is_tensor(given)]
         masks = {key: getattr(known[key], "_keras_mask", None) for key in keys}
         made: dict[str, Any] = {}
@@ -162,7 +170,9 @@ class _Wave:
     def _turn(self, stage: int) -> ExitStack:
         """The scope of what a stage does next, on its device, after what it did before."""
         scope = ExitStack()
-        scope.enter_context(tf.device(self.stages[stage].device))
+        device = self.stages[stage].device
+        if device is not None:  # which would leave the device of a replica
+            scope.enter_context(tf.device(device))
         scope.enter_context(tf.control_dependencies(self._last[stage]))
         return scope
 
@@ -190,7 +200,7 @@ class _Wave:
 
             if keep:
                 with tf.GradientTape(persistent=True) as tape:
-                    tape.watch(learnable([t for t in inputs if t is not None]))
+                    tape.watch(learnable(inputs))
                     outputs, losses = taking_losses(piece.layers, call)
             else:
                 outputs, losses = taking_losses(piece.layers, call)

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from mtlzoo.distribution import cluster
+from mtlzoo.distribution.devices import check_device, short_name
+from mtlzoo.models.compile_checks import REFUSED_STRATEGIES
 
 NAMES = ("one", "mirrored", "multi_worker", "tpu")
 REFUSED = {
-    "parameter_server": "Keras's `fit` does not run there, and updates of several workers at once "
-    "get lost",
-    "central_storage": "its replicas cannot assign to variables, which a training step has to do",
+    "parameter_server": REFUSED_STRATEGIES["ParameterServerStrategy"],
+    "central_storage": REFUSED_STRATEGIES["CentralStorageStrategy"],
 }
-# TensorFlow numbers its collective operations by process, so that a second object of a strategy
-# gets in the way of the first.
+# By name, with what it was asked for with: at most one, since TensorFlow numbers its collective
+# operations by process, so that a second object gets in the way of the first.
 _made: dict[str, tuple[tuple, tf.distribute.Strategy]] = {}
 
 
@@ -60,7 +61,8 @@ def strategy(
 
     Raises:
         ValueError: for an unknown or refused name, devices that do not exist, a `TF_CONFIG` that
-            is missing or says nothing usable, or other devices than the first time.
+            is missing or says nothing usable, or another strategy or other devices than the first
+            time.
         RuntimeError: if TensorFlow has started already, or a worker does not come.
 
     Example:
@@ -87,7 +89,15 @@ def strategy(
         raise ValueError(f"`devices` should be a list of names. Received: devices={devices!r}")
     if isinstance(wait, bool) or not isinstance(wait, int | float) or not wait >= 0:
         raise ValueError(f"`wait` should be a number of seconds. Received: wait={wait!r}")
-    asked = (tuple(devices) if devices is not None else None, tpu)
+    if name == "one":
+        return _one()  # depends on the scope, and is no object of its own
+    asked = (None if devices is None else tuple(map(short_name, devices)), tpu)
+    for other in _made:
+        if other != name:
+            raise ValueError(
+                f"`name` should be 'one' or {other!r}, since a process can have one strategy only. "
+                f"Received: name={name!r} after {other!r}"
+            )
     if name in _made:
         before, made = _made[name]
         if asked != before and asked != (None, None):
@@ -97,9 +107,7 @@ def strategy(
                 f"Received: {asked[name == 'tpu']!r} after {before[name == 'tpu']!r}"
             )
         return made
-    if name == "one":
-        made = _one()
-    elif name == "mirrored":
+    if name == "mirrored":
         made = _mirrored(devices)
     elif name == "multi_worker":
         made = _multi_worker(wait)
@@ -157,20 +165,22 @@ def _one() -> tf.distribute.Strategy:
 def _mirrored(devices: Sequence[str] | None) -> tf.distribute.Strategy:
     if devices is not None:
         _split_cpu(devices)
-    exist = tf.config.list_logical_devices()
-    known = {d.name.removeprefix("/device:"): d.device_type for d in exist}
-    chosen = [name for name, kind in known.items() if kind == "GPU"] if devices is None else devices
-    if not chosen or len(set(chosen)) < len(chosen) or set(chosen) - set(known):
+        chosen = [check_device("devices", name) for name in devices]
+    else:
+        chosen = [device.name for device in tf.config.list_logical_devices("GPU")]
+    if not chosen or len(set(chosen)) < len(chosen):
         raise ValueError(
-            "`devices` should be devices that exist, each once; without them all GPUs are taken. "
-            f"Received: devices={devices and list(devices)!r}; there are {list(known)}"
+            "`devices` should be at least one device, each once; without them all GPUs are taken. "
+            f"Received: devices={devices and list(devices)!r}; there are "
+            f"{[short_name(device.name) for device in tf.config.list_logical_devices()]}"
         )
-    return tf.distribute.MirroredStrategy(list(chosen))
+    return tf.distribute.MirroredStrategy(chosen)
 
 
 def _split_cpu(devices: Sequence[str]) -> None:
     """Make as many logical CPUs as the devices name, where it is still possible."""
-    numbers = [d.removeprefix("CPU:") for d in devices if d.startswith("CPU:")]
+    named = [short_name(device) for device in devices]
+    numbers = [name.removeprefix("CPU:") for name in named if name.startswith("CPU:")]
     count = max((int(n) + 1 for n in numbers if n.isdecimal()), default=1)
     cpu = tf.config.list_physical_devices("CPU")[0]
     if count < 2 or tf.config.get_logical_device_configuration(cpu):

@@ -62,7 +62,8 @@ def _check_option(argument: str, value: Any, options: tuple) -> None:
 REFUSED_STRATEGIES = {
     "ParameterServerStrategy": "Keras's `fit` does not run on it, and updates of several workers "
     "at once get lost",
-    "CentralStorageStrategy": "its replicas cannot assign to variables, which the step has to do",
+    "CentralStorageStrategy": "its replicas cannot assign to variables, which a training step has "
+    "to do",
 }
 
 
@@ -86,17 +87,36 @@ def check_distribution(strategy: tf.distribute.Strategy) -> None:
             )
 
 
-def check_plan(model: keras.Model, jit_compile: bool | str) -> bool | str:
-    """Refuse what cannot be done by the plan that the model is run by; `jit_compile` for it."""
-    if model.plan is None:
+def check_plan(
+    model: keras.Model, plan: Any, jit_compile: bool | str, run_eagerly: bool
+) -> bool | str:
+    """Refuse what cannot be done by a plan.
+
+    Returns:
+        What `jit_compile` comes to.
+    """
+    if plan is None:
         return jit_compile
     replicas = model.distribute_strategy.num_replicas_in_sync
-    if replicas > 1 and (model.plan.on_devices or model.plan.in_parts):
+    if replicas > 1 and (plan.on_devices or plan.in_parts):
         raise ValueError(
             "A model with layers or stages on devices, or with micro-batches, should be trained on "
             f"one replica. Received: {replicas} replicas"
         )
-    if not model.plan.on_devices:
+    if run_eagerly:
+        raise ValueError(
+            "`run_eagerly` should be False for a model that runs by a plan, since only a graph "
+            "tells a task that does not depend on a layer from one whose gradient is zero. "
+            "Received: run_eagerly=True"
+        )
+    for layer in model._flatten_layers(include_self=False) if plan.in_parts else ():
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
+            raise ValueError(
+                "`micro_batches` should be 1 for a model with trainable batch normalization, whose "
+                "statistics would be those of micro-batches: freeze it, or use another "
+                f"normalization. Received: the layer {layer.name!r}"
+            )
+    if not plan.on_devices:
         return jit_compile
     if jit_compile is True:
         raise ValueError(

@@ -1,6 +1,6 @@
 """A functional model cut into stages, one after the other, at the outputs of named layers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,11 +32,12 @@ class Piece:
         return keras.Model(self.takes, self.gives, name=name)
 
 
-def cut(model: keras.Model, at: Sequence[str]) -> list[Piece]:
-    """Cut a functional model into stages.
+def stages_of(model: keras.Model, at: Sequence[str]) -> dict[int, int]:
+    """By the id of each operation of a functional model the number of its stage.
 
     What depends on the output of the layer `at[k]` is in a later stage than `k`, everything else in
-    the earliest that it can be in. Tensors may lead past a cut.
+    the earliest that it can be in. Operations without weights may be called in several stages, and
+    then have no number.
 
     Args:
         model: a functional model.
@@ -49,12 +50,10 @@ def cut(model: keras.Model, at: Sequence[str]) -> list[Piece]:
     nodes = [node for node in nodes_from_inputs(model) if not node.is_input]
     _check_names(at, nodes)
     places = {name: k for k, name in enumerate(at)}
-    pieces = [Piece() for _ in range(len(at) + 1)]
-    made_in: dict[int, int] = {}  # by tensor, the stage that makes it
-    read_in: dict[int, int] = {id(tensor): 0 for tensor in model.inputs}  # the first that may
-    stage_of: dict[int, int] = {}  # by operation
+    first: dict[int, int] = {id(tensor): 0 for tensor in model.inputs}  # that may read a tensor
+    found: dict[int, set[int]] = {}
     for node in nodes:
-        stage = max((read_in[id(tensor)] for tensor in node.input_tensors), default=0)
+        stage = max((first[id(tensor)] for tensor in node.input_tensors), default=0)
         operation = node.operation
         ends = operation.name in places
         if ends and places[operation.name] != stage:
@@ -62,32 +61,51 @@ def cut(model: keras.Model, at: Sequence[str]) -> list[Piece]:
                 "`at` should be layers that lie one after the other in the graph. Received: "
                 f"{operation.name!r}, which does not depend on the layer before it in at={list(at)}"
             )
-        first = stage_of.setdefault(id(operation), stage)
-        if first != stage and getattr(operation, "weights", None):
+        stages = found.setdefault(id(operation), set())
+        stages.add(stage)
+        if len(stages) > 1 and getattr(operation, "weights", None):
             raise ValueError(
                 "`at` should be such that each layer with weights is in one stage only. "
                 f"Received: at={list(at)}, with {operation.name!r} on both sides"
             )
-        pieces[stage].operations.append(operation)
+        for tensor in node.output_tensors:
+            first[id(tensor)] = stage + ends
+    used = set().union(*found.values())
+    for k in range(len(at)):
+        if k + 1 not in used:
+            raise ValueError(
+                "`at` should have layers before and after each cut. "
+                f"Received: {at[k]!r}, after which nothing comes"
+            )
+    return {key: stages.pop() for key, stages in found.items() if len(stages) == 1}
+
+
+def pieces_of(model: keras.Model, stage_of: Mapping[int, int]) -> dict[int, Piece]:
+    """A functional model in pieces by the stages of its operations, in their order.
+
+    Args:
+        model: the model that `stages_of` was asked about, or a part of it with the same layers.
+        stage_of: what that has said.
+    """
+    pieces: dict[int, Piece] = {}
+    made_in: dict[int, int] = {}  # by tensor, the stage that makes it
+    for node in nodes_from_inputs(model):
+        if node.is_input:
+            continue
+        earliest = max((made_in.get(id(tensor), 0) for tensor in node.input_tensors), default=0)
+        stage = stage_of.get(id(node.operation), earliest)
+        piece = pieces.setdefault(stage, Piece())
+        piece.operations.append(node.operation)
         for tensor in node.input_tensors:
             if made_in.get(id(tensor)) != stage:
-                _add(pieces[stage].takes, tensor)
+                _add(piece.takes, tensor)
                 if id(tensor) in made_in:
                     _add(pieces[made_in[id(tensor)]].gives, tensor)
-        for tensor in node.output_tensors:
-            made_in[id(tensor)] = stage
-            read_in[id(tensor)] = stage + ends
+        made_in |= dict.fromkeys(map(id, node.output_tensors), stage)
     for tensor in model.outputs:
         if id(tensor) in made_in:
             _add(pieces[made_in[id(tensor)]].gives, tensor)
-    for name, piece in zip([*at, None], pieces, strict=True):
-        if not piece.operations:
-            before = at[-1] if name is None else name
-            raise ValueError(
-                "`at` should have layers before and after each cut. "
-                f"Received: {before!r}, after which nothing comes"
-            )
-    return pieces
+    return dict(sorted(pieces.items()))
 
 
 def _check_names(at: Sequence[str], nodes: list) -> None:

@@ -182,6 +182,15 @@ class FittedByTask(RunByPlan):
         with lost_workers.named(self.distribute_strategy):
             return super().evaluate(**given)
 
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Predict as `keras.Model.predict` does: a dict by task.
+
+        Raises:
+            RuntimeError: when another worker process was lost.
+        """
+        with lost_workers.named(self.distribute_strategy):
+            return super().predict(x, *args, **kwargs)
+
     def _checked(self, batches):
         """The batches of a generator, of which Keras would name no task."""
         for batch in batches:

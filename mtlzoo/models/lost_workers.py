@@ -22,12 +22,18 @@ def named(strategy: tf.distribute.Strategy) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
         signs = any(sign in str(error) for sign in _SIGNS)
-        if not several or not (signs or isinstance(error, _ALWAYS)):
+        if not _has_several_workers(strategy) or not (signs or isinstance(error, _ALWAYS)):
             raise
         raise RuntimeError(
             "A worker was lost: another process has ended, or cannot be reached any more. All "
             "workers should be started again; training goes on from the backup if there is one "
             "(`mtlzoo.training.Backup` among the callbacks of `fit`), else from the beginning."
         ) from error
+
+
+def _has_several_workers(strategy):
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return False
+    jobs = strategy.cluster_resolver.cluster_spec().as_dict()
+    return sum(map(len, jobs.values())) > 1

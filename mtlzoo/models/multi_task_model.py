@@ -21,7 +21,7 @@ from mtlzoo.models.compile_checks import (
 )
 from mtlzoo.models.fitting import FittedByTask
 from mtlzoo.models.objectives import Objectives
-from mtlzoo.models.optimizer_slots import OptimizerSlots, update_beside_variables
+from mtlzoo.models.optimizer_slots import OptimizerSlots
 from mtlzoo.models.replica_losses import keep_apart
 from mtlzoo.models.training_step import TrainingStep
 from mtlzoo.tasks import Task
@@ -247,7 +247,7 @@ class MultiTaskModel(FittedByTask):
             optimizer, run_eagerly, steps_per_execution, jit_compile, auto_scale_loss, guard
         )
         check_distribution(self.distribute_strategy)
-        jit_compile = check_plan(self, jit_compile)
+        jit_compile_by_plan = check_plan(self, self.plan, jit_compile, run_eagerly)
         with self.distribute_strategy.scope():
             if auto_scale_loss:
                 optimizer = optimizers.scaled(optimizer, self)
@@ -255,7 +255,7 @@ class MultiTaskModel(FittedByTask):
                 optimizer,
                 run_eagerly=run_eagerly,
                 steps_per_execution=steps_per_execution,
-                jit_compile=jit_compile,
+                jit_compile=jit_compile_by_plan,
                 auto_scale_loss=auto_scale_loss,
             )
             replicas = self.distribute_strategy.num_replicas_in_sync
@@ -279,8 +279,6 @@ class MultiTaskModel(FittedByTask):
             self._hold_balancer(balancer)
             if balancer.trainable_variables:
                 optimizers.exclude_from_weight_decay(self.optimizer, balancer.trainable_variables)
-            if self.plan is not None and self.plan.on_devices:
-                update_beside_variables(self.optimizer)
             self.optimizer.build(self.trained_variables)
             slots.check(self.trained_variables)
             self._held.step = TrainingStep(

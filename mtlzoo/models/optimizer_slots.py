@@ -6,6 +6,8 @@ not say which slot belongs to which variable, but every slot is made by the publ
 """
 
 from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -13,21 +15,27 @@ import tensorflow as tf
 from mtlzoo.models.optimizers import leaves
 
 
-def update_beside_variables(optimizer: keras.optimizers.Optimizer) -> None:
-    """Have an optimizer compute each variable's update where the variable is.
+def update_beside_variables(optimizer: keras.optimizers.Optimizer, plan: Any) -> None:
+    """Have an optimizer compute each variable's update where the variable is, if a plan says so.
 
     Keras puts slots there, and computes where the rest of the step runs.
     """
+    if plan is None or not plan.on_devices:
+        return
     for leaf in leaves(optimizer):
-        leaf.update_step = _beside(leaf.update_step)
+        if not isinstance(leaf.update_step, _Beside):
+            leaf.update_step = _Beside(leaf.update_step)
 
 
-def _beside(update_step):
-    def update(gradient, variable, *args, **kwargs):
+class _Beside:
+    """Updates a variable on its device."""
+
+    def __init__(self, update_step):
+        self.update_step = update_step
+
+    def __call__(self, gradient, variable, *args, **kwargs):
         with tf.device(variable.device):
-            return update_step(gradient, variable, *args, **kwargs)
-
-    return update
+            return self.update_step(gradient, variable, *args, **kwargs)
 
 
 class OptimizerSlots:
@@ -86,6 +94,27 @@ class OptimizerSlots:
                         f"absent task's can rest. Received: {type(leaf).__name__}, whose variable "
                         f"`{variable.path}` belongs to no variable of the model"
                     )
+
+    @property
+    def optimizer(self) -> keras.optimizers.Optimizer:
+        """The optimizer."""
+        return self._optimizer
+
+    def rename(self, keys: Mapping) -> None:
+        """Have the optimizer know variables by new keys, of which a moved one has another.
+
+        Args:
+            keys: by the old key the new one.
+        """
+        inner = getattr(self._optimizer, "inner_optimizer", None)
+        for each in {id(o): o for o in [self._optimizer, inner, *self._leaves]}.values():
+            if hasattr(each, "_trainable_variables_indices"):
+                indices = each._trainable_variables_indices
+                each._trainable_variables_indices = {keys.get(k, k): i for k, i in indices.items()}
+            if hasattr(each, "_exclude_from_weight_decay"):
+                excluded = each._exclude_from_weight_decay
+                each._exclude_from_weight_decay = {keys.get(k, k) for k in excluded}
+                each._exclude_from_weight_decay_cache = {}
 
     def of(self, variable: keras.Variable) -> list[keras.Variable]:
         """The slots of `variable`."""

@@ -1,14 +1,18 @@
 """How the graph of a multi-task model is run: as it stands, or by a plan."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import keras
 
+from mtlzoo.models import compile_checks
+from mtlzoo.models.graph import Split
+from mtlzoo.models.moving import move
 from mtlzoo.models.saving import SavedByName
 
 
-class Plan(Protocol):
+class RunPlan(Protocol):
     """What a model knows of a plan, such as those of `mtlzoo.distribution`.
 
     Attributes:
@@ -39,15 +43,35 @@ class RunByPlan(SavedByName):
         """The plan, or `None`."""
         return self._held.plan
 
-    def run_by(self, plan: Plan | None) -> None:
-        """Run by a plan from now on. What was compiled has to be compiled again.
+    def run_by(self, plan: RunPlan | None, devices: Mapping[int, str | None]) -> None:
+        """Run by a plan from now on; a compiled model goes on with what it has learned.
 
         Args:
             plan: the plan, or `None` for none.
+            devices: by the id of a variable of the model where it is to be from now on, `None` for
+                where TensorFlow puts it.
+
+        Raises:
+            ValueError: if the model cannot run by it; then nothing has changed.
         """
-        self._held.plan = plan
-        self._held.runner = None
+        jit_compile: Any = "auto"
+        if self.compiled:
+            arguments = self._held.compile_config
+            jit_compile = compile_checks.check_plan(
+                self, plan, arguments["jit_compile"], arguments["run_eagerly"]
+            )
+        else:
+            compile_checks.check_plan(self, plan, "auto", False)
+        variables = {id(v): v for v in self.variables}
+        slots = self._step.slots if self.compiled else None
+        move([(variables[key], device) for key, device in devices.items()], slots)
+        self._held.plan, self._held.runner = plan, None
         self.predict_function = None
+        if self.compiled:
+            # Keras finds out what "auto" means where nothing is set.
+            self.jit_compile = None if jit_compile == "auto" else jit_compile
+            self._step.run_by_plan()
+            self.train_function = self.test_function = None
 
     def as_planned(self, part: keras.Model) -> keras.Model:
         """The model, or a part of it with the same layers, run by its plan.
@@ -56,6 +80,17 @@ class RunByPlan(SavedByName):
             part: a functional model.
         """
         return part if self.plan is None else self.plan.transform(part)
+
+    def split_as_planned(self, split: Split | None) -> Split | None:
+        """The two parts of the model cut at its boundary, run by its plan.
+
+        Args:
+            split: the parts, or `None`.
+        """
+        if split is None or self.plan is None:
+            return split
+        trunk, heads = self.as_planned(split.trunk), self.as_planned(split.heads)
+        return dataclasses.replace(split, trunk=trunk, heads=heads)
 
     # A method, since Keras's saving reads properties, and would go round in circles here.
     def runner(self) -> keras.Model:
@@ -87,28 +122,3 @@ class RunByPlan(SavedByName):
             cells = [text.rjust(width) for text, width in zip(others, widths[1:], strict=True)]
             lines.append("  ".join([f" {name.ljust(widths[0])}", *cells]))
         (print_fn or print)("\n".join(lines))
-
-    def compiled_state(self) -> dict[str, Any] | None:
-        """What `compile_again` needs to go on where the model is, `None` if it is not compiled."""
-        if not self.compiled:
-            return None
-        # Variables that have moved are new ones to an optimizer, which knows each by its id.
-        optimizer = type(self.optimizer).from_config(self.optimizer.get_config())
-        return {
-            "arguments": {**self._held.compile_config, "optimizer": optimizer},
-            "values": [keras.ops.convert_to_numpy(v) for v in self.optimizer.variables],
-            "tasks": self.task_mask,
-        }
-
-    def compile_again(self, state: dict[str, Any] | None) -> None:
-        """Compile as before, with a new optimizer that goes on where the old one was.
-
-        Args:
-            state: what `compiled_state` has returned.
-        """
-        if state is None:
-            return
-        self.compile(**state["arguments"])
-        for variable, value in zip(self.optimizer.variables, state["values"], strict=True):
-            variable.assign(value)
-        self.switch_tasks(**state["tasks"])

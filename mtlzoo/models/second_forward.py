@@ -23,9 +23,9 @@ class Moved:
         moved += [
             v for layer in layers for v in layer.variables if v.name == "seed_generator_state"
         ]
-        # Keras counts the state of recurrent layers among no variables.
-        states = keras.tree.flatten([getattr(layer, "states", None) for layer in layers])
-        moved += [v for v in states if isinstance(v, keras.Variable)]
+        metrics = [m for layer in layers for m in getattr(layer, "_metrics", ())]
+        moved += [v for metric in metrics for v in metric.variables]
+        moved += recurrent_states(layers)
         self.values = [(v, read(v)) for v in {id(v): v for v in moved}.values()]
 
     def restore(self) -> list[tuple[keras.Variable, Any]]:
@@ -39,6 +39,16 @@ def assign(values: Sequence[tuple[keras.Variable, Any]]) -> None:
     """Give variables values."""
     for variable, value in values:
         variable.assign(value)
+
+
+def recurrent_states(layers: Sequence[keras.layers.Layer]) -> list[keras.Variable]:
+    """The states of stateful recurrent layers, which Keras counts among no variables.
+
+    Args:
+        layers: the layers, those inside others included.
+    """
+    states = keras.tree.flatten([getattr(layer, "states", None) for layer in layers])
+    return [state for state in states if isinstance(state, keras.Variable)]
 
 
 class SecondForward:

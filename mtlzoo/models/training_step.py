@@ -1,6 +1,5 @@
 """The one training step of every multi-task model."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +14,7 @@ from mtlzoo.models import batch_parts, compile_checks, optimizers, refreshing, r
 from mtlzoo.models.failures import Failures, read, step_state, unless
 from mtlzoo.models.graph import Ownership, Split
 from mtlzoo.models.objectives import Objectives, TaskBatch
-from mtlzoo.models.optimizer_slots import OptimizerSlots
+from mtlzoo.models.optimizer_slots import OptimizerSlots, update_beside_variables
 from mtlzoo.models.second_forward import SecondForward
 
 # How far apart losses may be at the start without a warning.
@@ -51,7 +50,8 @@ class TrainingStep:
         self.balancer = balancer
         self.ownership = ownership
         self.slots = slots
-        self.splits = [self._as_planned(split) for split in splits]
+        self.splits = splits
+        self.run_by_plan()
         self.phase = balancer.phase()
         self.guard = guard
         # Whether the step that is being traced keeps the weights of the tasks in any case.
@@ -76,7 +76,12 @@ class TrainingStep:
     @property
     def split(self) -> Split | None:
         """The model cut at its boundary, if the method balances there."""
-        return self.splits[self.phase]
+        return self._planned[self.phase]
+
+    def run_by_plan(self) -> None:
+        """Run by the plan that the model has now."""
+        self._planned = [self.model.split_as_planned(split) for split in self.splits]
+        update_beside_variables(self.model.optimizer, self.model.plan)
 
     # -- one step ---------------------------------------------------------------------------
 
@@ -260,12 +265,6 @@ class TrainingStep:
         for layer, losses in added:
             layer._losses.extend(losses)
         return outputs
-
-    def _as_planned(self, split: Split | None) -> Split | None:
-        if split is None or self.model.plan is None:
-            return split
-        run = self.model.as_planned
-        return dataclasses.replace(split, trunk=run(split.trunk), heads=run(split.heads))
 
     def _variables(self) -> gradients.Variables:
         model = self.model

@@ -1,6 +1,6 @@
-"""What one process does alone, or as one worker of two, written as JSON:
+"""What one process does alone, or as one of the workers of `TF_CONFIG`, written as JSON:
 
-python -m conformance.multi_worker WHAT OUT [INDEX ADDRESS ADDRESS]
+python -m conformance.multi_worker WHAT OUT
 """
 
 import json
@@ -8,13 +8,22 @@ import os
 import pathlib
 import signal
 import sys
+import tempfile
 import time
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from conformance.replica_settings import BATCH, HARD, SGD, Setting, copies, make_data, state
+from conformance.replica_settings import (
+    BATCH,
+    HARD,
+    SGD,
+    Setting,
+    copies,
+    make_data,
+    state,
+)
 from mtlzoo import PCGrad, distribution
 from mtlzoo.training import Backup
 
@@ -121,13 +130,65 @@ def endless(strategy) -> dict:
     x, y, _ = make_data(BATCH)
     batch = tf.data.Dataset.from_tensors(({"features": x["features"]}, y))
     say = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda step, logs: step != 20 or print("training", flush=True)
+        on_train_batch_end=lambda step, logs: step != 20 or print("running", flush=True)
     )
     try:
         model.fit(batch.repeat(), steps_per_epoch=10**6, verbose=0, callbacks=[say])
     except RuntimeError as error:
         return {"message": str(error), "at": time.time()}
     return {"message": "no error"}
+
+
+def endless_prediction(strategy) -> dict:
+    """Predicts until something happens, and says what."""
+    keras.config.set_floatx("float64")
+    model = Setting(balancer=PCGrad).compiled(strategy)
+    x, _, _ = make_data(BATCH)
+    batch = tf.data.Dataset.from_tensors({"features": x["features"]})
+    say = keras.callbacks.Callback()
+    say.on_predict_batch_end = lambda step, logs=None: step != 20 or print("running", flush=True)
+    try:
+        model.predict(batch.repeat(), steps=10**6, verbose=0, callbacks=[say])
+    except RuntimeError as error:
+        return {"message": str(error), "at": time.time()}
+    return {"message": "no error"}
+
+
+def plain(strategy) -> dict:
+    """What the `fit` of plain Keras says."""
+    with strategy.scope():
+        inputs = keras.Input((6,))
+        model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
+        model.compile("sgd", loss="mse", jit_compile=False)
+    try:
+        model.fit(np.ones((8, 6)), np.ones((8, 1)), batch_size=4, verbose=0)
+    except ValueError as error:
+        return {"message": str(error)}
+    return {"message": "no error"}
+
+
+def advice(strategy) -> dict:
+    """What docs/distribution.md says of seeds and of `save`."""
+    found = {}
+    for what, seed in {"same seeds": 1, "other seeds": 1 + int(index_of(strategy))}.items():
+        keras.utils.set_random_seed(seed)
+        shuffled = tf.data.Dataset.range(10).shuffle(10).batch(4)
+        batches = list(of_this_worker(strategy, shuffled))
+        found[what] = [row for batch in batches for row in batch]
+    setting = Setting(balancer=lambda: "uncertainty", data=HARD)
+    keras.config.set_floatx("float64")
+    with strategy.scope():  # where the seeds are still others
+        layer = keras.layers.Dense(3)
+        layer.build((None, 2))
+    found["initial weights"] = layer.kernel.numpy().tolist()
+    model = setting.compiled(strategy)
+    model.fit(setting.dataset(model), verbose=0)
+    with tempfile.TemporaryDirectory() as thrown_away:
+        chief = distribution.is_chief(strategy)
+        file = f"{os.environ['FOLDER'] if chief else thrown_away}/model.keras"
+        model.save(file)
+    found["weights"] = [v.tolist() for v in copies(state(model))]
+    return found
 
 
 def index_of(strategy) -> str:
@@ -160,17 +221,22 @@ def backed_up(strategy) -> dict:
     return {"steps": len(steps), "history": history.history, "weights": weights}
 
 
-WHAT = {"trained": trained, "rows": rows, "endless": endless, "backed_up": backed_up}
+WHAT = {
+    "trained": trained,
+    "rows": rows,
+    "endless": endless,
+    "endless_prediction": endless_prediction,
+    "plain": plain,
+    "advice": advice,
+    "backed_up": backed_up,
+}
 
 
-def main(what: str, out: str, *cluster: str) -> None:
+def main(what: str, out: str) -> None:
     strategy = None
-    if cluster:
-        index, *addresses = cluster
-        task = {"type": "worker", "index": int(index)}
-        os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
+    if "TF_CONFIG" in os.environ:
         strategy = distribution.strategy()
-        assert distribution.is_chief(strategy) == (index == "0")
+        assert distribution.is_chief(strategy) == (index_of(strategy) == "0")
     found = WHAT[what](strategy)
     pathlib.Path(out).write_text(json.dumps(found, default=np.ndarray.tolist))
 

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,13 +14,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from conformance.replica_settings import copies, state
+from recipes import local_workers
+
 TESTS = Path(__file__).parents[1]
 
 
-def _start(what, out, *cluster, **environment):
+def _start(what, out, **environment):
     paths = [str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")]
     return subprocess.Popen(
-        [sys.executable, "-m", "conformance.multi_worker", what, str(out), *cluster],
+        [sys.executable, "-m", "conformance.multi_worker", what, str(out)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -34,21 +36,13 @@ def _start(what, out, *cluster, **environment):
     )
 
 
-def _addresses():
-    sockets = [socket.socket() for _ in range(2)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    found = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
-    for each in sockets:
-        each.close()
-    return found
-
-
 @contextlib.contextmanager
 def _two_workers(what, folder, alone=False, **environment):
     """The processes of two workers, and of one alone."""
-    addresses = _addresses()
-    started = [_start(what, folder / f"{i}", str(i), *addresses, **environment) for i in range(2)]
+    started = [
+        _start(what, folder / f"{i}", **worker, **environment)
+        for i, worker in enumerate(local_workers.environments(2))
+    ]
     started += [_start(what, folder / "one", **environment)] if alone else []
     try:
         yield started
@@ -58,13 +52,14 @@ def _two_workers(what, folder, alone=False, **environment):
             process.communicate()
 
 
-def _found(what, folder, **environment):
+def _found(what, folder, alone=True, **environment):
     """What one process finds alone, and what two workers find."""
-    with _two_workers(what, folder, alone=True, **environment) as started:
+    with _two_workers(what, folder, alone=alone, **environment) as started:
         for process in started:
             _, errors = process.communicate(timeout=600)
             assert process.returncode == 0, errors[-3000:]
-    return [json.loads((folder / name).read_text()) for name in ("one", "0", "1")]
+    names = ("one", "0", "1") if alone else ("0", "1")
+    return [json.loads((folder / name).read_text()) for name in names]
 
 
 @pytest.mark.slow
@@ -122,14 +117,45 @@ def test_each_worker_reads_its_own_rows(tmp_path):
 
 
 @pytest.mark.slow
+def test_fact_12_plain_keras_does_not_fit_on_two_workers(tmp_path):
+    """So that `_maybe_symbolic_build` and the functions of `fit` are the model's own."""
+    for found in _found("plain", tmp_path, alone=False):
+        assert "Attempt to convert a value (PerReplica:{" in found["message"]
+        assert "with an unsupported type" in found["message"]
+
+
+@pytest.mark.slow
+def test_what_the_guide_says_of_seeds_and_files_of_two_workers(tmp_path):
+    (tmp_path / "files").mkdir()
+    first, second = _found("advice", tmp_path, alone=False, FOLDER=str(tmp_path / "files"))
+    assert sorted(first["same seeds"] + second["same seeds"]) == list(range(10))
+    read = first["other seeds"] + second["other seeds"]
+    assert len(read) == 10 and len(set(read)) < 10
+    assert first["initial weights"] == second["initial weights"]
+    assert [file.name for file in (tmp_path / "files").iterdir()] == ["model.keras"]
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    loaded = copies(state(keras.saving.load_model(tmp_path / "files" / "model.keras")))
+    for worker in (first, second):
+        for a, b in zip(loaded, worker["weights"], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("lost", "by"), [(0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGTERM)]
+    ("what", "lost", "by"),
+    [
+        ("endless", 0, signal.SIGKILL),
+        ("endless", 1, signal.SIGKILL),
+        ("endless", 1, signal.SIGTERM),
+        ("endless_prediction", 1, signal.SIGKILL),
+    ],
 )
-def test_where_a_worker_is_lost_the_other_ends_with_a_clear_error(tmp_path, lost, by):
+def test_where_a_worker_is_lost_the_other_ends_with_a_clear_error(tmp_path, what, lost, by):
     """Also where it is the first one, which leads the others."""
-    with _two_workers("endless", tmp_path) as started:
+    with _two_workers(what, tmp_path) as started:
         for process in started:
-            assert process.stdout.readline() == "training\n", process.communicate()[1][-3000:]
+            assert process.stdout.readline() == "running\n", process.communicate()[1][-3000:]
         killed = time.time()
         started[lost].send_signal(by)
         assert started[lost].wait(timeout=30) == -by

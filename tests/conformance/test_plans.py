@@ -67,6 +67,11 @@ def _saved_without(result):
 
 def _on_two_replicas(result):
     assert result["one"] < 1e-10 and result["dropout"] == 0
+    # Each runs its own, the stages twice.
+    assert result["where"] == [
+        *(["Tanh", 0, 12], ["Tanh", 1, 12]),
+        *(["TanhGrad", 0, 6], ["TanhGrad", 1, 6]),
+    ]
     assert "should be trained on one replica. Received: 2 replicas" in result["refused"]
 
 

@@ -3,9 +3,18 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from mtlzoo import BinaryClassification, HardSharing, MultiTaskModel, Regression, distribution
-from mtlzoo.models.cutting import cut
+from mtlzoo import (
+    BinaryClassification,
+    HardSharing,
+    MultiTaskModel,
+    PCGrad,
+    Regression,
+    distribution,
+)
+from mtlzoo.distribution.micro_batches import later
+from mtlzoo.models.cutting import pieces_of, stages_of
 
 TASKS = [BinaryClassification("click"), Regression("stay")]
 
@@ -126,7 +135,10 @@ def test_batch_norm_has_the_statistics_of_a_batch():
 
 
 def test_tensors_may_lead_past_a_cut():
-    first, second, third = cut(branches(), ["joined", "middle"])
+    model = branches()
+    pieces = pieces_of(model, stages_of(model, ["joined", "middle"]))
+    assert list(pieces) == [0, 1, 2]
+    first, second, third = pieces.values()
     names = [[o.name for o in piece.operations] for piece in (first, second, third)]
     assert [set(each) for each in names] == [
         {"left", "right", "joined"},
@@ -140,25 +152,104 @@ def test_tensors_may_lead_past_a_cut():
 
 def test_xla_is_for_one_device(model):
     distribution.place(model, {"stay*": "CPU:0"})
-    with pytest.raises(
-        ValueError, match="`jit_compile` should be False or 'auto' for a model with"
-    ):
+    with pytest.raises(ValueError, match="`jit_compile` should be False or 'auto' for a model "):
         model.compile("sgd", jit_compile=True)
     model.compile("sgd")
     assert model.jit_compile is False
+    assert model.get_compile_config()["jit_compile"] == "auto"
     distribution.place(model, {})
-    assert model.plan is None and model.optimizer.built
+    assert model.plan is None
+    model.compile("sgd", jit_compile=True)
+    model.fit(np.ones((4, 6)), {"click": np.ones(4), "stay": np.ones(4)}, verbose=0)
 
 
-def test_a_compiled_model_goes_on_with_what_it_was_told(model):
-    model.compile(keras.optimizers.Adam(0.01), balancer="uncertainty", loss_weights={"stay": 2.0})
+def test_what_is_refused_changes_nothing(model):
+    model.compile("sgd", jit_compile=True)
+    kept = model.optimizer
+    with pytest.raises(ValueError, match="Received: jit_compile=True"):
+        distribution.place(model, {"stay*": "CPU:0"})
+    assert model.plan is None and model.compiled and model.optimizer is kept
+    distribution.rematerialize(model, ["shared_0"])  # this compiles
+    with pytest.raises(ValueError, match=r"`run_eagerly` should be False .*run_eagerly=True"):
+        model.compile("sgd", run_eagerly=True)
+
+
+def test_batch_norm_is_looked_at_when_compiled_too():
+    inputs = keras.Input((6,))
+    trunk = keras.layers.Dense(8, name="trunk")(inputs)
+    norm = keras.layers.BatchNormalization(name="norm")
+    norm.trainable = False
+    model = MultiTaskModel(inputs, {t.name: t.head(norm(trunk)) for t in TASKS}, tasks=TASKS)
+    distribution.pipeline(model, ["trunk"], 2)
+    norm.trainable = True
+    with pytest.raises(ValueError, match=r"`micro_batches` should be 1 .*the layer 'norm'"):
+        model.compile("sgd")
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        lambda model: distribution.rematerialize(model, ["trunk"]),
+        lambda model: distribution.place(model, {"trunk": "CPU:0"}),
+    ],
+)
+def test_sparse_inputs_are_refused(plan):
+    inputs = keras.Input((6,), sparse=True, name="words")
+    trunk = keras.layers.Dense(8, name="trunk")(inputs)
+    model = MultiTaskModel(inputs, {t.name: t.head(trunk) for t in TASKS}, tasks=TASKS)
+    plan(model)
+    model.compile("sgd", jit_compile=False)
+    rows = tf.sparse.from_dense(np.eye(6, dtype="float32"))
+    labels = {"click": np.ones(6), "stay": np.ones(6)}
+    with pytest.raises(
+        ValueError, match="inputs that are sparse or ragged should not reach layers"
+    ):
+        model.fit(tf.data.Dataset.from_tensors((rows, labels)), verbose=0)
+
+
+def test_an_overflow_leaves_ids_as_they_are():
+    """What is computed again depends on gradients, which may be infinite or no numbers."""
+    tensor = tf.constant([3, 5])
+    for number in (1.0, np.inf, -np.inf, np.nan):
+        for dtype in ("int32", "float32"):
+            moved = later(tf.cast(tensor, dtype), [None, tf.constant([number])])
+            assert moved.numpy().tolist() == [3, 5]
+
+
+def test_a_compiled_model_goes_on(model):
+    optimizer = keras.optimizers.AdamW(0.01, weight_decay=0.1)
+    optimizer.exclude_from_weight_decay(model.get_layer("shared_0").trainable_variables[:1])
+    model.compile(optimizer, balancer="uncertainty", loss_weights={"stay": 2.0})
     model.switch_tasks(click=False)
     x = np.ones((4, 6), "float32")
     y = {"click": np.ones(4), "stay": np.ones(4)}
     model.fit(x, y, verbose=0)
-    before = model.optimizer
-    distribution.rematerialize(model, ["shared_0"])
-    assert model.optimizer is not before and int(model.optimizer.iterations) == 1
+    losses = model.initial_losses
+    distribution.place(model, {"shared_*": "CPU:0"})
+    assert model.optimizer is optimizer and int(optimizer.iterations) == 1
+    kept, decayed = (model.get_layer(f"shared_{i}").trainable_variables[0] for i in range(2))
+    assert optimizer._use_weight_decay(decayed.value)
+    assert not optimizer._use_weight_decay(kept.value)
     assert model.task_mask == {"click": False, "stay": True}
+    assert model.initial_losses == losses
     model.fit(x, y, verbose=0)
-    assert int(model.optimizer.iterations) == 2
+    assert int(optimizer.iterations) == 2
+
+
+def test_stages_of_parts_are_those_of_the_model():
+    """At features level the trunk ends at two tensors, one of them that at which a stage ends."""
+    inputs = keras.Input((6,))
+    first = keras.layers.Dense(4, name="first")(inputs)
+    second = keras.layers.Dense(4, name="second")(first)
+    joined = [keras.layers.Concatenate(name=f"join_{t.name}")([first, second]) for t in TASKS]
+    heads = {t.name: t.head(features) for t, features in zip(TASKS, joined, strict=True)}
+    model = MultiTaskModel(inputs, heads, tasks=TASKS)
+    distribution.pipeline(model, ["first"], 2, devices=["CPU:0", "CPU:0"])
+    model.compile("sgd", balancer=PCGrad(wrt="features"))
+    names = [
+        [[layer.name for layer in stage.layers] for stage in part._run.stages]
+        for part in (model._step.split.trunk, model._step.split.heads)
+    ]
+    assert names[0] == [["first"], ["second"]]
+    (only,) = names[1]
+    assert set(only) == {"join_click", "join_stay", "click", "stay"}

@@ -3,6 +3,9 @@
 import contextlib
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,15 +14,22 @@ from absl.testing import flagsaver
 from recipes import distribution as recipe
 from recipes import strategies
 
+ROOT = Path(__file__).parents[2]
 STRATEGIES = {"one": "none", "two": "Mirrored", "processes": "MultiWorkerMirrored"}
 
 
 @pytest.mark.parametrize("job", ["two", pytest.param("processes", marks=pytest.mark.slow)])
-def test_a_job_ends_with_the_same_weights(job, tmp_path, capsys):
-    with flagsaver.flagsaver(
-        out=str(tmp_path), epochs=1, steps=3, batch_size=7, jobs=[job], devices=None
-    ):
-        recipe.main([])
+def test_a_job_ends_with_the_same_weights(job, tmp_path):
+    """By its command, whose `--devices` are for those processes that train on several."""
+    flags = [f"--out={tmp_path}", "--epochs=1", "--steps=3", "--batch_size=7", f"--jobs={job}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "recipes.distribution", "--devices=CPU:0,CPU:1", *flags],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
     report = json.loads((tmp_path / "results.json").read_text())
     assert list(report) == ["one device", recipe.NAMES[job]]
     one, other = report.values()
@@ -28,8 +38,7 @@ def test_a_job_ends_with_the_same_weights(job, tmp_path, capsys):
     assert one["difference of weights"] == 0
     assert 0 <= other["difference of weights"] < 1e-5
     assert 0 <= other["difference of losses"] < 1e-4
-    printed = capsys.readouterr().out
-    (line,) = [row for row in printed.splitlines() if row.startswith(recipe.NAMES[job])]
+    (line,) = [row for row in done.stdout.splitlines() if row.startswith(recipe.NAMES[job])]
     assert line.split()[2:] == [
         STRATEGIES[job],
         "2",
@@ -52,8 +61,20 @@ def test_differences_are_the_largest_ones():
 
 
 def test_a_job_that_fails_says_why(tmp_path):
-    with pytest.raises(RuntimeError, match=r"failed:\n[^~]*Received: devices=\['CPU:7', 'GPU:9'\]"):
+    with pytest.raises(RuntimeError, match=r"failed, see [^~]*`devices` should[^~]*: 'GPU:9'"):
         recipe.run_processes(tmp_path, ["--strategy=mirrored", "--devices=CPU:7,GPU:9"], 1)
+
+
+def test_a_process_that_was_ended_is_named_and_not_the_one_that_we_end(tmp_path, monkeypatch):
+    codes = ["import time; time.sleep(600)", "import os; os.kill(os.getpid(), 9)"]
+    start = subprocess.Popen
+    monkeypatch.setattr(
+        recipe.subprocess,
+        "Popen",
+        lambda command, **given: start([sys.executable, "-c", codes.pop(0)], **given),
+    )
+    with pytest.raises(RuntimeError, match=r"was ended by SIGKILL, see .*process_1\.log"):
+        recipe.run_processes(tmp_path, ["--strategy=multi_worker"], 2)
 
 
 def test_an_unknown_job_is_an_error():
