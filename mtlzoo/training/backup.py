@@ -118,6 +118,7 @@ class Backup(keras.callbacks.Callback):
         found = backup_files.read(self.path) if self.path.exists() else None
         where = [0, 0] if found is None else [found["epoch"] + 1, found["step"]]
         check_same(model.distribute_strategy, where, self.path)
+        model_state.build_metrics(model)
         callback_states.warn(self._others)
         self._found, self._ready = found, True
         self._first_epoch: int = given.get("initial_epoch", 0)
@@ -132,14 +133,21 @@ class Backup(keras.callbacks.Callback):
     ) -> dict[str, Any]:
         """Restore what was found; the arguments of `fit` that change."""
         self._check_found(model, found)
-        model_state.restore(model, found["model"])
-        if self._mixture is not None:
-            self._mixture.restore(found["mixture"])
+        self._restore(model, found)  # what follows depends on it
         self._first_epoch, self._logs = found["first_epoch"], found["logs"]
         self._epoch, self._done = found["epoch"], found["step"]
         epochs = given.get("epochs", 1)
         if found["model"]["stopped"] or self._epoch >= epochs:
-            logging.info("Nothing is left to train after epoch %d: %s", self._epoch, self.path)
+            stopped = found["model"]["stopped"]
+            logging.warning(
+                "Nothing is left to train after epoch %d%s, and the model and its optimizer are "
+                "given back as they were then. %so begin anew, delete the file or give another "
+                "path: %s",
+                self._epoch,
+                ", where a callback has stopped it" if stopped else "",
+                "T" if stopped else "To go on, give more `epochs`; t",
+                self.path,
+            )
             return {"initial_epoch": max(epochs, self._epoch), "callbacks": [*self._others, self]}
         logging.info(
             "Going on in epoch %d after %d steps of it: %s", self._epoch + 1, self._done, self.path
@@ -255,7 +263,9 @@ class Backup(keras.callbacks.Callback):
         if not self._ready:
             raise ValueError("`Backup` should be given to `fit` of a multi-task model.")
         self._ready = False
-        if self._found is not None:
+        callback_states.get(self._others)  # what cannot be kept is seen now
+        if self._found is not None:  # others may have changed the model as they do at the begin
+            self._restore(self.model, self._found)
             callback_states.restore(self._others, self._found["callbacks"])
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -263,7 +273,9 @@ class Backup(keras.callbacks.Callback):
         self._epoch = epoch
         if self._found is None:
             return
-        if self._done:  # else those of an epoch that is over
+        if self._done:  # others have seen the begin of this epoch before
+            self._restore(self.model, self._found)
+            callback_states.restore(self._others, self._found["callbacks"])
             model_state.restore_metrics(self.model, self._found["model"])
         self._tell_history()
         pass_steps(self.model, self._done, self._before)
@@ -289,6 +301,11 @@ class Backup(keras.callbacks.Callback):
         if self._found is not None:
             self._tell_history()
             self._found = None
+
+    def _restore(self, model: Any, found: dict[str, Any]) -> None:
+        model_state.restore(model, found["model"])
+        if self._mixture is not None:
+            self._mixture.restore(found["mixture"])
 
     def _tell_history(self) -> None:
         history = self.model.history

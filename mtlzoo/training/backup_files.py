@@ -97,24 +97,35 @@ def read(path: Path) -> Any:
         ) from error
 
 
+def can_hold(value: Any) -> bool:
+    """Whether a value that is no dict or list can be in a file.
+
+    Args:
+        value: the value.
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        return value.dtype != object
+    return value is None or isinstance(value, bool | int | float | str)
+
+
 def _without_arrays(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, dict):
         return {str(key): _without_arrays(each, arrays) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_without_arrays(each, arrays) for each in value]
-    if isinstance(value, np.ndarray | np.generic) and value.dtype != object:
+    if not can_hold(value):
+        raise TypeError(
+            "What is kept should be made of dicts, lists, arrays, strings, numbers, bools and "
+            f"None. Received: {value!r}"
+        )
+    if isinstance(value, np.ndarray | np.generic):
         value = np.asarray(value)
         key, dtype = f"array_{len(arrays)}", value.dtype.name
         if value.dtype.kind == "V":  # bfloat16 and its like, of which NumPy's files keep the size
             value = value.view(f"uint{8 * value.dtype.itemsize}")
         arrays[key] = value
         return {_ARRAY: key, "dtype": dtype}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(
-        "What is kept should be made of dicts, lists, arrays, strings, numbers, bools and None. "
-        f"Received: {value!r}"
-    )
+    return value
 
 
 def _with_arrays(value: Any, arrays: Any) -> Any:

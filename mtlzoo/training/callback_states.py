@@ -7,6 +7,7 @@ import keras
 from absl import logging
 
 from mtlzoo.models.callbacks import BalancerEpochs
+from mtlzoo.training import backup_files
 
 # What those of Keras remember, by attribute.
 ATTRIBUTES: dict[type, tuple[str, ...]] = {
@@ -37,6 +38,9 @@ def get(callbacks: Iterable[keras.callbacks.Callback]) -> list[dict[str, Any]]:
 
     Args:
         callbacks: of one training.
+
+    Raises:
+        ValueError: if a callback gives a state that cannot be kept.
     """
     found = []
     for callback in callbacks:
@@ -45,6 +49,7 @@ def get(callbacks: Iterable[keras.callbacks.Callback]) -> list[dict[str, Any]]:
         attributes = _attributes(callback)
         if attributes is None:
             state = callback.get_state()
+            _check(type(callback).__name__, state, "get_state()")
         else:
             state = {name: getattr(callback, name) for name in attributes}
         found.append({"class": type(callback).__name__, "state": state})
@@ -91,6 +96,26 @@ def warn(callbacks: Iterable[keras.callbacks.Callback]) -> None:
                 "`set_state`: after a kill it begins anew.",
                 type(callback).__name__,
             )
+
+
+def _check(name: str, value: Any, where: str) -> None:
+    """Refuse what a file cannot hold; `where` is the expression that gives the value."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            if not isinstance(key, str):
+                raise ValueError(
+                    f"The state of the callback `{name}` should have strings as keys. "
+                    f"Received: the key {key!r} of `{where}`"
+                )
+            _check(name, each, f"{where}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for i, each in enumerate(value):
+            _check(name, each, f"{where}[{i}]")
+    elif not backup_files.can_hold(value):
+        raise ValueError(
+            f"The state of the callback `{name}` should be made of dicts, lists, arrays, strings, "
+            f"numbers, bools and None. Received: {value!r}, which is `{where}`"
+        )
 
 
 def _attributes(callback: Any) -> tuple[str, ...] | None:

@@ -5,6 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from mtlzoo.training.data_functions import Functions
+
 # Data sets that give in each iteration what their inputs do, whatever was read in earlier ones.
 PLAIN = {
     *("AssertCardinality", "Batch", "Cache", "Filter", "FixedLengthRecord", "FlatMap"),
@@ -13,8 +15,6 @@ PLAIN = {
     *("Shuffle", "Skip", "Take", "Tensor", "TensorSlice", "TextLine", "TFRecord", "Unbatch"),
     "Zip",
 }
-# What a function of a data set may call whose state is out of sight.
-OUT_OF_SIGHT = {"EagerPyFunc", "GeneratorDataset", "PyFunc", "PyFuncStateless"}
 
 
 def check(dataset: tf.data.Dataset) -> None:
@@ -24,7 +24,8 @@ def check(dataset: tf.data.Dataset) -> None:
         dataset: the data.
 
     Raises:
-        ValueError: if something in it is random without a seed, or not in a fixed order.
+        ValueError: if something in it, or in one of its functions, is random without a seed, or
+            not in a fixed order.
     """
     for part in _parts(dataset):
         seeds = getattr(part, "_seed", 1), getattr(part, "_seed2", 1)
@@ -39,6 +40,7 @@ def check(dataset: tf.data.Dataset) -> None:
                 "`x` should be in the same order in another process. "
                 f"Received: a {_kind(part)} data set with deterministic=False"
             )
+        _check_functions(part)
     if dataset.options().deterministic is False:
         raise ValueError(
             "`x` should be in the same order in another process. "
@@ -150,14 +152,30 @@ def _draws(part: Any) -> bool:
     return _kind(part) == "Random" and bool(part._rerandomize)
 
 
+def _check_functions(part: Any) -> None:
+    found = Functions(part)
+    if found.unseeded:
+        raise ValueError(
+            "`x` should be the same in another process: what the functions of its data sets draw "
+            "should have seeds, `shuffle(..., seed=0)` or `tf.random.stateless_uniform` with one "
+            "that the data give. "
+            f"Received: a {_kind(part)} data set whose function has `{found.unseeded}` without a "
+            "seed"
+        )
+    if found.unordered:
+        raise ValueError(
+            "`x` should be in the same order in another process. Received: a "
+            f"{_kind(part)} data set whose function makes one with deterministic=False"
+        )
+    if found.changing and (found.parallel or _kind(part).startswith("Parallel")):
+        raise ValueError(
+            "`x` should be the same in another process, where several threads call a function in "
+            "another order: `num_parallel_calls` should be left out with what changes in each "
+            "call, such as a Keras layer that draws random numbers. "
+            f"Received: a {_kind(part)} data set whose function has `{found.changing}`"
+        )
+
+
 def _in_sight(part: Any) -> bool:
     """Whether all that its order depends on is known."""
-    if _kind(part) not in PLAIN:
-        return False
-    function = getattr(part, "_map_func", None) or getattr(part, "_predicate", None)
-    if function is None:
-        return True
-    graph = function.function.graph
-    return not any(each.dtype == tf.variant for each in function.function.captured_inputs) and (
-        OUT_OF_SIGHT.isdisjoint(each.type for each in graph.get_operations())
-    )
+    return _kind(part) in PLAIN and not Functions(part).remembers

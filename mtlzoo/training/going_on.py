@@ -49,10 +49,15 @@ def pass_steps(model: Any, steps: int, before: int) -> None:
     """
     train: Callable[[Any], Any] = model.train_function
     at_once = model.steps_per_execution
-    done = 0
+    done, passed = 0, None
 
     def passing(iterator: Any) -> Any:
-        nonlocal done
+        nonlocal done, passed
+        # Whatever goes wrong, and whatever interrupts this training, the next one trains.
+        model.train_function = train
+        if passed is not None and passed is not iterator:
+            return train(iterator)
+        passed = iterator
         wanted = at_once + (before if done == 0 else 0)
         found = pass_over(iterator, wanted)
         if found <= wanted - at_once:
@@ -62,17 +67,16 @@ def pass_steps(model: Any, steps: int, before: int) -> None:
             )
         done += at_once
         if done < steps:
+            model.train_function = passing
             return {}
-        model.train_function = train
         return model.get_metrics_result()  # Keras takes the names of the logs from it
+
+    def first(iterator: Any) -> Any:
+        model.train_function = train
+        pass_over(iterator, before)
+        return train(iterator)
 
     if steps:
         model.train_function = passing
     elif before:
-
-        def first(iterator: Any) -> Any:
-            pass_over(iterator, before)
-            model.train_function = train
-            return train(iterator)
-
         model.train_function = first

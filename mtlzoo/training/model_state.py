@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from mtlzoo.models import optimizers
+from mtlzoo.models.second_forward import recurrent_states
 
 
 def variables(model: Any) -> dict[str, list[keras.Variable]]:
@@ -17,12 +18,15 @@ def variables(model: Any) -> dict[str, list[keras.Variable]]:
         model: a compiled multi-task model.
 
     Returns:
-        Those of the `model` (its layers, their random generators and the balancer), of the
-        training `step`, of the `metrics` and of the `optimizer`.
+        Those of the `model` (its layers, their random generators and recurrent states, and the
+        balancer), of the training `step`, of the `metrics` and of the `optimizer`.
     """
     step = model._step
     found: dict[str, list[Any]] = {
-        "model": model.variables,
+        "model": [
+            *model.variables,
+            *recurrent_states(model._flatten_layers(include_self=False)),
+        ],
         "step": [*vars(step).values(), *vars(step.failures).values()],
         "metrics": [variable for metric in model.metrics for variable in metric.variables],
         "optimizer": model.optimizer.variables,
@@ -55,6 +59,18 @@ def identity(model: Any) -> dict[str, Any]:
             for group, each in variables(model).items()
         },
     }
+
+
+def build_metrics(model: Any) -> None:
+    """Have every metric create its variables, which some of Keras's do at their first update.
+
+    Args:
+        model: a compiled multi-task model.
+    """
+    strategy = model.distribute_strategy
+    if strategy.num_replicas_in_sync == 1:  # else `compile` has done so
+        with strategy.scope():
+            strategy.run(model._step.objectives.build_metrics)
 
 
 def check_identity(model: Any, other: Mapping[str, Any], path: Any) -> None:

@@ -130,6 +130,53 @@ class Changes(keras.callbacks.Callback):
             self.mixture.set_sampling_weights({"one": done, "two": 5}, done)
 
 
+class Begins(keras.callbacks.Callback):
+    """Counts what begins, and changes the model then."""
+
+    count = 0
+
+    def on_train_begin(self, logs=None):
+        self.model.optimizer.learning_rate = 0.02
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.count += 1
+        rate = self.model.optimizer.learning_rate
+        rate.assign(rate / self.count)
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["count"] = float(self.count)
+
+    def get_state(self):
+        return {"count": self.count}
+
+    def set_state(self, state):
+        self.count = state["count"]
+
+
+def changed_at_begins():
+    halved = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.5)
+    return plain(callbacks=[Begins(), halved])
+
+
+def recurrent():
+    """Whose states go from one batch to the next, of the last epoch too."""
+
+    def model():
+        inputs = keras.Input((6,), batch_size=BATCH)
+        hidden = keras.layers.Reshape((3, 2))(inputs)
+        inner = keras.layers.LSTM(4, stateful=True, return_sequences=True)
+        hidden = keras.layers.Bidirectional(inner)(hidden)
+        hidden = keras.layers.GRU(4, stateful=True)(hidden)
+        return MultiTaskModel(inputs, {t.name: t.head(hidden) for t in tasks()}, tasks=tasks())
+
+    return plain(model=model)
+
+
+def augmented():
+    layer = keras.layers.GaussianNoise(0.5, seed=3)
+    return plain(lambda: shuffled().map(lambda x, y: (layer(x, training=True), y)))
+
+
 def mixed(form):
     x, y = arrays(24)
     other_x, other_y = arrays(ROWS, 1)
@@ -218,5 +265,9 @@ SETTINGS = {
     "endless": partial(plain, lambda: shuffled(28).repeat(), fit={"steps_per_epoch": 10}),
     "two replicas": partial(replicated, 0.3, lambda: WarmUp("dwa", EMA("pcgrad"))),
     "one or two replicas": partial(replicated, 0.0, DWA),
+    "begins": changed_at_begins,
+    "metric built late": lambda: plain(metrics={"stay": [keras.metrics.R2Score()]}),
+    "recurrent": recurrent,
+    "random layer": augmented,
     "mixed up": partial(plain, lambda: data.mix_up(shuffled(), tasks())),
 }

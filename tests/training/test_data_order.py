@@ -41,6 +41,25 @@ def interleaved():
     )
 
 
+def drawn_by_seed():
+    return numbers().map(lambda x: 1000 * tf.random.uniform((), seed=1)).batch(3)
+
+
+def drawn_by_layer():
+    layer = keras.layers.RandomBrightness(0.5, value_range=(-9, 9), seed=3)
+    return numbers().batch(3).map(lambda x: layer(tf.zeros((3, 1, 1, 1)), training=True))
+
+
+def drawn_by_generator():
+    generator = tf.random.Generator.from_seed(1)
+    return numbers().map(lambda x: generator.normal(())).batch(3)
+
+
+def counted():
+    count = tf.Variable(0, dtype="int64")
+    return numbers().interleave(lambda x: numbers(1).map(lambda _: count.assign_add(x))).batch(3)
+
+
 SETS = {
     "shuffled": lambda: drawn(numbers()).batch(3).prefetch(tf.data.AUTOTUNE),
     "shuffled twice": lambda: drawn(drawn(numbers()).prefetch(4), 1).batch(3),
@@ -55,6 +74,10 @@ SETS = {
     "interleaved": lambda: interleaved().batch(3),
     "rebatched": lambda: drawn(numbers()).batch(4).unbatch().batch(4).rebatch(3),
     "filtered": lambda: drawn(numbers()).filter(lambda x: x > 2).batch(3),
+    "drawn by a seed": drawn_by_seed,
+    "drawn by a layer": drawn_by_layer,
+    "drawn by a generator": drawn_by_generator,
+    "counted": counted,
 }
 
 
@@ -72,6 +95,103 @@ def test_the_next_iteration_is_the_one_that_it_would_have_been(name):
     again = SETS[name]()
     data_order.repeat(again, tf.distribute.get_strategy(), [True, False] * 2)
     assert read(again) == expected[2]
+
+
+def twice(x):
+    return tf.cond(x > 3, lambda: tf.random.normal(()), lambda: 0.0)
+
+
+def nested_twice(x):
+    return numbers(2).interleave(lambda y: numbers().shuffle(4))
+
+
+def any_order(x):
+    return numbers().map(lambda y: y, num_parallel_calls=2, deterministic=False)
+
+
+def layer_in_threads():
+    layer = keras.layers.RandomBrightness(0.5, seed=3)
+    images = numbers().map(lambda x: tf.zeros((2, 2, 1)))
+    return images.map(lambda x: layer(x, training=True), num_parallel_calls=2)
+
+
+REFUSED = {
+    "shuffled inside": (
+        lambda: numbers().flat_map(lambda x: numbers().shuffle(4)).batch(3),
+        "a FlatMap data set whose function has `ShuffleDatasetV3` without a seed",
+    ),
+    "shuffled deep inside": (
+        lambda: numbers().interleave(nested_twice),
+        "an? Interleave data set whose function has `ShuffleDatasetV3` without a seed",
+    ),
+    "numbers inside": (
+        lambda: numbers().flat_map(lambda x: tf.data.Dataset.random().take(2)),
+        "a FlatMap data set whose function has `RandomDataset(V2)?` without a seed",
+    ),
+    "drawn": (
+        lambda: numbers().map(lambda x: tf.random.uniform(())),
+        "a Map data set whose function has `RandomUniform` without a seed",
+    ),
+    "drawn in a branch": (
+        lambda: numbers().map(twice),
+        "a Map data set whose function has `RandomStandardNormal` without a seed",
+    ),
+    "drawn by a predicate": (
+        lambda: numbers().filter(lambda x: tf.random.uniform(()) > 0.5),
+        "a Filter data set whose function has `RandomUniform` without a seed",
+    ),
+    "drawn in a scan": (
+        lambda: numbers().scan(0.0, lambda s, x: (s + tf.random.uniform(()), s)),
+        "a Scan data set whose function has `RandomUniform` without a seed",
+    ),
+    "any order inside": (
+        lambda: numbers().flat_map(any_order),
+        "a FlatMap data set whose function makes one with deterministic=False",
+    ),
+    "a layer in threads": (
+        layer_in_threads,
+        "`num_parallel_calls` should be left out.*a ParallelMap data set whose .*`AssignVariableOp",
+    ),
+    "drawn in threads": (
+        lambda: numbers().map(lambda x: tf.random.uniform((), seed=1), num_parallel_calls=2),
+        "`num_parallel_calls` should be left out.*a ParallelMap data set whose .*`RandomUniform`",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_functions_draw_has_a_seed_and_an_order(name):
+    make, message = REFUSED[name]
+    tf.random.set_seed(None)  # else it is the seed of all that has none
+    with pytest.raises(ValueError, match=message):
+        data_order.check(make())
+
+
+def scattered(x):
+    return tf.scatter_nd([[0]], tf.random.stateless_uniform((1,), (1, x)), [3])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: numbers().flat_map(lambda x: numbers().shuffle(4, seed=0)),
+        lambda: numbers().flat_map(lambda x: numbers().shuffle(4, seed=x)),
+        lambda: numbers().map(lambda x: tf.random.uniform((), seed=0)),
+        lambda: numbers().map(scattered, num_parallel_calls=2),
+        lambda: numbers().map(lambda x: x, num_parallel_calls=2),
+        drawn_by_layer,
+        drawn_by_generator,
+    ],
+)
+def test_what_has_one_is_taken(make):
+    tf.random.set_seed(None)
+    data_order.check(make())
+
+
+def test_the_seed_of_all_is_one_too():
+    tf.random.set_seed(3)
+    data_order.check(numbers().map(lambda x: tf.random.uniform(())))
+    data_order.check(numbers().flat_map(lambda x: numbers().shuffle(4)))
 
 
 @pytest.mark.parametrize(
