@@ -196,9 +196,8 @@ def cases() -> dict[str, Callable]:
 CASES = cases()
 # Each plan with what its machinery is most likely to break on; the rest is slow.
 QUICK = [
-    *("placed, pcgrad", "placed, adam", "placed, embeddings"),
-    *("gpipe, pcgrad, features", "1f1b, combined", "gpipe, rematerialized, regularized"),
-    *("rematerialized, dropout", "rematerialized, XLA", *OTHERS),
+    *("placed, pcgrad", "gpipe, pcgrad, features", "1f1b, combined"),
+    *("rematerialized, dropout", "where placed", "where in stages", "summary", "facts"),
 ]
 
 

@@ -15,7 +15,8 @@ def _take_out() -> dict:
     """The flags of recipes that are in place, which then are not."""
     known = {name for found in _flags_of.values() for name in found}
     for module, found in flags.FLAGS.flags_by_module_dict().items():
-        if module.startswith("recipes."):
+        # Those of `strategies` are in place for all recipes.
+        if module.startswith("recipes.") and module != "recipes.strategies":
             known |= {flag.name for flag in found}
     out = {name: flags.FLAGS[name] for name in known if name in flags.FLAGS}
     for name in out:
