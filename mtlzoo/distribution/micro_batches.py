@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from mtlzoo.gramian import dense
+from mtlzoo.layers.positions import with_mask
 
 
 class MicroBatches:
@@ -99,11 +100,7 @@ def later(tensor: tf.Tensor, after: Sequence) -> tf.Tensor:
     number = tf.reduce_max(tf.cast(tf.reshape(first, [-1])[:1], "float32"))
     # Zero also where `number` is not finite, and nothing that compilers simplify.
     zero = tf.minimum(tf.cast(tf.math.is_nan(number), "int32"), 0)
-    moved = tensor + tf.cast(zero, tensor.dtype)
-    mask = getattr(tensor, "_keras_mask", None)
-    if mask is not None:
-        moved._keras_mask = mask
-    return moved
+    return with_mask(tensor + tf.cast(zero, tensor.dtype), tensor)
 
 
 def total(gradients: Sequence) -> Any:

@@ -103,17 +103,21 @@ class Schedule:
             works += [ahead, back]
         return works + backward[len(rest) :]
 
+    def _orders(self) -> tuple[list[list[Work]], list[list[Work]]]:
+        """By stage what it does, in the first pass and in the one that goes backward."""
+        stages = range(self.stages)
+        first = [[Work(FORWARD, s, m) for m in range(self.micro_batches)] for s in stages]
+        return first, [self.of_stage(s) for s in stages]
+
     def forward_pass(self) -> list[Work]:
         """The first pass, as `backward_pass`."""
-        orders = [
-            [Work(FORWARD, s, m) for m in range(self.micro_batches)] for s in range(self.stages)
-        ]
-        return [work for work, _, _ in _timed(orders, self.stages, 1.0, 1.0)]
+        first, _ = self._orders()
+        return [work for work, _, _ in _timed(first, self.stages, 1.0, 1.0)]
 
     def backward_pass(self) -> list[Work]:
         """The pass that goes backward: the work of all stages, each after what it needs."""
-        orders = [self.of_stage(s) for s in range(self.stages)]
-        return [work for work, _, _ in _timed(orders, self.stages, 1.0, 1.0)]
+        _, second = self._orders()
+        return [work for work, _, _ in _timed(second, self.stages, 1.0, 1.0)]
 
     def makespan(self, forward: float = 1.0, backward: float = 2.0) -> float:
         """How long a step takes if each stage does one thing at a time, and nothing else does.
@@ -122,13 +126,9 @@ class Schedule:
             forward: time of a stage for one micro-batch forward. Defaults to `1.0`.
             backward: the same backward. Defaults to `2.0`.
         """
-        first = [
-            [Work(FORWARD, s, m) for m in range(self.micro_batches)] for s in range(self.stages)
-        ]
-        second = [self.of_stage(s) for s in range(self.stages)]
         return sum(
             max(end for _, _, end in _timed(orders, self.stages, forward, backward))
-            for orders in (first, second)
+            for orders in self._orders()
         )
 
     def bubble(self, forward: float = 1.0, backward: float = 2.0) -> float:

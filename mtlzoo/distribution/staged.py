@@ -20,6 +20,7 @@ from mtlzoo.distribution.apart import (
 from mtlzoo.distribution.micro_batches import MicroBatches, later, total
 from mtlzoo.distribution.schedules import FORWARD, Schedule
 from mtlzoo.gramian import dense
+from mtlzoo.layers.positions import with_mask
 from mtlzoo.models.second_forward import Moved, assign
 
 
@@ -111,11 +112,8 @@ class StagedPass:
         outputs, losses = split_off(run(*(known[key] for key in keys)), len(made["of"]))
         for stage, loss in zip(made["of"], losses, strict=True):
             self.stages[stage].layers[0]._losses.extend([loss])
-        for output, inner in zip(outputs, made["outputs"], strict=True):
-            mask = getattr(inner, "_keras_mask", None)
-            if mask is not None:
-                output._keras_mask = mask
-        return outputs
+        pairs = zip(outputs, made["outputs"], strict=True)
+        return [with_mask(output, inner) for output, inner in pairs]
 
     def _backward(self, first, parts, wanted, seeds, variables):
         """The wave that goes backward from the gradients by the outputs and the added losses."""

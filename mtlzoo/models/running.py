@@ -54,14 +54,10 @@ class RunByPlan(SavedByName):
         Raises:
             ValueError: if the model cannot run by it; then nothing has changed.
         """
-        jit_compile: Any = "auto"
-        if self.compiled:
-            arguments = self._held.compile_config
-            jit_compile = compile_checks.check_plan(
-                self, plan, arguments["jit_compile"], arguments["run_eagerly"]
-            )
-        else:
-            compile_checks.check_plan(self, plan, "auto", False)
+        given = self._held.compile_config if self.compiled else {}
+        jit_compile = compile_checks.check_plan(
+            self, plan, given.get("jit_compile", "auto"), given.get("run_eagerly", False)
+        )
         variables = {id(v): v for v in self.variables}
         slots = self._step.slots if self.compiled else None
         move([(variables[key], device) for key, device in devices.items()], slots)
