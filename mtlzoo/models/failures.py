@@ -28,13 +28,21 @@ class Failures:
         self.offender = step_state("offender", (count,), "float32", "zeros")
         self.added = step_state("added_failure", (), "bool", "zeros")
 
-    def check(self, recording: Any, update: Any, illegal: Any, batches: Any, optimizer: Any) -> Any:
-        """Record what went wrong; True where nothing did, now or in an earlier step."""
+    def check(self, recording: Any, sound: Any, illegal: Any, batches: Any, optimizer: Any) -> Any:
+        """Record what went wrong; True where nothing did, now or in an earlier step.
+
+        Args:
+            recording: the forward pass.
+            sound: `(T,)` bool, whether each task's gradient is finite, or `None`.
+            illegal: `(T,)`, the numbers of illegal labels.
+            batches: the labels by task.
+            optimizer: the model's optimizer.
+        """
         finite = tf.math.is_finite(recording.losses)
         code = tf.where(finite, NOTHING, NON_FINITE_LOSS)
-        if update.finite is not None and not optimizers.scales_dynamically(optimizer):
+        if sound is not None and not optimizers.scales_dynamically(optimizer):
             # There an overflow is the optimizer's to handle.
-            code = tf.where(finite & ~update.finite, NON_FINITE_GRADIENT, code)
+            code = tf.where(finite & ~sound, NON_FINITE_GRADIENT, code)
         code = tf.where(recording.present, code, NOTHING)
         code = tf.where(illegal > 0, ILLEGAL_LABEL, code)
         ok = tf.reduce_all((code == NOTHING) & (read(self.failure) == NOTHING))

@@ -167,9 +167,14 @@ def _call_inputs(node):
     return zip(node.input_tensors, inner.inputs, strict=True)
 
 
+def _outputs(model):
+    """The output tensors, each with the name of the task that it belongs to."""
+    return [(model.row_of.get(name, name), tensor) for name, tensor in model.output.items()]
+
+
 def _seed(model) -> dict[int, Tasks]:
     tasks: dict[int, Tasks] = {}
-    for name, tensor in model.output.items():
+    for name, tensor in _outputs(model):
         tasks[id(tensor)] = tasks.get(id(tensor), frozenset()) | {name}
     return tasks
 
@@ -251,7 +256,7 @@ def read_boundary(model: keras.Model, ownership: Ownership) -> tuple[list, list[
 
     nodes = list(_nodes_from_outputs(model))
     readers: dict[int, set[str]] = {}
-    for name, tensor in model.output.items():  # tasks may have one and the same output
+    for name, tensor in _outputs(model):  # tasks may have one and the same output
         readers.setdefault(id(tensor), set()).add(name)
     for node in nodes:
         tasks = tasks_of_node(node)

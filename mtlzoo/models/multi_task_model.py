@@ -20,9 +20,11 @@ from mtlzoo.models.compile_checks import (
     tasks_from,
 )
 from mtlzoo.models.fitting import FittedByTask
+from mtlzoo.models.held import Held
 from mtlzoo.models.objectives import Objectives
 from mtlzoo.models.optimizer_slots import OptimizerSlots
 from mtlzoo.models.replica_losses import keep_apart
+from mtlzoo.models.rows import Rows
 from mtlzoo.models.training_step import TrainingStep
 from mtlzoo.tasks import Task
 from mtlzoo.tasks.configs import check_config
@@ -100,7 +102,7 @@ class MultiTaskModel(FittedByTask):
         self.task_names = tuple(outputs)
         # Neither tasks nor preprocessor are layers of this model: plain holders keep Keras from
         # tracking them (a preprocessor's string lookups would switch XLA off, for one).
-        self._held = _Held(preprocessor)
+        self._held = Held(preprocessor)
         self._declared = tasks is not None
         if tasks is not None:
             self._set_tasks(task_kinds.by_name(tasks))
@@ -111,6 +113,11 @@ class MultiTaskModel(FittedByTask):
     def tasks(self) -> dict[str, Task]:
         """The tasks by name, in sorted order; empty before `compile` if none were given."""
         return dict(self._held.tasks)
+
+    @property
+    def row_of(self) -> dict[str, str]:
+        """By the name of a task that of another one with which it is balanced as one."""
+        return self._held.row_of
 
     @property
     def preprocessor(self) -> keras.Model | None:
@@ -272,7 +279,10 @@ class MultiTaskModel(FittedByTask):
                 # Its state is that of another model.
                 balancer = type(balancer).from_config(balancer.get_config())
             splits = check_balancer(self, balancer)
-            balancer.build(list(self.tasks.values()), self._shared_layers_variables())
+            rows = Rows(self.task_names, self.row_of)
+            rows.check(balancer)
+            of_rows = [self.tasks[name] for name in rows.names]
+            balancer.build(of_rows, self._shared_layers_variables())
             balancer.check_metrics(objectives.metric_names)
             optimizers.check(self.optimizer, replicas)
             slots = OptimizerSlots(self.optimizer)
@@ -282,7 +292,7 @@ class MultiTaskModel(FittedByTask):
             self.optimizer.build(self.trained_variables)
             slots.check(self.trained_variables)
             self._held.step = TrainingStep(
-                self, objectives, balancer, self._ownership, slots, splits, guard
+                self, objectives, rows, balancer, self._ownership, slots, splits, guard
             )
         self._held.compile_config = {
             "optimizer": optimizer,
@@ -324,7 +334,8 @@ class MultiTaskModel(FittedByTask):
         """
         weights = keras.ops.convert_to_numpy(self._step.weights)
         if np.isnan(weights).any():  # no step yet, unless it was before the model was saved
-            weights = keras.ops.convert_to_numpy(self._step.balancer.task_weights)
+            of_rows = keras.ops.convert_to_numpy(self._step.balancer.task_weights)
+            weights = keras.ops.convert_to_numpy(self._step.rows.spread(of_rows))
         if weights.ndim == 2:
             weights = weights.mean(0)
         return dict(zip(self.task_names, weights.tolist(), strict=True))
@@ -379,19 +390,3 @@ class MultiTaskModel(FittedByTask):
         for key in keys:
             config[key] = keras.saving.deserialize_keras_object(config[key], custom_objects)
         return super().from_config(config, custom_objects)
-
-
-class _Held:
-    """What a model keeps without Keras tracking it as a layer or its state."""
-
-    def __init__(self, preprocessor: keras.Model | None):
-        self.preprocessor = preprocessor
-        self.tasks: dict[str, Task] = {}
-        self.step: TrainingStep | None = None  # from `compile` on, as is the next
-        self.balancer: Balancer | None = None
-        self.compile_config: dict[str, Any] = {}
-        self.arguments: dict[str, Any] = {}  # those of an architecture's constructor
-        self.of_other_tasks: ValueError | None = None  # why weights were refused
-        self.plan: Any = None  # how the model is run
-        self.runner: keras.Model | None = None  # the model as it is run, made when needed
-        self.inside: dict[str, keras.Model] = {}  # what an architecture lets one read, by name

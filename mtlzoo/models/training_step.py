@@ -5,20 +5,24 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from absl import logging
 
 from mtlzoo import gradients
 from mtlzoo.balancing import Balancer
 from mtlzoo.layers.positions import with_mask
-from mtlzoo.models import batch_parts, compile_checks, optimizers, refreshing, replica_losses
+from mtlzoo.models import (
+    batch_parts,
+    compile_checks,
+    initial_losses,
+    optimizers,
+    refreshing,
+    replica_losses,
+)
 from mtlzoo.models.failures import Failures, read, step_state, unless
 from mtlzoo.models.graph import Ownership, Split
 from mtlzoo.models.objectives import Objectives, TaskBatch
 from mtlzoo.models.optimizer_slots import OptimizerSlots, update_beside_variables
+from mtlzoo.models.rows import Rows
 from mtlzoo.models.second_forward import SecondForward
-
-# How far apart losses may be at the start without a warning.
-FAR_APART = 100
 
 
 class TrainingStep:
@@ -27,6 +31,7 @@ class TrainingStep:
     Args:
         model: the compiled model.
         objectives: its losses and metrics.
+        rows: which of its tasks are balanced as one.
         balancer: its balancer, built.
         ownership: who owns which variable.
         slots: what the optimizer keeps for each variable.
@@ -39,6 +44,7 @@ class TrainingStep:
         self,
         model: keras.Model,
         objectives: Objectives,
+        rows: Rows,
         balancer: Balancer,
         ownership: Ownership,
         slots: OptimizerSlots,
@@ -47,6 +53,7 @@ class TrainingStep:
     ) -> None:
         self.model = model
         self.objectives = objectives
+        self.rows = rows
         self.balancer = balancer
         self.ownership = ownership
         self.slots = slots
@@ -63,8 +70,8 @@ class TrainingStep:
         # What the weights of the last step were, also where others are kept; NaN before the first.
         self.weights = step_state("weights", (count,), keras.backend.floatx(), "zeros")
         self.weights.assign(keras.ops.full((count,), float("nan")))
-        # Which tasks were present since the last update, for gradient accumulation.
-        self.seen = step_state("seen", (count,), "bool", "zeros")
+        # Which rows were present since the last update, for gradient accumulation.
+        self.seen = step_state("seen", (len(rows.names),), "bool", "zeros")
         accumulates = optimizers.accumulates(model.optimizer)
         model._balancer_state.hold_of_step({"tasks_seen": self.seen} if accumulates else {})
 
@@ -114,7 +121,9 @@ class TrainingStep:
                 shares.append(self._shares(own, outputs, of_part, of_part > 0))
             return shares[0], added, *shares[1:]
 
-        recording = gradients.record(compute, present, self.objectives.loss_weights, fractions)
+        of_tasks = gradients.record(compute, present, self.objectives.loss_weights, fractions)
+        recording = self.rows.merged(of_tasks)
+        present = recording.present
         scale = optimizers.loss_scale(self.model.optimizer)
         due = False if self.keeps_weights else refreshing.due(self.method, present)
         slices = gradients.may_branch() and optimizers.takes_slices(self.model.optimizer)
@@ -123,7 +132,9 @@ class TrainingStep:
         if held_out is not None:
             unweighed = gradients.unweighed_scale(scale, update.weights, present)
             trained = gradients.task_gradients(recording, variables, unweighed)
-        ok = self.failures.check(recording, update, illegal, batches, self.model.optimizer)
+        finite = None if update.finite is None else self.rows.spread(update.finite)
+        optimizer = self.model.optimizer
+        ok = self.failures.check(of_tasks, finite, illegal, batches, optimizer)
         updated = self._apply(update, ok, present, scale)
         complete = tf.logical_and(ok, tf.reduce_all(present))
         flags = tf.unstack(present)
@@ -131,7 +142,7 @@ class TrainingStep:
         unless(complete, lambda: _put_back(moved, before))
         # What comes out of an overflow, which the optimizer passes over, is not kept.
         sound = ok if update.finite is None else ok & tf.reduce_all(update.finite)
-        if optimizers.scales_dynamically(self.model.optimizer):
+        if optimizers.scales_dynamically(optimizer):
             sound &= updated
         if due is not None:
             refreshed = self.method.gradient_part.refreshed
@@ -140,12 +151,12 @@ class TrainingStep:
         step = self.method.step
         step.assign(read(step) + tf.cast(ok, read(step).dtype))
         self._remember(update.state, sound)
-        shown = [self.weights]
+        shown = [(self.weights, self.rows.spread(update.weights))]
         if self.method is not self.balancer:  # files have those of the method in use
-            shown.append(self.balancer.task_weights)
-        for variable in shown:
+            shown.append((self.balancer.task_weights, update.weights))
+        for variable, weights in shown:
             old = read(variable)
-            variable.assign(tf.where(sound, tf.cast(update.weights, old.dtype), old))
+            variable.assign(tf.where(sound, tf.cast(weights, old.dtype), old))
         if "second_forward" in self.method.needs:
             self._look_back(again, x, batches, counts, recording, sound & updated)
         if held_out is not None:
@@ -155,10 +166,9 @@ class TrainingStep:
             )
         if update.gramians:
             self.model.observe_gramians(update.gramians, present & ok)
-        self._log(recording.unweighted, recording.losses, recording.extra, rows, part)
-        self.objectives.update_metrics(
-            batches, outputs, recording.unweighted, self._parts(counts, present)
-        )
+        self._log(of_tasks.unweighted, of_tasks.losses, of_tasks.extra, rows, part)
+        parts_of_labels = self._parts(counts, of_tasks.present)
+        self.objectives.update_metrics(batches, outputs, of_tasks.unweighted, parts_of_labels)
 
     def _look_back(self, again, x, batches, counts, recording, sound):
         """Have the balancer learn from the losses before and after the update."""
@@ -176,7 +186,7 @@ class TrainingStep:
         agreement = gradients.agreement(trained, after, variables, wanted, scale)
         found = balancer.after_holdout(agreement, present)
         sound &= tf.reduce_all(tf.math.is_finite(agreement))
-        sound &= tf.reduce_any((counts > 0) & (wanted > 0))  # else nothing was held out
+        sound &= tf.reduce_any(after.present & (wanted > 0))  # else nothing was held out
         self._remember(self.method.named(balancer, found), sound)
 
     def _record_again(self, again, x, batches, counts):
@@ -185,7 +195,8 @@ class TrainingStep:
         def compute(watch):
             return self._shares(batches, again(x), counts, counts > 0), None
 
-        return gradients.record(compute, counts > 0, self.objectives.loss_weights)
+        again = gradients.record(compute, counts > 0, self.objectives.loss_weights)
+        return self.rows.merged(again)
 
     def _remember(self, values, sound):
         """Keep what the balancer made of its state, if the step was one."""
@@ -272,7 +283,7 @@ class TrainingStep:
         of_model = [v for v in model.trained_variables if id(v) not in of_balancer]
         return gradients.Variables(
             self.ownership.shared(of_model),
-            [self.ownership.owned_by(name, of_model) for name in self.objectives.names],
+            [self.ownership.owned_by(name, of_model) for name in self.rows.names],
             list(self.balancer.trainable_variables),
             compile_checks.measured_groups(model),
         )
@@ -281,7 +292,7 @@ class TrainingStep:
         """State that the forward pass itself moves, such as moving averages of BatchNorm, each
         with the index of the task that owns it or `None`.
         """
-        names = self.objectives.names
+        names = self.rows.names
         found = {}
         for layer in self.model._flatten_layers(include_self=False):
             if not layer.trainable:
@@ -340,8 +351,14 @@ class TrainingStep:
                     rank = len(v.shape)
                     keep = tf.logical_and(ok, tf.reshape(present, [-1] + [1] * (rank - 1)))
                 guarded.append((v, keep))
-        if self.guard == "all" and not gradients.may_branch():
-            guarded += [(v, ok) for r in variables.shared for v in [r, *self.slots.of(r)]]
+        for shared in variables.shared:
+            tasks = self.ownership.of(shared)
+            keep = ok if self.guard == "all" and not gradients.may_branch() else None
+            if 0 < len(tasks) < len(self.rows.names):  # of some tasks only, all of them absent
+                here = [keeps[self.rows.names.index(name)] for name in sorted(tasks)]
+                keep = tf.reduce_any(tf.stack(here))
+            if keep is not None:
+                guarded += [(v, keep) for v in [shared, *self.slots.of(shared)]]
         return guarded
 
     def _log(self, losses, weighted, extra, rows, part) -> None:
@@ -351,28 +368,9 @@ class TrainingStep:
         self.model._loss_tracker.update_state(total, sample_weight=rows)
 
     def report_scales(self) -> None:
-        """Log the losses of the first step (or sequence of steps), with a warning if they, times
-        their loss weights, are far apart.
-        """
-        if self.initial_losses:
-            return
-        losses = keras.ops.convert_to_numpy(self.objectives.tracker.result())
-        self.initial_losses = dict(zip(self.objectives.names, losses.tolist(), strict=True))
-        weights = self.objectives.loss_weights or [1.0] * len(losses)
-        weighted = [loss * weight for loss, weight in zip(losses, weights, strict=True)]
-        found = [abs(loss) for loss in weighted if abs(loss) > 0]
-        names = self.objectives.names
-        text = ", ".join(f"`{n}` {loss:.3g}" for n, loss in zip(names, weighted, strict=True))
-        logging.info("Losses of the tasks at the start, times their loss weights: %s", text)
-        if found and max(found) > FAR_APART * min(found):
-            logging.warning(
-                "The losses at the start, times their loss weights, are more than %d-fold apart: "
-                "%s. The larger may drown "
-                "the smaller; `loss_weights` or a balancer that corrects scales brings them "
-                "together.",
-                FAR_APART,
-                text,
-            )
+        """Log the losses of the first step (or sequence of steps)."""
+        if not self.initial_losses:
+            self.initial_losses = initial_losses.reported(self.objectives)
 
 
 def _apply(optimizer, grads, variables):
