@@ -5,6 +5,7 @@ from mtlzoo.tasks.classification import Classification
 from mtlzoo.tasks.collection import by_name
 from mtlzoo.tasks.depth_estimation import DepthEstimation, ScaleInvariantLog
 from mtlzoo.tasks.detection_loss import DetectionLoss
+from mtlzoo.tasks.feature_targets import FeatureTargets
 from mtlzoo.tasks.implied import from_loss
 from mtlzoo.tasks.labels import Labels
 from mtlzoo.tasks.multi_label_classification import MultiLabelClassification
@@ -12,6 +13,7 @@ from mtlzoo.tasks.object_detection import ObjectDetection
 from mtlzoo.tasks.regression import Regression
 from mtlzoo.tasks.semantic_segmentation import SemanticSegmentation
 from mtlzoo.tasks.sequence_tagging import SequenceTagging
+from mtlzoo.tasks.soft_targets import SoftTargets
 from mtlzoo.tasks.span_extraction import SpanExtraction
 from mtlzoo.tasks.surface_normal_estimation import CosineDistance, SurfaceNormalEstimation
 from mtlzoo.tasks.task import Task
@@ -22,6 +24,7 @@ __all__ = [
     "CosineDistance",
     "DepthEstimation",
     "DetectionLoss",
+    "FeatureTargets",
     "Labels",
     "MultiLabelClassification",
     "ObjectDetection",
@@ -29,6 +32,7 @@ __all__ = [
     "ScaleInvariantLog",
     "SemanticSegmentation",
     "SequenceTagging",
+    "SoftTargets",
     "SpanExtraction",
     "SurfaceNormalEstimation",
     "Task",

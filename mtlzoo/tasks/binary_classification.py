@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from mtlzoo import metrics as m
+from mtlzoo.tasks import soft_losses
 from mtlzoo.tasks.labels import check_not_legal
 from mtlzoo.tasks.task import Task, as_float
 
@@ -50,6 +51,7 @@ class BinaryClassification(Task):
     loss_family = "classification"
     monitor = "auc"
     mode = "max"
+    softened = True
     label_shape = ()
     output_shape = (1,)
 
@@ -88,6 +90,10 @@ class BinaryClassification(Task):
     def legal(self, labels: Any) -> Any:
         """Labels from 0 to 1."""
         return ops.logical_and(labels >= 0, labels <= 1)
+
+    def soft_loss_values(self, teacher: Any, outputs: Any, temperature: float) -> Any:
+        """The divergence from a teacher's answers, cell by cell, see `Task.soft_loss_values`."""
+        return soft_losses.of_cells(teacher, outputs, temperature, self.from_logits)
 
     def serve(self, outputs: Any) -> dict[str, Any]:
         """The probability of yes, `(B, 1)`, and the class 0 or 1, `(B,)`."""

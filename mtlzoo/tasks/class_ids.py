@@ -5,7 +5,7 @@ from typing import Any
 
 from keras import ops
 
-from mtlzoo.tasks import losses
+from mtlzoo.tasks import losses, soft_losses
 from mtlzoo.tasks.labels import Labels, check_not_legal, dtype_of
 from mtlzoo.tasks.task import Task, as_float
 
@@ -19,6 +19,7 @@ class ClassIds(Task):
     from_logits: bool
     loss_family = "classification"
     mode = "max"
+    softened = True
     num_classes: int
 
     def _set_classes(self, argument: str, count: Any) -> None:
@@ -70,6 +71,12 @@ class ClassIds(Task):
         if losses.is_of_one_hot(loss):
             values = ops.one_hot(values, self.num_classes, dtype="float32")
         return super().loss_values(loss, values, outputs)
+
+    def soft_loss_values(self, teacher: Any, outputs: Any, temperature: float) -> Any:
+        """The divergence from a teacher's classes, see `Task.soft_loss_values`."""
+        return soft_losses.of_classes(
+            teacher, outputs, temperature, from_logits=self.from_logits is not False
+        )
 
     def serve(self, outputs: Any) -> dict[str, Any]:
         """The probabilities of the classes and the most probable class."""

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from mtlzoo import metrics as m
+from mtlzoo.tasks import soft_losses
 from mtlzoo.tasks.labels import check_not_legal
 from mtlzoo.tasks.task import Task, as_float
 
@@ -49,6 +50,7 @@ class MultiLabelClassification(Task):
     loss_family = "classification"
     monitor = "macro_f1"
     mode = "max"
+    softened = True
 
     def __init__(
         self,
@@ -89,6 +91,10 @@ class MultiLabelClassification(Task):
     def legal(self, labels: Any) -> Any:
         """Cells from 0 to 1."""
         return ops.logical_and(labels >= 0, labels <= 1)
+
+    def soft_loss_values(self, teacher: Any, outputs: Any, temperature: float) -> Any:
+        """The divergence from a teacher's answers, cell by cell, see `Task.soft_loss_values`."""
+        return soft_losses.of_cells(teacher, outputs, temperature, self.from_logits)
 
     def serve(self, outputs: Any) -> dict[str, Any]:
         """The probability of each label and its class 0 or 1, both `(B, num_labels)`."""

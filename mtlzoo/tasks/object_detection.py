@@ -11,7 +11,7 @@ from mtlzoo import metrics as m
 from mtlzoo.layers.policies import at_least_float32
 from mtlzoo.metrics.average_precision import COCO_THRESHOLDS
 from mtlzoo.metrics.overlap import is_box
-from mtlzoo.tasks import boxes, heads, losses
+from mtlzoo.tasks import boxes, heads, losses, soft_losses
 from mtlzoo.tasks.detection_loss import DetectionLoss, check_number, distances
 from mtlzoo.tasks.labels import Labels, check_not_legal
 from mtlzoo.tasks.task import Task, as_float
@@ -95,6 +95,7 @@ class ObjectDetection(Task):
     loss_family = "classification"
     monitor = "map_50"
     mode = "max"
+    softened = True
     served = ("class", "score")
     width_arguments = ("head_units",)
 
@@ -223,6 +224,10 @@ class ObjectDetection(Task):
         if isinstance(metric, m.MeanAveragePrecision):
             outputs = self.detections(outputs)
         super().update_metric(metric, values, outputs, weights)
+
+    def soft_loss_values(self, teacher: Any, outputs: Any, temperature: float) -> Any:
+        """The divergence from a teacher's grid, see `Task.soft_loss_values`."""
+        return soft_losses.of_detections(teacher, outputs, temperature)
 
     # -- answers ----------------------------------------------------------------------------
 

@@ -66,6 +66,10 @@ class PixelTask(Task):
             self.aspp_rates,
         )
 
+    def soft_loss_values(self, teacher: Any, outputs: Any, temperature: float) -> Any:
+        """The task's own loss, with a teacher's outputs as labels, see `Task.soft_loss_values`."""
+        return self.loss_values(self.loss, teacher, outputs)
+
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""
         return {

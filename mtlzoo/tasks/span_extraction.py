@@ -8,7 +8,7 @@ from keras import ops
 from mtlzoo import metrics as m
 from mtlzoo.layers.policies import at_least_float32
 from mtlzoo.metrics.spans import best_span
-from mtlzoo.tasks import heads, losses
+from mtlzoo.tasks import heads, losses, soft_losses
 from mtlzoo.tasks.labels import Labels, check_not_legal, dtype_of
 from mtlzoo.tasks.task import Task, as_float
 
@@ -65,6 +65,7 @@ class SpanExtraction(Task):
     loss_family = "classification"
     monitor = "overlap_f1"
     mode = "max"
+    softened = True
     label_shape = (2,)
     output_shape = (None, 2)
     served = ("start", "end")
@@ -127,6 +128,10 @@ class SpanExtraction(Task):
             values = ops.one_hot(values, length, dtype="float32")
         found = super().loss_values(loss, values, ops.transpose(outputs, (0, 2, 1)))
         return ops.where(is_beyond, ops.full_like(found, float("nan")), found)
+
+    def soft_loss_values(self, teacher: Any, outputs: Any, temperature: float) -> Any:
+        """The mean divergence of the starts and of the ends, see `Task.soft_loss_values`."""
+        return ops.mean(soft_losses.of_classes(teacher, outputs, temperature, axis=1), axis=-1)
 
     def serve(self, outputs: Any) -> dict[str, Any]:
         """The probabilities of each start and end, and the most probable span.

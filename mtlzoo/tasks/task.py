@@ -64,6 +64,8 @@ class Task(Labelled):
     monitor: str = "loss"
     mode: str = "min"
     from_logits: bool | None = None
+    # Whether a temperature softens raw outputs in `soft_loss_values`.
+    softened: bool = False
     # What `serve` answers beside `<name>`, which no other task may answer too.
     served: tuple[str, ...] = ("class",)
     # The arguments that are widths of the head, of which a student has less.
@@ -216,6 +218,21 @@ class Task(Labelled):
         if len(result.shape) > rank:
             result = ops.mean(result, axis=tuple(range(rank, len(result.shape))))
         return ops.cast(result, outputs.dtype)
+
+    def soft_loss_values(self, teacher: Any, outputs: Any, temperature: float) -> Any:
+        """How far outputs are from those of a teacher, unreduced, as `loss_values`.
+
+        Of a kind without classes it is the task's own loss, with the teacher's outputs as labels;
+        where labels have another shape than outputs, the square of the difference.
+
+        Args:
+            teacher: Raw outputs of the teacher.
+            outputs: Raw outputs, of the same shape.
+            temperature: Positive; softens the outputs of kinds with classes (`softened`).
+        """
+        if self.label_shape == self.output_shape or self.output_shape == (1,):
+            return self.loss_values(self.loss, teacher, outputs)
+        return ops.square(as_float(outputs) - as_float(teacher))
 
     # -- metrics ----------------------------------------------------------------------------
 
