@@ -98,6 +98,7 @@ def record(
     present: tf.Tensor,
     loss_weights: Sequence[float] | None = None,
     fractions: tf.Tensor | None = None,
+    merge: Callable[[Tensors], Tensors] = list,
 ) -> Recording:
     """Run a forward pass under a tape.
 
@@ -107,6 +108,8 @@ def record(
         present: `(T,)` bool, whether a task has any label in the global batch.
         loss_weights: T factors of the losses, or `None` for ones.
         fractions: `(K, T)`, which part of the labels each of `parts` has.
+        merge: what makes of the T shares those that are differentiated, such as the sums of some.
+            The `losses` of what is returned are those of the tasks still.
     """
     cut = []
     with tf.GradientTape(persistent=True) as tape:
@@ -124,6 +127,7 @@ def record(
                 [s * tf.cast(w, s.dtype) for s, w in zip(part, loss_weights, strict=True)]
                 for part in (shares, *parts)
             )
+        shares = merge(shares)
     (unweighted,) = replica_sum([unweighted])
     losses = unweighted
     if loss_weights is not None:

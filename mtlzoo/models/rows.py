@@ -39,13 +39,19 @@ class Rows:
                 f"one. Received: {balancer!r}"
             )
 
+    def sums(self, of_tasks: list) -> list:
+        """R sums of T numbers; to be called where the tape sees it."""
+        if self.are_tasks:
+            return of_tasks
+        dtype = of_tasks[0].dtype
+        return [tf.add_n([tf.cast(n, dtype) for n in own]) for own in self._apart(of_tasks)]
+
     def merged(self, recording: Recording) -> Recording:
-        """The recording of the losses of tasks as one of the losses of rows."""
+        """The recording whose shares were summed by rows, with the losses of rows."""
         if self.are_tasks:
             return recording
         return replace(
             recording,
-            shares=[tf.add_n(own) for own in self._apart(recording.shares)],
             losses=self._sum(recording.losses),
             unweighted=self._sum(recording.unweighted),
             present=self.any(recording.present),
@@ -62,7 +68,7 @@ class Rows:
         return values if self.are_tasks else tf.gather(values, self._index, axis=-1)
 
     def _sum(self, values):
-        return tf.stack([tf.add_n(own) for own in self._apart(tf.unstack(values))])
+        return tf.stack(self.sums(tf.unstack(values)))
 
     def _apart(self, of_tasks):
         return [

@@ -89,7 +89,7 @@ def _path(model, name: Any, argument: str) -> tuple[str, ...]:
 
 
 def _paths(model) -> list[tuple[str, ...]]:
-    found = []
+    found: list[tuple[str, ...]] = []
     for layer in model.layers:
         if isinstance(layer, keras.layers.InputLayer):
             continue

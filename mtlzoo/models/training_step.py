@@ -121,7 +121,8 @@ class TrainingStep:
                 shares.append(self._shares(own, outputs, of_part, of_part > 0))
             return shares[0], added, *shares[1:]
 
-        of_tasks = gradients.record(compute, present, self.objectives.loss_weights, fractions)
+        weights, sums = self.objectives.loss_weights, self.rows.sums
+        of_tasks = gradients.record(compute, present, weights, fractions, sums)
         recording = self.rows.merged(of_tasks)
         present = recording.present
         scale = optimizers.loss_scale(self.model.optimizer)
@@ -195,8 +196,8 @@ class TrainingStep:
         def compute(watch):
             return self._shares(batches, again(x), counts, counts > 0), None
 
-        again = gradients.record(compute, counts > 0, self.objectives.loss_weights)
-        return self.rows.merged(again)
+        weights, sums = self.objectives.loss_weights, self.rows.sums
+        return self.rows.merged(gradients.record(compute, counts > 0, weights, merge=sums))
 
     def _remember(self, values, sound):
         """Keep what the balancer made of its state, if the step was one."""

@@ -1,0 +1,161 @@
+"""Who teaches what: trained models, the tasks that they answer, and what they say of a batch."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mtlzoo.models import MultiTaskModel
+from mtlzoo.models.taps import tapped
+from mtlzoo.tasks import Task
+from mtlzoo.tasks.labels import fits
+from mtlzoo.training.distillation.hints import Hint
+
+
+class Teacher:
+    """One model that teaches, and what of it becomes labels.
+
+    Args:
+        model: a functional Keras model; its outputs are a dict by task, or one tensor.
+        soft: by the name of the labels the student's task that the model answers.
+        hints: those that want features of it.
+
+    Attributes:
+        features: by the name of a hint the features of the model, before the hint's `of_teacher`.
+        targets: the same after it.
+    """
+
+    def __init__(
+        self, model: keras.Model, soft: Mapping[str, Task], hints: Sequence[Hint] = ()
+    ) -> None:
+        outputs, found = tapped(model, sorted({hint.teacher for hint in hints}), "teacher")
+        self.features = {hint.name: found[hint.teacher] for hint in hints}
+        self.targets = {hint.name: hint.of_teacher(self.features[hint.name]) for hint in hints}
+        given: dict[str, Any] = {}
+        self._by_step = {name for name, tensor in self.targets.items() if len(tensor.shape) == 3}
+        for label, task in soft.items():
+            given[label] = _answer(model, task, outputs)
+            if task.loss_rank == 2:
+                self._by_step.add(label)
+        self._names = frozenset({*given, *self.targets})
+        self._input = model.input
+        self._reader = keras.Model(model.input, {**given, **self.targets})
+
+    def labels(self, x: Any, known: Iterable[str]) -> dict[str, Any]:
+        """What the model says of the rows `x`; nothing if all of that is known already."""
+        if self._names <= set(known):
+            return {}
+        if isinstance(self._input, Mapping):
+            x = {name: x[name] for name in self._input}
+        found = self._reader(x, training=False)
+        return {name: self._without_padding(name, found[name]) for name in self._names}
+
+    def _without_padding(self, name, tensor):
+        """The tensor, with NaN in the steps that its Keras mask leaves out."""
+        mask = getattr(tensor, "_keras_mask", None)
+        tensor = tf.cast(tensor, tf.float64 if tensor.dtype == tf.float64 else tf.float32)
+        if name not in self._by_step or mask is None:
+            return tensor
+        return tf.where(mask[..., None], tensor, tf.cast(float("nan"), tensor.dtype))
+
+
+def by_task(teachers: Any, student: MultiTaskModel) -> dict[str, keras.Model]:
+    """The teachers by the names of the tasks that they answer.
+
+    Args:
+        teachers: a model, a list of models with tasks, or a dict of models by task.
+        student: whom they teach.
+
+    Raises:
+        ValueError: for anything else, a model that is not built or takes other inputs, or two
+            teachers of one task.
+    """
+    if isinstance(teachers, Mapping):
+        found = dict(teachers)
+    else:
+        found = {}
+        for model in teachers if isinstance(teachers, list | tuple) else [teachers]:
+            if not isinstance(model, MultiTaskModel):
+                raise ValueError(
+                    "`teachers` should be multi-task models, or a dict by task of Keras models. "
+                    f"Received: {model!r}"
+                )
+            for name in model.task_names:
+                if name in found:
+                    raise ValueError(
+                        f"`teachers` should have one model for the task `{name}`; an ensemble of "
+                        f"several is one. Received: `{found[name].name}` and `{model.name}`"
+                    )
+                found[name] = model
+    if not found:
+        raise ValueError(
+            f"`teachers` should be one model at least. Received: teachers={teachers!r}"
+        )
+    for name, model in found.items():
+        _check(name, model, student)
+    return found
+
+
+def _check(name, model, student):
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"The teacher of task `{name}` should be a Keras model. Received: {model!r}"
+        )
+    if not model.built or not hasattr(model, "_run_through_graph"):
+        raise ValueError(
+            f"The teacher `{model.name}` of task `{name}` should be a functional model that is "
+            f"built. Received: {model!r}, built={model.built}"
+        )
+    if model is student:
+        raise ValueError(f"The teacher of task `{name}` should not be the student itself.")
+    own, inputs = student.input, model.input
+    if isinstance(inputs, Mapping) and isinstance(own, Mapping):
+        own = {key: own[key] for key in inputs if key in own}
+    theirs, here = ([_spec(t) for t in keras.tree.flatten(x)] for x in (inputs, own))
+    same = isinstance(inputs, Mapping) == isinstance(own, Mapping) and len(theirs) == len(here)
+    if isinstance(inputs, Mapping) and isinstance(own, Mapping):
+        same = set(inputs) == set(own)
+    if not same or not all(
+        fits(a[0], b[0]) and (a[1] == b[1] or ("float" in a[1] and "float" in b[1]))
+        for a, b in zip(theirs, here, strict=True)
+    ):
+        raise ValueError(
+            f"The teacher `{model.name}` of task `{name}` should take inputs that the student "
+            f"`{student.name}` takes. Received: inputs {theirs}, where the student has {here}"
+        )
+
+
+def _spec(tensor):
+    return tuple(tensor.shape[1:]), tensor.dtype
+
+
+def _answer(model, task, outputs):
+    """The output of a teacher that answers a task of the student."""
+    own = model.tasks.get(task.name) if isinstance(model, MultiTaskModel) else None
+    if own is not None and _space(own) != _space(task):
+        raise ValueError(
+            f"The teacher `{model.name}` of task `{task.name}` should have the label space of the "
+            f"student, {_space(task)}. Received: {_space(own)}"
+        )
+    tensor = outputs
+    if isinstance(outputs, Mapping):
+        if task.name not in outputs:
+            raise ValueError(
+                f"The teacher `{model.name}` should have an output for the task `{task.name}`. "
+                f"Received: outputs {sorted(outputs)}"
+            )
+        tensor = outputs[task.name]
+    if not isinstance(tensor, keras.KerasTensor) or not fits(
+        tuple(tensor.shape[1:]), task.output_shape
+    ):
+        raise ValueError(
+            f"The teacher `{model.name}` of task `{task.name}` should have outputs of shape "
+            f"{(None, *task.output_shape)}. Received: {tensor!r}"
+        )
+    return tensor
+
+
+def _space(task):
+    """What two tasks must have in common so that one's outputs can be the other's."""
+    return type(task).__name__, task.output_shape, task.from_logits
