@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import keras
 
 from mtlzoo.layers.policies import policy_config as policy_config
+from mtlzoo.layers.trainability import freeze_again, frozen_layers
 from mtlzoo.models.multi_task_model import MultiTaskModel
 from mtlzoo.tasks import Task
 from mtlzoo.tasks.configs import check_config
@@ -85,6 +86,7 @@ class Architecture(MultiTaskModel):
                 smaller[key] = value.scaled(scale)
         config = self.get_config()
         inputs = _deserialize_inputs(config.pop("inputs"))
+        config.pop("frozen")  # the twin has learned nothing that could rest
         rest = {
             key: keras.saving.deserialize_keras_object(value)
             for key, value in config.items()
@@ -100,7 +102,7 @@ class Architecture(MultiTaskModel):
         return 1
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, the inputs as specifications."""
+        """The constructor's arguments, the inputs as specifications; and the frozen layers."""
         serialize = keras.saving.serialize_keras_object
         return {
             "inputs": _serialize_inputs(self.input),
@@ -108,6 +110,7 @@ class Architecture(MultiTaskModel):
             **{key: serialize(value) for key, value in self._held.arguments.items()},
             "preprocessor": serialize(self.preprocessor) if self.preprocessor else None,
             "name": self.name,
+            "frozen": frozen_layers(self),
         }
 
     @classmethod
@@ -117,11 +120,15 @@ class Architecture(MultiTaskModel):
         """The model of a config, with new variables."""
         config = check_config(f"a `{cls.__name__}`", config, "inputs", "tasks")
         inputs = _deserialize_inputs(config.pop("inputs"))
+        frozen = config.pop("frozen", None)
         with keras.saving.custom_object_scope(custom_objects or {}):
             arguments = {
                 key: keras.saving.deserialize_keras_object(value) for key, value in config.items()
             }
-            return cls(inputs, **arguments)
+            model = cls(inputs, **arguments)
+        if frozen is not None:
+            freeze_again(model, frozen)
+        return model
 
 
 def check_inputs(inputs: Any) -> list:

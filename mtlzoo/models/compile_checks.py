@@ -10,6 +10,7 @@ from mtlzoo import tasks as task_kinds
 from mtlzoo.balancing import Balancer, GradientBalancer
 from mtlzoo.balancing.balancer import NEEDS
 from mtlzoo.models import graph
+from mtlzoo.models.rows import Rows
 from mtlzoo.tasks import Task
 
 # What the training step can give to a balancer.
@@ -168,16 +169,21 @@ def measured_groups(model: keras.Model) -> list[list[keras.Variable]]:
     return model.measured_groups() if hasattr(model, "measured_groups") else []
 
 
-def check_balancer(model: keras.Model, balancer: Balancer) -> list[graph.Split | None]:
+def check_balancer(model: keras.Model, balancer: Balancer, rows: Rows) -> list[graph.Split | None]:
     """Refuse what this model cannot give to the balancer; cut the model if it is asked to.
+
+    Args:
+        model: the model.
+        balancer: the balancer.
+        rows: which tasks are balanced as one.
 
     Returns:
         The cut for each phase of the balancer, `None` where it needs none.
     """
-    return [_check_method(model, method) for method in balancer.phases]
+    return [_check_method(model, method, rows) for method in balancer.phases]
 
 
-def _check_method(model: keras.Model, balancer: Balancer) -> graph.Split | None:
+def _check_method(model: keras.Model, balancer: Balancer, rows: Rows) -> graph.Split | None:
     missing = balancer.needs - PROVIDED
     if missing:
         raise ValueError(
@@ -199,6 +205,7 @@ def _check_method(model: keras.Model, balancer: Balancer) -> graph.Split | None:
             "`balancer` should take a batch apart in one way: to hold rows out, or to compare "
             f"parts. Received: {balancer!r}, which does both"
         )
+    rows.check(balancer)
     of_gradients = balancer.gradient_part
     if measured_groups(model) and not (
         isinstance(of_gradients, GradientBalancer)
@@ -214,12 +221,12 @@ def _check_method(model: keras.Model, balancer: Balancer) -> graph.Split | None:
         return None
     # One that no output depends on is nobody's, and so among the shared ones too.
     tasks_of = map(model._ownership.of, model.shared_variables)
-    if len(model.task_names) > 1 and not any(tasks_of):
+    if len(rows.names) > 1 and not any(tasks_of):
         raise ValueError(
             "`balancer` should be one that weighs losses, since this model has no trainable "
             f"variable that two tasks share. Received: {balancer!r}"
         )
-    if of_gradients.wrt == "parameters" or len(model.task_names) == 1:
+    if of_gradients.wrt == "parameters" or len(rows.names) == 1:
         return None
     try:
         return graph.split(model, model._ownership)

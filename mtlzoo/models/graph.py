@@ -122,6 +122,11 @@ def nodes_from_inputs(model: keras.Model) -> list:
     return list(_nodes_from_outputs(model))[::-1]
 
 
+def nodes_by_depth(model: keras.Model) -> list[list]:
+    """The same in lists of those that lie side by side."""
+    return [nodes for _, nodes in sorted(model._nodes_by_depth.items(), reverse=True)]
+
+
 def _walk(function, tasks_of_tensor: dict[int, Tasks], visit: Callable) -> None:
     """Carry the task names from the outputs of `function` back to its inputs.
 

@@ -278,9 +278,8 @@ class MultiTaskModel(FittedByTask):
             if balancer is not self.balancer and any(part.built for part in balancer.whole):
                 # Its state is that of another model.
                 balancer = type(balancer).from_config(balancer.get_config())
-            splits = check_balancer(self, balancer)
             rows = Rows(self.task_names, self.row_of)
-            rows.check(balancer)
+            splits = check_balancer(self, balancer, rows)
             of_rows = [self.tasks[name] for name in rows.names]
             balancer.build(of_rows, self._shared_layers_variables())
             balancer.check_metrics(objectives.metric_names)

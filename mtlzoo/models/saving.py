@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from mtlzoo.layers.trainability import freeze_again, frozen_layers, unknown_layers
+from mtlzoo.models import optimizers
 from mtlzoo.tasks.configs import check_config
 
 # Keys in a weights file.
@@ -89,16 +91,38 @@ class SavedByName(keras.Model):
         """What `compile` was called with."""
         if not self.compiled:
             return {}
-        return {
+        config = {
             key: keras.saving.serialize_keras_object(value)
             for key, value in self._held.compile_config.items()
         }
+        leaves = [leaf for leaf in optimizers.leaves(self.optimizer) if leaf.built]
+        known = [v for leaf in leaves for v in leaf._trainable_variables]
+        return {**config, "frozen": unknown_layers(self, known)}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as the saved model was."""
+        """Compile as the saved model was, with what was frozen then, if that is another part."""
         keys = ("optimizer", "balancer")
         config = check_config("`compile`", config, *keys)
+        frozen = frozen_layers(self)
+        freeze_again(self, config.pop("frozen", frozen))
         self.compile(**keras.saving.deserialize_keras_object(config))
+        freeze_again(self, frozen)
+
+    def get_config(self) -> dict[str, Any]:
+        """As that of any functional model, with the frozen layers, also of layers that do not say
+        what is frozen in them.
+        """
+        return {**super().get_config(), "frozen": frozen_layers(self)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """The model of a config, with new variables."""
+        config = dict(config)
+        frozen = config.pop("frozen", None)
+        model = super().from_config(config, custom_objects)
+        if frozen is not None:
+            freeze_again(model, frozen)
+        return model
 
     def export(self, filepath: Any, format: Any = "tf_saved_model", **kwargs: Any) -> Any:
         """Export for serving; a SavedModel has the signature `serve` and one for each task.

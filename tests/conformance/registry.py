@@ -490,6 +490,6 @@ def rows(model, count: int = 12, seed: int = 0, names=TASKS):
     }
     x |= {f"{name}_present": rng.random(count) > 0.3 for name in ("features", "word")}
     for name, task in model.tasks.items():
-        if isinstance(task, BinaryClassification):
+        if name in y and isinstance(task, BinaryClassification):
             y[name] = y[name] % 2
     return {key: x[key] for key in model.input}, {name: y[name] for name in names}

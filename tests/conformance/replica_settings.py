@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from conformance.knowledge import MODELS as TAUGHT
 from conformance.registry import (
     ARCHITECTURES,
     BALANCERS,
@@ -280,7 +281,22 @@ OF_STEPS: dict[str, Setting] = {
     "grad_drop, features": Setting(data=HARD, balancer=lambda: GradDrop(wrt="features")),
 }
 
-EQUAL: dict[str, Setting] = {**OF_MODELS, **OF_BALANCERS, **OF_FEATURES, **CROSS, **OF_STEPS}
+# Students with their teachers, whose answers are labels.
+OF_STUDENTS: dict[str, Setting] = {
+    f"student {name}": Setting(
+        data=HARD, model=lambda make=make: make(make_tasks()), balancer=PCGrad, evaluate=True
+    )
+    for name, make in TAUGHT.items()
+}
+
+EQUAL: dict[str, Setting] = {
+    **OF_MODELS,
+    **OF_BALANCERS,
+    **OF_FEATURES,
+    **CROSS,
+    **OF_STEPS,
+    **OF_STUDENTS,
+}
 
 # What four replicas are compared on; each gets two rows of a batch, and three none of the last.
 FOUR: dict[str, Setting] = {

@@ -71,6 +71,7 @@ QUICK = [
     "absent task is untouched",
     "infinite loss, guarded",
     "half precision",
+    "student Distillation",
 ]
 
 
