@@ -81,6 +81,8 @@ def fit(
     epochs: int,
     seed: int,
     progress: Progress | None = None,
+    student: MultiTaskModel | None = None,
+    name: str | None = None,
 ) -> Result:
     """What `train` does with a model that is compiled already.
 
@@ -90,30 +92,46 @@ def fit(
         epochs: how many.
         seed: that of the model, for the line that says how it went.
         progress: a bar for the whole job.
+        student: the model that counts, if it is a part of what is trained. Defaults to all of it.
+        name: what the line calls it. Defaults to the name of the model.
     """
-    best, _, seconds = to_best_epoch(model, loaded, epochs, progress)
-    scores = model.evaluate(labels_of(model, loaded.test), return_dict=True, verbose=0)
-    test = {name: scores[f"{name}_{task.monitor}"] for name, task in model.tasks.items()}
+    student = model if student is None else student
+    best, _, seconds = to_best_epoch(model, loaded, epochs, progress, student)
+    scores = model.evaluate(labels_of(student, loaded.test), return_dict=True, verbose=0)
+    test = {task: scores[f"{task}_{kind.monitor}"] for task, kind in student.tasks.items()}
     if progress is not None:
-        found = ", ".join(f"{name} {value:.4f}" for name, value in test.items())
-        progress.finish(f"{model.name}, seed {seed}: {seconds:.0f} s, epoch {best.epoch}, {found}")
-    return Result(test, best.epoch, parameters(model), seconds, scores, best.score)
+        found = ", ".join(f"{task} {value:.4f}" for task, value in test.items())
+        line = f"{name or model.name}, seed {seed}: {seconds:.0f} s, epoch {best.epoch}, {found}"
+        progress.finish(line)
+    return Result(test, best.epoch, parameters(student), seconds, scores, best.score)
 
 
 def to_best_epoch(
-    model: MultiTaskModel, loaded: data.Loaded, epochs: int, progress: Progress | None = None
+    model: MultiTaskModel,
+    loaded: data.Loaded,
+    epochs: int,
+    progress: Progress | None = None,
+    student: MultiTaskModel | None = None,
 ) -> tuple[BestEpoch, dict[str, list[float]], float]:
     """Train a compiled model and go back to the epoch that was best on the validation data; the
     test data is left alone.
 
+    Args:
+        model: the model.
+        loaded: the data set.
+        epochs: how many.
+        progress: a bar for the whole job.
+        student: the model that counts, if it is a part of what is trained. Defaults to all of it.
+
     Returns:
         The best epoch, the logs of all epochs, and how many seconds `fit` took.
     """
-    best = BestEpoch()
+    student = model if student is None else student
+    best = BestEpoch(student.tasks)
     started = time.perf_counter()
     logs = model.fit(
-        labels_of(model, loaded.train),
-        validation_data=labels_of(model, loaded.valid),
+        labels_of(student, loaded.train),
+        validation_data=labels_of(student, loaded.valid),
         epochs=epochs,
         shuffle=False,  # the data set reshuffles itself
         callbacks=[best] if progress is None else [best, progress],

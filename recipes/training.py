@@ -2,9 +2,11 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
+
+from mtlzoo.tasks import Task
 
 _BAR = 24  # characters
 
@@ -15,22 +17,26 @@ class BestEpoch(keras.callbacks.Callback):
     An epoch's score is the mean over the model's tasks of the metric that decides each of them,
     counted negative where lower is better.
 
+    Args:
+        tasks: the tasks that count, by name.
+
     Attributes:
         epoch: the best epoch so far, from 1; `None` before the first has ended.
         score: its score.
     """
 
-    def __init__(self):
+    def __init__(self, tasks: Mapping[str, Task]):
         super().__init__()
+        self._tasks = tasks
         self.epoch: int | None = None
         self.score = -float("inf")
 
     def on_epoch_end(self, epoch, logs=None):
         """Keep the weights if they are the best so far; the first of equals wins."""
         score = 0.0
-        for name, task in self.model.tasks.items():
+        for name, task in self._tasks.items():
             value = logs[f"val_{name}_{task.monitor}"]
-            score += (value if task.mode == "max" else -value) / len(self.model.tasks)
+            score += (value if task.mode == "max" else -value) / len(self._tasks)
         if self.epoch is None or score > self.score:
             self.epoch, self.score = epoch + 1, score
             self._weights = self.model.get_weights()

@@ -168,7 +168,8 @@ class Recorder:
 
 
 def test_best_epoch_counts_each_task_in_its_direction():
-    model, callback = Recorder(), BestEpoch()
+    model = Recorder()
+    callback = BestEpoch(model.tasks)
     callback.set_model(model)
     # (auc - rmse) / 2: -0.05, 0.2, 0.2, 0.15. Training metrics would choose the last.
     for model.epoch, (auc, rmse) in enumerate([(0.9, 1.0), (0.8, 0.4), (0.9, 0.5), (0.7, 0.4)], 1):
