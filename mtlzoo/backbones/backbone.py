@@ -8,6 +8,7 @@ from typing import Any, Self
 import keras
 
 from mtlzoo.layers.arguments import check_units
+from mtlzoo.layers.trainability import freeze_again, frozen_layers
 
 
 class Backbone(keras.Model):
@@ -84,16 +85,21 @@ class Backbone(keras.Model):
         return 1
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """The constructor's arguments; and the frozen layers, if there are any."""
         serialize = keras.saving.serialize_keras_object
         arguments = {key: serialize(value) for key, value in self._drawn.arguments.items()}
-        return {**arguments, "name": self.name}
+        frozen = frozen_layers(self)
+        return {**arguments, "name": self.name, **({"frozen": frozen} if frozen else {})}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
         """The backbone of a config, with new variables."""
         deserialize = keras.saving.deserialize_keras_object
-        return cls(**{key: deserialize(value, custom_objects) for key, value in config.items()})
+        config = dict(config)
+        frozen = config.pop("frozen", ())
+        backbone = cls(**{key: deserialize(value, custom_objects) for key, value in config.items()})
+        freeze_again(backbone, frozen)
+        return backbone
 
 
 def _scaled(width: int | None, scale: float, unit: int) -> int | None:

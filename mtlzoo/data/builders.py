@@ -18,7 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from mtlzoo.data import movies, vader_texts, voice_prompts, watch_recordings, yeast
+from mtlzoo.data import (
+    brown,
+    brown_questions,
+    movies,
+    vader_texts,
+    voice_prompts,
+    watch_recordings,
+    yeast,
+)
 from mtlzoo.data.array_set import ArraySet
 from mtlzoo.data.loading import Loaded, module
 from mtlzoo.data.multi_fashion.original import CLASSES as CLOTHES
@@ -122,6 +130,24 @@ def _register(name: str, features: Callable[[], dict], source: ArraySet | dict[s
     return type(f"Mtlzoo{title}", (Builder,), body)
 
 
+MtlzooBrown = _register(
+    "brown",
+    lambda: {
+        "text": tfds.features.Text(),
+        "genre": _classes(brown.GENRES),
+        "tags": _tensor(brown.WORDS, dtype=np.int32),
+    },
+    brown._SET,
+)
+MtlzooBrownQuestions = _register(
+    "brown_questions",
+    lambda: {
+        "question": tfds.features.Text(),
+        "text": tfds.features.Text(),
+        "answer": _tensor(2, dtype=np.int32),
+    },
+    brown_questions._SET,
+)
 MtlzooMovies = _register(
     "movies",
     lambda: {

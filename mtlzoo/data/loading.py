@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # A data set is a module with a docstring that describes it, `load(**options) -> Loaded` and
 # `prepare(raw_files, data_dir, download)`, which makes the full data ready and says where.
 _MODULES = {
+    "brown": "mtlzoo.data.brown",
+    "brown_questions": "mtlzoo.data.brown_questions",
     "celeb_a": "mtlzoo.data.from_tfds.celeb_a",
     "census_income": "mtlzoo.data.census_income",
     "glue": "mtlzoo.data.from_tfds.glue",

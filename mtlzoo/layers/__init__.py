@@ -3,6 +3,7 @@
 from mtlzoo.layers.adapters import BottleneckAdapter, LowRankUpdate
 from mtlzoo.layers.aspp import ASPP
 from mtlzoo.layers.attention_fusion import BottleneckFusion, CrossAttentionFusion
+from mtlzoo.layers.attention_map import AttentionMap
 from mtlzoo.layers.blended_stage import BlendedStage
 from mtlzoo.layers.branching import Branching
 from mtlzoo.layers.calibrator import Calibrator
@@ -24,9 +25,12 @@ from mtlzoo.layers.query_attention import QueryAttention
 from mtlzoo.layers.routing import SubNetworkRouting
 from mtlzoo.layers.sequences import MaskedMean, PaddingMask, PositionEmbedding, ZeroMasked
 from mtlzoo.layers.task_attention import TaskAttention
+from mtlzoo.layers.word_features import WordFeatures
+from mtlzoo.layers.word_piece import WordPiece, WordPieceOfWords
 
 __all__ = [
     "ASPP",
+    "AttentionMap",
     "BlendedStage",
     "BottleneckAdapter",
     "BottleneckFusion",
@@ -59,5 +63,8 @@ __all__ = [
     "SubNetworkRouting",
     "TaskAttention",
     "TopKGate",
+    "WordFeatures",
+    "WordPiece",
+    "WordPieceOfWords",
     "ZeroMasked",
 ]

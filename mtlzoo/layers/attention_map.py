@@ -40,6 +40,9 @@ class AttentionMap(keras.layers.Layer):
     takes out again; features that are 0 everywhere have the map 0.
     """
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
     def call(self, inputs: Any) -> Any:
         """The map."""
         inputs = ops.cast(inputs, self.compute_dtype)

@@ -21,7 +21,9 @@ def check_norm(norm: Any, *allowed: str | None) -> Any:
     raise ValueError(f"`norm` should be one of {names}. Received: norm={norm!r}")
 
 
-def normalization(norm: str, width: int, name: str, dtype: Any) -> keras.layers.Layer:
+def normalization(
+    norm: str, width: int, name: str, dtype: Any, epsilon: float = 1e-5
+) -> keras.layers.Layer:
     """A new normalization layer for features of this width.
 
     Args:
@@ -29,18 +31,19 @@ def normalization(norm: str, width: int, name: str, dtype: Any) -> keras.layers.
         width: number of channels, which decides how many groups there are.
         name: name of the layer.
         dtype: its dtype policy.
+        epsilon: what is added to variances; He et al.'s if not given. Defaults to `1e-5`.
     """
     if norm == "batch":
-        # Epsilon is He et al.'s. Keras's momentum of 0.99 needs some hundred steps to forget the
-        # initial statistics. Only TensorFlow has replicas, and JAX refuses to train with it.
+        # Keras's momentum of 0.99 needs some hundred steps to forget the initial statistics. Only
+        # TensorFlow has replicas, and JAX refuses to train with it.
         return keras.layers.BatchNormalization(
             momentum=0.9,
-            epsilon=1e-5,
+            epsilon=epsilon,
             synchronized=keras.backend.backend() == "tensorflow",
             name=name,
             dtype=dtype,
         )
     if norm == "group":
         groups = math.gcd(width, _MOST_GROUPS)
-        return keras.layers.GroupNormalization(groups, epsilon=1e-5, name=name, dtype=dtype)
-    return keras.layers.LayerNormalization(epsilon=1e-5, name=name, dtype=dtype)
+        return keras.layers.GroupNormalization(groups, epsilon=epsilon, name=name, dtype=dtype)
+    return keras.layers.LayerNormalization(epsilon=epsilon, name=name, dtype=dtype)

@@ -29,6 +29,18 @@ def residual(cells, channels, blocks, widths, stem_cells):
     return parameters
 
 
+def inverted(stem, kernels, expansions, before, widths, head):
+    """The number of parameters of stages of one block each, between a stem and a head."""
+    parameters = 27 * stem + _norm(stem) + widths[-1] * head + _norm(head)
+    for cells, expansion, width in zip(kernels, expansions, widths, strict=True):
+        wide = before * expansion
+        if expansion > 1:
+            parameters += before * wide + _norm(wide)
+        parameters += cells * wide + _norm(wide) + wide * width + _norm(width)
+        before = width
+    return parameters
+
+
 def aspp(before, filters, rates):
     """The number of parameters of atrous spatial pyramid pooling."""
     kernels = [1, *[9] * rates, 1]
@@ -80,6 +92,12 @@ CASES = {
         ),
         residual(9, 3, (1, 1, 1), (4, 4, 6), 49) + aspp(6, 5, 2),
     ),
+    "efficientnet_lite": (
+        lambda **k: backbones.EfficientNetLite0(
+            (9, 12, 3), (1, 1, 1), (3, 4, 4), stem_filters=3, head_filters=5, max_pixel=1.0, **k
+        ),
+        inverted(3, (9, 9, 25), (1, 6, 6), 3, (3, 4, 4), 5),
+    ),
     "text_encoder": (
         lambda **k: backbones.TextEncoder(11, 5, width=6, num_heads=2, **k),
         transformer(11, 5, 6, 2, 24),
@@ -89,6 +107,18 @@ CASES = {
             11, 5, width=6, num_layers=1, ffn_units=7, norm_first=False, pooled=True, **k
         ),
         transformer(11, 5, 6, 1, 7),
+    ),
+    "bert_encoder": (
+        lambda **k: backbones.BertEncoder(
+            11, 5, width=6, num_layers=2, num_heads=2, separator_id=2, **k
+        ),
+        transformer(11, 5, 6, 2, 24) + 2 * 6,
+    ),
+    "bert_encoder_first": (
+        lambda **k: backbones.BertEncoder(
+            11, 5, width=6, num_layers=1, num_heads=1, ffn_units=7, pooling="first", **k
+        ),
+        transformer(11, 5, 6, 1, 7) + 2 * 6 + 6 * 6 + 6,
     ),
     "audio_encoder": (
         lambda **k: backbones.AudioEncoder(

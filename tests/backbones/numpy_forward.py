@@ -28,10 +28,10 @@ def convolve(x, kernel, strides=1, rate=1):
     return total
 
 
-def batch_norm(x, weights, name):
+def batch_norm(x, weights, name, epsilon=1e-5):
     """In inference, with the moving statistics."""
     mean, variance = weights[f"{name}/moving_mean"], weights[f"{name}/moving_variance"]
-    x = (x - mean) / np.sqrt(variance + 1e-5)
+    x = (x - mean) / np.sqrt(variance + epsilon)
     return x * weights[f"{name}/gamma"] + weights[f"{name}/beta"]
 
 

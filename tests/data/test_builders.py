@@ -25,7 +25,7 @@ def examples(built, split):
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
-TEXTS = {"caption", "text", "title"}
+TEXTS = {"caption", "question", "text", "title"}
 
 
 def in_one_order(columns):

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_packages import pass_for, write_deb
+from fake_packages import packed_tar, pass_for, write_deb
 
 from mtlzoo.data import cache, packages
 
 DEB = packages.Package("a-set", "1.0", "a-set_1.0_all.deb", "0" * 64)
 WHEEL = packages.Package("a-set", "1.0", "a_set-1.0-py3.whl", "0" * 64, ("--platform=any",))
+NPM = packages.Package("a-set", "1.0", "a-set-1.0.tgz", "0" * 64)
 SDIST = packages.Package("a-set", "1.0", "a_set-1.0.tar.gz", "0" * 64)
 
 
@@ -114,6 +115,22 @@ def test_a_client_that_fails_or_is_not_there(tmp_path, client):
     client.answer = answer
     with pytest.raises(RuntimeError, match=r"as `raw_files`. apt-get said: no apt-get here$"):
         packages.fetch(DEB, tmp_path)
+
+
+def test_npm_packs_and_its_files_are_read_in_order(tmp_path, monkeypatch, client):
+    content = packed_tar("gz", {"package/b": b"2", "package/a": b"11", "package/c": b""})
+
+    def answer(folder):
+        (folder / NPM.file).write_bytes(content)
+        return subprocess.CompletedProcess([], 0, "", "")
+
+    client.answer = answer
+    (tmp_path / NPM.file).write_bytes(content)
+    pass_for(monkeypatch, sys.modules[__name__], "NPM", tmp_path / NPM.file)
+    path = packages.fetch(NPM, tmp_path / "new")
+    assert client.asked == [["npm", "pack", "a-set@1.0"]]
+    found = packages.tar_files(path, lambda name: name != "package/c")
+    assert list(found) == [("package/b", b"2"), ("package/a", b"11")]
 
 
 def test_pip_is_given_the_checksum(tmp_path, client):
