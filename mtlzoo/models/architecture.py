@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 import keras
 
 from mtlzoo.layers.policies import policy_config as policy_config
-from mtlzoo.layers.trainability import freeze_again, frozen_layers
 from mtlzoo.models.multi_task_model import MultiTaskModel
 from mtlzoo.tasks import Task
 from mtlzoo.tasks.configs import check_config
@@ -86,7 +85,8 @@ class Architecture(MultiTaskModel):
                 smaller[key] = value.scaled(scale)
         config = self.get_config()
         inputs = _deserialize_inputs(config.pop("inputs"))
-        config.pop("frozen")  # the twin has learned nothing that could rest
+        for key in self._added_later():  # the twin has learned nothing that it could stay at
+            del config[key]
         rest = {
             key: keras.saving.deserialize_keras_object(value)
             for key, value in config.items()
@@ -110,7 +110,7 @@ class Architecture(MultiTaskModel):
             **{key: serialize(value) for key, value in self._held.arguments.items()},
             "preprocessor": serialize(self.preprocessor) if self.preprocessor else None,
             "name": self.name,
-            "frozen": frozen_layers(self),
+            **self._added_later(),
         }
 
     @classmethod
@@ -120,15 +120,12 @@ class Architecture(MultiTaskModel):
         """The model of a config, with new variables."""
         config = check_config(f"a `{cls.__name__}`", config, "inputs", "tasks")
         inputs = _deserialize_inputs(config.pop("inputs"))
-        frozen = config.pop("frozen", None)
+        later = config.pop("frozen", None), config.pop("attached", None)
         with keras.saving.custom_object_scope(custom_objects or {}):
             arguments = {
                 key: keras.saving.deserialize_keras_object(value) for key, value in config.items()
             }
-            model = cls(inputs, **arguments)
-        if frozen is not None:
-            freeze_again(model, frozen)
-        return model
+            return cls(inputs, **arguments)._add_again(*later)
 
 
 def check_inputs(inputs: Any) -> list:

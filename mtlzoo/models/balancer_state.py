@@ -12,6 +12,8 @@ STEP_STATE = ("tasks_seen",)
 class BalancerState(keras.layers.Layer):
     """Holds the variables of a balancer, which is no layer itself, and saves them by name."""
 
+    beside_graph = True
+
     def __init__(self) -> None:
         super().__init__(name="balancer_state", dtype=keras.backend.floatx())
         self.built = True

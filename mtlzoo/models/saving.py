@@ -17,6 +17,9 @@ _TASK_NAMES, _SEEDS = "task_names", "seeds"
 class SavedByName(keras.Model):
     """The part of `MultiTaskModel` that Keras calls in saving."""
 
+    # A layer beside the graph that is saved with the model: it has `attach(model)`.
+    attached: Any = None
+
     def save(self, filepath: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
         """Save as `keras.Model.save` does, in the format `.keras`.
 
@@ -112,17 +115,29 @@ class SavedByName(keras.Model):
         """As that of any functional model, with the frozen layers, also of layers that do not say
         what is frozen in them.
         """
-        return {**super().get_config(), "frozen": frozen_layers(self)}
+        return {**super().get_config(), **self._added_later()}
+
+    def _added_later(self) -> dict[str, Any]:
+        """What was done to the model since it was made, for its config."""
+        config: dict[str, Any] = {"frozen": frozen_layers(self)}
+        if self.attached is not None:
+            config["attached"] = keras.saving.serialize_keras_object(self.attached)
+        return config
+
+    def _add_again(self, frozen: list[int] | None, attached: Any) -> Any:
+        """The model with what `_added_later` gave; nothing in a file from before."""
+        if frozen is not None:
+            freeze_again(self, frozen)
+        if attached is not None:
+            keras.saving.deserialize_keras_object(attached).attach(self)
+        return self
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
         """The model of a config, with new variables."""
         config = dict(config)
-        frozen = config.pop("frozen", None)
-        model = super().from_config(config, custom_objects)
-        if frozen is not None:
-            freeze_again(model, frozen)
-        return model
+        later = config.pop("frozen", None), config.pop("attached", None)
+        return super().from_config(config, custom_objects)._add_again(*later)
 
     def export(self, filepath: Any, format: Any = "tf_saved_model", **kwargs: Any) -> Any:
         """Export for serving; a SavedModel has the signature `serve` and one for each task.
