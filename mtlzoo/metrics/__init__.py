@@ -3,6 +3,7 @@
 from mtlzoo.metrics.angles import AngleWithin, MeanAngle, MedianAngle
 from mtlzoo.metrics.auc import AUC
 from mtlzoo.metrics.average_precision import MeanAveragePrecision
+from mtlzoo.metrics.calibration import ExpectedCalibrationError
 from mtlzoo.metrics.delta import delta_m
 from mtlzoo.metrics.depth import RelativeError, ThresholdAccuracy
 from mtlzoo.metrics.labelwise import F1Score, IoU, LabelwiseMetric, Precision, Recall
@@ -12,6 +13,7 @@ from mtlzoo.metrics.spans import SpanExactMatch, SpanF1
 __all__ = [
     "AUC",
     "AngleWithin",
+    "ExpectedCalibrationError",
     "F1Score",
     "IoU",
     "LabelwiseMetric",
