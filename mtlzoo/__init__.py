@@ -77,8 +77,8 @@ _WHERE = {
     "SNR": "models",
 }
 _ROOMS = [
-    *("backbones", "balancing", "data", "distribution", "export", "layers", "metrics", "models"),
-    *("tasks", "training"),
+    *("backbones", "balancing", "data", "distribution", "ensembles", "export", "layers", "metrics"),
+    *("models", "pretrained", "tasks", "training"),
 ]
 
 __all__ = ["__version__", *sorted(_WHERE), *_ROOMS]
@@ -115,6 +115,8 @@ def _register() -> None:
         importlib.import_module(f"{__name__}.{room}")
     if keras.backend.backend() == "tensorflow":
         importlib.import_module(f"{__name__}.models")
+        importlib.import_module(f"{__name__}.ensembles")
+        importlib.import_module(f"{__name__}.training")
 
 
 _register()

@@ -32,14 +32,16 @@ from recipes.training import Progress, print_aligned
 _OUT = flags.DEFINE_string("out", "runs/distillation", "Folder to write to.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where prepared data is, if not in the cache.")
 _EPOCHS = flags.DEFINE_integer("epochs", 6, "Epochs of each student.", lower_bound=1)
-_TEACHER_EPOCHS = flags.DEFINE_integer("teacher_epochs", 8, "Epochs of the teacher.", lower_bound=1)
+_TEACHER_EPOCHS = flags.DEFINE_integer(
+    "teacher_epochs", 4, "Epochs of the teacher, of all pairs.", lower_bound=1
+)
 _ROWS = flags.DEFINE_integer("rows", 16_000, "Training pairs in an epoch, drawn anew for each.")
 _LABELLED = flags.DEFINE_float(
     "labelled", 0.05, "Which part of the pairs has labels where few have.", 0.0, 1.0
 )
 _SEEDS = flags.DEFINE_integer("seeds", 1, "Trainings of each student.", lower_bound=1)
 _SCALE = flags.DEFINE_float("scale", 0.25, "Widths of the student, those of the teacher being 1.")
-_TEMPERATURE = flags.DEFINE_float("temperature", 4.0, "Temperature of the soft targets.")
+_TEMPERATURE = flags.DEFINE_float("temperature", 2.0, "Temperature of the soft targets.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Rows in a batch.", lower_bound=1)
 _LEARNING_RATE = flags.DEFINE_float("learning_rate", 2e-3, "Adam's learning rate.")
 
@@ -69,7 +71,7 @@ def main(_) -> None:
     names = [ALONE, *TAUGHT, FEW, TAUGHT_FEW]
     epochs = _TEACHER_EPOCHS.value + _SEEDS.value * len(names) * _EPOCHS.value
     progress = Progress(1, epochs)
-    fashion = load(0)
+    fashion = load(0, rows=None)
     teacher, result = train_teacher(fashion, progress)
     results: dict[str, list] = {TEACHER: [result], **{name: [] for name in names}}
     students: dict[str, MultiTaskModel] = {}
@@ -88,13 +90,13 @@ def main(_) -> None:
     print(f"\nWritten to {out}: distillation.png, results.json, and the SavedModels")
 
 
-def load(seed: int) -> data.Loaded:
-    """The data, with epochs of `--rows` pairs."""
+def load(seed: int, rows: int | None) -> data.Loaded:
+    """The data, with epochs of so many pairs, or of all."""
     batch_size = _BATCH_SIZE.value
     fashion = data.load("multi_fashion", batch_size=batch_size, seed=seed, data_dir=_DATA_DIR.value)
     return dataclasses.replace(
         fashion,
-        train=fashion.train.take(-(-_ROWS.value // batch_size)),
+        train=fashion.train.take(-1 if rows is None else -(-rows // batch_size)),
         valid=fashion.valid.take(-(-VALID_ROWS // batch_size)),
         tasks=[Item(task.name, len(CLASSES), metrics=["accuracy"]) for task in fashion.tasks],
     )
@@ -126,7 +128,7 @@ def train_students(
     teacher: MultiTaskModel, seed: int, progress: Progress | None
 ) -> dict[str, tuple[MultiTaskModel, comparison.Result]]:
     """Every student of one seed, each at its best epoch, by name."""
-    fashion = load(seed)
+    fashion = load(seed, _ROWS.value)
     few = hide_labels(fashion, _LABELLED.value)
     found = {ALONE: train_student(ALONE, teacher, None, fashion, seed, progress)}
     for name, arguments in TAUGHT.items():

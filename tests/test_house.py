@@ -27,6 +27,8 @@ FLOORS = {
     "export": 5,
     "training": 5,
     "distribution": 5,
+    "ensembles": 5,
+    "pretrained": 5,
 }
 # `model.export` reaches upwards, when it is called.
 UPWARDS = {("models/saving.py", "export")}
@@ -112,6 +114,7 @@ ABSTRACT = {
     ("balancing/loss_balancer.py", "LossBalancer._objective"),
     ("balancing/gradient_balancer.py", "GradientBalancer._weights"),
     ("balancing/jacobian_balancer.py", "JacobianBalancer._combine"),
+    ("ensembles/fusion.py", "Fusion.fuse"),
     ("layers/fusion.py", "Fusion.build_for"),
     ("layers/gate.py", "Gate._weights"),
     ("metrics/labelwise.py", "LabelwiseMetric.score"),

@@ -85,7 +85,16 @@ MODELS = [
 ]
 OF_ROOMS = {
     "backbones": {
-        *("MLP", "AudioEncoder", "Backbone", "ConvNet", "ResNet", "SensorEncoder"),
+        *(
+            "MLP",
+            "AudioEncoder",
+            "Backbone",
+            "BertEncoder",
+            "ConvNet",
+            "EfficientNetLite0",
+            "ResNet",
+            "SensorEncoder",
+        ),
         *("TabularEncoder", "TextEncoder"),
     },
     "balancing": {
@@ -122,13 +131,28 @@ OF_ROOMS = {
         *("Schedule", "Work", "pipeline", "place", "rematerialize"),
         *("is_chief", "strategy", "strategy_names"),
     },
+    "ensembles": {
+        *(
+            "Ensemble",
+            "FittedWeights",
+            "Fusion",
+            "GeometricMean",
+            "MajorityVote",
+            "Maximum",
+            "Mean",
+        ),
+        *("Soup", "Stacking", "Temperature", "Weighted", "WeightedMean", "WeightedVote"),
+        *("average_weights", "get", "greedy_soup", "names", "refresh_statistics"),
+        "task_arithmetic",
+    },
     "layers": {
         *("ASPP", "IdEmbedding", "LogMelSpectrogram", "MaskedMean", "PaddingMask"),
         *("PositionEmbedding", "PositionFusion", "ZeroMasked"),
+        *("WordFeatures", "WordPiece", "WordPieceOfWords"),
         *("DSelectKGate", "Gate", "SoftmaxGate", "SubNetworkRouting", "TopKGate"),
         *("ConcatenationFusion", "Fusion", "GatedFusion", "LowRankFusion", "ModalityDropout"),
         *("BottleneckFusion", "ContrastiveAlignment", "CrossAttentionFusion"),
-        "Calibrator",
+        *("AttentionMap", "Calibrator"),
         *("BlendedStage", "BottleneckAdapter", "Branching", "LowRankUpdate"),
         *("CrossStitchUnit", "LayerMixture", "NDDRUnit", "TaskAttention"),
         "InformationTransfer",
@@ -139,6 +163,7 @@ OF_ROOMS = {
     "metrics": {
         *(
             "AngleWithin",
+            "ExpectedCalibrationError",
             "IoU",
             "MeanAngle",
             "MeanAveragePrecision",
@@ -151,11 +176,18 @@ OF_ROOMS = {
         *("AUC", "F1Score", "LabelwiseMetric", "Precision", "R2Score", "Recall", "delta_m"),
     },
     "models": {*MODELS, "LogSharing"},
+    "pretrained": {"load", "names"},
     "tasks": {
         *(*TASKS, "CosineDistance", "DetectionLoss", "ScaleInvariantLog"),
-        *("Labels", "by_name", "from_loss"),
+        *("FeatureTargets", "Labels", "SoftTargets", "by_name", "from_loss"),
     },
-    "training": {"Backup"},
+    "training": {
+        *("Backup", "CoTraining", "CoTrainingHistory", "MutualLearning"),
+        *("AttentionTransfer", "Distillation", "Hint", "precompute"),
+        *("GradualUnfreezing", "L2SP", "LoadReport", "LoadedVariable", "add_l2_sp", "add_task"),
+        *("freeze", "layerwise_learning_rates", "load_weights_by_task", "remove_task"),
+        *("trunk_stages", "unfreeze", "with_adapters"),
+    },
 }
 ROOMS = sorted(OF_ROOMS)
 PUBLIC = ["__version__", "export", *TASKS, *BALANCERS, *MODELS, *ROOMS]

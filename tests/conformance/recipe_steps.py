@@ -109,6 +109,20 @@ def multi_fashion(recipe):
         )
 
 
+def ensemble_fusion(recipe):
+    rng = np.random.default_rng(0)
+    pictures = rng.random((ROWS, *recipe.SHAPE)).astype("float32")
+    labels = {name: rng.integers(0, 10, ROWS).astype("int32") for name in ("left", "right")}
+    weights = {name: np.ones(ROWS, "float32") for name in labels}
+    part = tf.data.Dataset.from_tensor_slices((pictures, labels, weights)).batch(ROWS)
+    tasks = [recipe.Item(name, 10, metrics=["accuracy"]) for name in labels]
+    loaded = data.Loaded(part, part, part, tasks, keras.Input(recipe.SHAPE), None)
+    fashion = recipe.Fashion(loaded, part)
+    members = [recipe.build(fashion, f"start_{i}") for i in range(2)]
+    for fusion in recipe.fusions().values():
+        recipe.fused(members, fusion, fashion)
+
+
 def scene_understanding(recipe):
     from test_scene_understanding import some_frames
 
@@ -141,6 +155,22 @@ def stamp_fusion(recipe):
         list(recipe.train_all(name, setting, [division], Progress(1, 1)))
 
 
+def image_transfer(recipe):
+    from test_image_transfer import some_pictures
+
+    from mtlzoo.backbones import EfficientNetLite0
+
+    recipe.data.load = lambda *_, **__: some_pictures()
+    recipe.trunk = lambda shape, random=False: EfficientNetLite0(
+        shape, (1, 2), (3, 4), stem_filters=3, head_filters=4, max_pixel=1.0
+    )
+    tasks, pictures = recipe.load(0)
+    for name in recipe.LEARNING_RATES:
+        seen = recipe.through_trunk(pictures) if name == "frozen" else pictures
+        model = recipe.build(name, tasks, seen, 0)
+        recipe.fit(model, name, seen, np.arange(ROWS), 0, Progress(1, 1))
+
+
 def distribution(recipe):
     with tempfile.TemporaryDirectory() as folder:
         recipe.train(pathlib.Path(folder))
@@ -151,12 +181,60 @@ def synthetic_relatedness(recipe):
         recipe.train(recipe.compiled(architecture), 0.5, 0)
 
 
+def text_transfer(recipe):
+    from test_text_transfer import stand_in
+
+    stand_in(setattr)
+    reader = recipe.preprocessor()
+    sets = recipe.load(0)
+    for name in recipe.LEARNING_RATES:
+        recipe.train(name, reader, sets, 0)
+
+
+def co_training(recipe):
+    from test_co_training_recipe import some_stamps, some_trunk
+
+    recipe.data.load = lambda _, **options: some_stamps(**options)
+    recipe.pretrained.load = some_trunk
+    division = recipe.load(0)
+    features = recipe.pixels_to_features([division[0]["image"]])[0]
+    shapes = division[0]["caption"].shape[1:], features[False].shape[1:]
+    models = recipe.build(division[2], *shapes)
+    recipe.train_all(models, recipe.arranged(division, features, "clean", 0), 0)
+
+
+def distillation(recipe):
+    from test_distillation_recipe import some_pictures
+
+    recipe.load = some_pictures
+    teacher, _ = recipe.train_teacher(some_pictures(0), None)
+    recipe.train_students(teacher, 0, None)
+
+
+def detection_transfer(recipe):
+    from test_detection_transfer import some_network, some_scenes
+
+    recipe.data.load = lambda *_, **__: some_scenes()
+    scenes = recipe.load(0, recipe.CLASSIFIER)
+    classifier = recipe.HardSharing(
+        scenes.inputs, scenes.tasks, backbone=recipe.trunk(scenes), name="category"
+    )
+    detection = recipe.load(0, recipe.DETECTOR)
+    for name, taught in recipe.teachers(classifier, some_network(scenes)).items():
+        recipe.train_detector(name, taught, detection, 0, None)
+
+
 RECIPES: dict[str, tuple[Callable, list[str]]] = {
     "quickstart": (quickstart, []),
     "quickstart, gated": (quickstart_gated, []),
     "census_income": (census_income, ["--seeds=1", "--epochs=1"]),
+    "co_training": (co_training, ["--labelled=16", "--rounds=1"]),
+    "detection_transfer": (detection_transfer, ["--widths=4,4,8"]),
+    "distillation": (distillation, []),
     "distribution": (distribution, []),
     "dynamic_sharing": (dynamic_sharing, []),
+    "image_transfer": (image_transfer, ["--batch_size=4"]),
+    "ensemble_fusion": (ensemble_fusion, []),
     "multi_fashion": (multi_fashion, []),
     "scene_understanding": (
         scene_understanding,
@@ -165,6 +243,7 @@ RECIPES: dict[str, tuple[Callable, list[str]]] = {
     "stamp_scenes": (stamp_scenes, ["--widths=4,4,8"]),
     "stamp_fusion": (stamp_fusion, []),
     "synthetic_relatedness": (synthetic_relatedness, ["--rows=256"]),
+    "text_transfer": (text_transfer, ["--layers=1", "--batch_size=8"]),
 }
 # What is known not to run on TPUs, in some of a recipe's models: Keras's `RandomTranslation` of
 # pictures inside the model, which there would have to move them in the input pipeline.

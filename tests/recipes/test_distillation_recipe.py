@@ -16,7 +16,7 @@ from recipes import distillation as recipe
 ROWS = 8
 
 
-def some_pictures(seed=0):
+def some_pictures(seed=0, rows=None):
     rng = np.random.default_rng(seed)
     pictures = rng.random((ROWS, 36, 36, 1)).astype("float32")
     labels = {name: rng.integers(0, 10, ROWS).astype("int32") for name in ("left", "right")}
