@@ -11,7 +11,6 @@ chooses each one's epoch. Exports teacher and student as SavedModels and compare
 how long they take to answer. Prints tables and draws the accuracies of each seed.
 """
 
-import dataclasses
 import pathlib
 import time
 from typing import Any
@@ -21,11 +20,11 @@ import numpy as np
 import tensorflow as tf
 from absl import flags, logging
 
-from mtlzoo import Classification, HardSharing, MultiTaskModel, data
+from mtlzoo import HardSharing, MultiTaskModel, data
 from mtlzoo.backbones import ConvNet
-from mtlzoo.data.multi_fashion.original import CLASSES
 from mtlzoo.training import AttentionTransfer, Distillation, Hint
 from recipes import comparison, plots, strategies
+from recipes import fashion as fashion_data
 from recipes.few_labels import hide_labels
 from recipes.training import Progress, print_aligned
 
@@ -45,7 +44,6 @@ _TEMPERATURE = flags.DEFINE_float("temperature", 2.0, "Temperature of the soft t
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Rows in a batch.", lower_bound=1)
 _LEARNING_RATE = flags.DEFINE_float("learning_rate", 2e-3, "Adam's learning rate.")
 
-VALID_ROWS = 2000  # enough to choose an epoch
 TEACHER, ALONE, FEW = "teacher", "student alone", "student alone, few labels"
 # What each student gets from the teacher, besides the labels.
 TAUGHT: dict[str, dict[str, Any]] = {
@@ -56,12 +54,6 @@ TAUGHT: dict[str, dict[str, Any]] = {
     },
 }
 TAUGHT_FEW = "soft targets, few labels"
-
-
-class Item(Classification):
-    """One of ten classes that are equally frequent, so that accuracy decides."""
-
-    monitor = "accuracy"
 
 
 def main(_) -> None:
@@ -92,14 +84,7 @@ def main(_) -> None:
 
 def load(seed: int, rows: int | None) -> data.Loaded:
     """The data, with epochs of so many pairs, or of all."""
-    batch_size = _BATCH_SIZE.value
-    fashion = data.load("multi_fashion", batch_size=batch_size, seed=seed, data_dir=_DATA_DIR.value)
-    return dataclasses.replace(
-        fashion,
-        train=fashion.train.take(-1 if rows is None else -(-rows // batch_size)),
-        valid=fashion.valid.take(-(-VALID_ROWS // batch_size)),
-        tasks=[Item(task.name, len(CLASSES), metrics=["accuracy"]) for task in fashion.tasks],
-    )
+    return fashion_data.load(seed, _BATCH_SIZE.value, rows, _DATA_DIR.value)
 
 
 # --- Models ------------------------------------------------------------------------------------

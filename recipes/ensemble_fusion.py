@@ -31,6 +31,7 @@ from mtlzoo.ensembles import Ensemble, Stacking, average_weights, greedy_soup
 from mtlzoo.ensembles.members import weights_of
 from mtlzoo.metrics import ExpectedCalibrationError
 from recipes import comparison, ensemble_pictures, strategies
+from recipes import fashion as fashion_data
 from recipes.training import Progress, print_aligned
 
 _OUT = flags.DEFINE_string("out", "runs/ensemble_fusion", "Folder to write to.")
@@ -51,12 +52,6 @@ VALID_ROWS = 2000  # to choose an epoch, and as many others to fit what is fitte
 RATES = (0.25, 0.5, 0.75, 1.0, 1.25)
 STEPS = 11  # points between two models
 ONE, TUNED = "one model", "fine-tuned, one model"
-
-
-class Item(zoo.Classification):
-    """One of ten classes that are equally frequent, so that accuracy decides."""
-
-    monitor = "accuracy"
 
 
 @dataclasses.dataclass
@@ -109,14 +104,12 @@ def main(_) -> None:
 def load(seed: int) -> Fashion:
     """The data, with epochs of `--rows` pairs."""
     batch_size = _BATCH_SIZE.value
-    loaded = data.load("multi_fashion", batch_size=batch_size, seed=seed, data_dir=_DATA_DIR.value)
+    loaded = fashion_data.load(seed, batch_size, _ROWS.value, _DATA_DIR.value, valid_rows=None)
     batches = -(-VALID_ROWS // batch_size)
     fashion = dataclasses.replace(
         loaded,
-        train=loaded.train.take(-(-_ROWS.value // batch_size)),
         valid=loaded.valid.take(batches).cache(),
         test=loaded.test.take(-(-_TEST_ROWS.value // batch_size)).cache(),
-        tasks=[Item(task.name, len(CLASSES), metrics=["accuracy"]) for task in loaded.tasks],
     )
     return Fashion(fashion, loaded.valid.skip(batches).take(batches).cache())
 

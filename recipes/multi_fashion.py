@@ -16,7 +16,6 @@ architecture, `HardSharing` or that of `--models`, with each balancer, beside si
 weights that the validation data chose. One name is the balancer of all multi-task models.
 """
 
-import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +31,7 @@ from mtlzoo.backbones import ConvNet
 from mtlzoo.data.multi_fashion.original import CLASSES
 from mtlzoo.layers import PositionEmbedding
 from recipes import balancers, comparison, plots, strategies
+from recipes import fashion as fashion_data
 from recipes.training import Progress, print_aligned
 
 _OUT = flags.DEFINE_string("out", "runs/multi_fashion", "Folder to write to.")
@@ -49,7 +49,6 @@ _MODELS = flags.DEFINE_list(
 _BALANCER = flags.DEFINE_list("balancer", [balancers.EQUAL], balancers.FLAG_HELP)
 
 SHAPE, UNITS = (36, 36, 1), (50,)
-VALID_ROWS = 2000  # enough to choose an epoch
 
 
 def trunk() -> ConvNet:
@@ -100,12 +99,6 @@ NOT_HERE = {
     zoo.ESMM: "needs the yes/no steps of a funnel",
     zoo.CrossModalFusion: "needs several modalities, and there is one picture",
 }
-
-
-class Item(zoo.Classification):
-    """One of ten classes that are equally frequent, so that accuracy decides."""
-
-    monitor = "accuracy"
 
 
 def main(_) -> None:
@@ -191,14 +184,7 @@ def train_balancers(chosen: Mapping[str, type], names: list[str]) -> balancers.F
 
 def load(seed: int) -> data.Loaded:
     """The data, with epochs of `--rows` pairs."""
-    batch_size = _BATCH_SIZE.value
-    fashion = data.load("multi_fashion", batch_size=batch_size, seed=seed, data_dir=_DATA_DIR.value)
-    return dataclasses.replace(
-        fashion,
-        train=fashion.train.take(-(-_ROWS.value // batch_size)),
-        valid=fashion.valid.take(-(-VALID_ROWS // batch_size)),
-        tasks=[Item(task.name, len(CLASSES), metrics=["accuracy"]) for task in fashion.tasks],
-    )
+    return fashion_data.load(seed, _BATCH_SIZE.value, _ROWS.value, _DATA_DIR.value)
 
 
 def single_task(fashion: data.Loaded, task: zoo.Task) -> zoo.MultiTaskModel:

@@ -9,7 +9,7 @@ import keras
 
 from mtlzoo.models.balancer_state import BalancerState
 from mtlzoo.models.multi_task_model import MultiTaskModel
-from mtlzoo.tasks import Task
+from mtlzoo.tasks import Task, spaces
 
 # Names that Keras makes for inputs without one.
 _AUTOMATIC = re.compile(r"(keras_tensor|input_layer|input)(_\d+)?")
@@ -296,19 +296,13 @@ def tasks_of(models: Sequence[MultiTaskModel]) -> dict[str, tuple[Task, list[int
 
 def _check_same(name, one, other):
     (i, first), (j, second) = one, other
-    for what, read_it in _SAME.items():
-        a, b = (read_it(m.tasks[name], m.output[name]) for m in (first, second))
-        if a != b:
-            raise ValueError(
-                f"The task `{name}` should be the same in all models that have it. Received: "
-                f"{what} {b} in {label(j, second)}, {a} in {label(i, first)}"
-            )
-
-
-_SAME = {
-    "kind": lambda task, output: type(task).__name__,
-    "outputs of shape": lambda task, output: tuple(output.shape),
-    "labels of shape": lambda task, output: task.label_shape,
-    "from_logits": lambda task, output: task.from_logits,
-    "missing": lambda task, output: str(task.missing),
-}
+    found = spaces.difference(first.tasks[name], second.tasks[name])
+    shapes = tuple(first.output[name].shape), tuple(second.output[name].shape)
+    if found is None and shapes[0] != shapes[1]:
+        found = "output_shape", *shapes
+    if found is not None:
+        what, a, b = found
+        raise ValueError(
+            f"The task `{name}` should be the same in all models that have it. Received: "
+            f"{what} {b} in {label(j, second)}, {a} in {label(i, first)}"
+        )

@@ -1,5 +1,6 @@
 """What every architecture of the zoo has in common: inputs, a backbone, a config, a student."""
 
+import contextlib
 import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -121,7 +122,9 @@ class Architecture(MultiTaskModel):
         config = check_config(f"a `{cls.__name__}`", config, "inputs", "tasks")
         inputs = _deserialize_inputs(config.pop("inputs"))
         later = config.pop("frozen", None), config.pop("attached", None)
-        with keras.saving.custom_object_scope(custom_objects or {}):
+        # Keras's scope would hide one around it.
+        given = custom_objects or {}
+        with keras.saving.custom_object_scope(given) if given else contextlib.nullcontext():
             arguments = {
                 key: keras.saving.deserialize_keras_object(value) for key, value in config.items()
             }

@@ -21,6 +21,7 @@ from absl import flags
 
 from conformance.compiling import faults_for_tpus
 from mtlzoo import MultiTaskModel, data
+from recipes.fashion import Item
 from recipes.training import Progress
 
 ROWS = 8
@@ -90,15 +91,19 @@ def dynamic_sharing(recipe):
         )
 
 
-def multi_fashion(recipe):
+def some_fashion(shape):
+    """A batch of generated pairs."""
     rng = np.random.default_rng(0)
-    pictures = rng.random((ROWS, *recipe.SHAPE)).astype("float32")
+    pictures = rng.random((ROWS, *shape)).astype("float32")
     labels = {name: rng.integers(0, 10, ROWS).astype("int32") for name in ("left", "right")}
     weights = {name: np.ones(ROWS, "float32") for name in labels}
     part = tf.data.Dataset.from_tensor_slices((pictures, labels, weights)).batch(ROWS)
-    tasks = [recipe.Item(name, 10, metrics=["accuracy"]) for name in labels]
-    inputs = keras.Input(recipe.SHAPE)
-    fashion = data.Loaded(part, part, part, tasks, inputs, None)
+    tasks = [Item(name, 10, metrics=["accuracy"]) for name in labels]
+    return data.Loaded(part, part, part, tasks, keras.Input(shape), None)
+
+
+def multi_fashion(recipe):
+    fashion = some_fashion(recipe.SHAPE)
     for architecture in recipe.ARCHITECTURES:
         recipe.comparison.train(
             lambda a=architecture: recipe.build(a, fashion.inputs, fashion.tasks),
@@ -110,14 +115,8 @@ def multi_fashion(recipe):
 
 
 def ensemble_fusion(recipe):
-    rng = np.random.default_rng(0)
-    pictures = rng.random((ROWS, *recipe.SHAPE)).astype("float32")
-    labels = {name: rng.integers(0, 10, ROWS).astype("int32") for name in ("left", "right")}
-    weights = {name: np.ones(ROWS, "float32") for name in labels}
-    part = tf.data.Dataset.from_tensor_slices((pictures, labels, weights)).batch(ROWS)
-    tasks = [recipe.Item(name, 10, metrics=["accuracy"]) for name in labels]
-    loaded = data.Loaded(part, part, part, tasks, keras.Input(recipe.SHAPE), None)
-    fashion = recipe.Fashion(loaded, part)
+    loaded = some_fashion(recipe.SHAPE)
+    fashion = recipe.Fashion(loaded, loaded.valid)
     members = [recipe.build(fashion, f"start_{i}") for i in range(2)]
     for fusion in recipe.fusions().values():
         recipe.fused(members, fusion, fashion)

@@ -83,7 +83,7 @@ def test_inputs_without_a_name_may_be_called_anything():
 @pytest.mark.parametrize(
     ("one", "other", "words"),
     [
-        (Classification("t", 3), Classification("t", 4), r"outputs of shape \(None, 4\)"),
+        (Classification("t", 3), Classification("t", 4), r"output_shape \(4,\)"),
         (Classification("t", 2), Regression("t", 2), "kind Regression"),
         (BinaryClassification("t"), BinaryClassification("t", from_logits=False), "from_logits"),
         (BinaryClassification("t"), BinaryClassification("t", missing=float("nan")), "missing nan"),

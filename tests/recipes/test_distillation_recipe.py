@@ -12,6 +12,7 @@ pytest.importorskip("matplotlib")
 
 from mtlzoo import data
 from recipes import distillation as recipe
+from recipes.fashion import Item
 
 ROWS = 8
 
@@ -22,7 +23,7 @@ def some_pictures(seed=0, rows=None):
     labels = {name: rng.integers(0, 10, ROWS).astype("int32") for name in ("left", "right")}
     weights = {name: np.ones(ROWS, "float32") for name in labels}
     part = tf.data.Dataset.from_tensor_slices((pictures, labels, weights)).batch(ROWS)
-    tasks = [recipe.Item(name, 10, metrics=["accuracy"]) for name in labels]
+    tasks = [Item(name, 10, metrics=["accuracy"]) for name in labels]
     return data.Loaded(part, part, part, tasks, keras.Input((36, 36, 1)), None)
 
 

@@ -16,6 +16,7 @@ pytest.importorskip("matplotlib")
 from fake_packages import write_fashion
 
 from recipes import multi_fashion
+from recipes.fashion import Item
 
 CHOSEN = ["CrossStitch", "OMoE", "TaskQueryAttention"]
 
@@ -48,7 +49,7 @@ def test_accuracy_decides_and_is_compared_with_the_single_tasks(job):
     _, printed, report = job
     assert list(report) == ["single tasks", *CHOSEN]
     columns = ["left, accuracy", "right, accuracy"]
-    tasks = [multi_fashion.Item(name, 10, metrics=["accuracy"]) for name in ("left", "right")]
+    tasks = [Item(name, 10, metrics=["accuracy"]) for name in ("left", "right")]
     assert [(task.monitor, task.mode) for task in tasks] == [("accuracy", "max")] * 2
     test = {
         name: {c.split(",")[0]: found["metrics"][c]["mean"] for c in columns}

@@ -265,6 +265,17 @@ def test_a_hint_from_inside_a_backbone():
     np.testing.assert_allclose(model.predict(x, verbose=0)["kind"], outputs, atol=1e-6)
 
 
+def test_a_hint_of_normalized_features():
+    teacher, student = network(units=(5, 7)), network(seed=2)
+    hint = Hint("shared_0", "shared_1", normalized=True)
+    assert Hint.from_config(hint.get_config()).get_config() == hint.get_config()
+    x, _ = rows()
+    said = Distillation(student, teacher, hints=[hint]).teacher_labels(x)["shared_0_hint"].numpy()
+    inside = keras.Model(teacher.input, teacher.get_layer("shared_1").output)(x).numpy()
+    inside = (inside - inside.mean(-1, keepdims=True)) / inside.std(-1, keepdims=True)
+    np.testing.assert_allclose(said, inside, rtol=1e-3, atol=1e-4)
+
+
 def test_attention_is_transferred_across_widths_and_sizes(tmp_path):
     teacher, student = images((5, 6)), images((2, 3), seed=2, name="small")
     hints = [

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mtlzoo.models import MultiTaskModel
-from mtlzoo.tasks import Task
+from mtlzoo.tasks import Task, spaces
 from mtlzoo.training.co_training.answers import KINDS
 
 
@@ -60,17 +60,13 @@ def check_same_task(argument: str, name: str, tasks: Mapping[str, Task]) -> None
     """
     (first, one), *others = tasks.items()
     for other, task in others:
-        for what in ("kind", "label_shape", "output_shape", "missing", "from_logits"):
-            mine, its = (_property(each, what) for each in (one, task))
-            if mine != its and not (mine != mine and its != its):  # NaN is NaN
-                raise ValueError(
-                    f"Task `{name}` should have the same `{what}` in all of `{argument}`. "
-                    f"Received: {mine} in `{first}` and {its} in `{other}`"
-                )
-
-
-def _property(task: Task, what: str) -> Any:
-    return type(task).__name__ if what == "kind" else getattr(task, what)
+        found = spaces.difference(one, task)
+        if found is not None:
+            what, mine, its = found
+            raise ValueError(
+                f"Task `{name}` should have the same `{what}` in all of `{argument}`. "
+                f"Received: {mine} in `{first}` and {its} in `{other}`"
+            )
 
 
 def check_views(views: Any) -> dict[str, MultiTaskModel]:

@@ -117,6 +117,8 @@ class MutualLearning(MultiTaskModel):
         super().__init__(
             inputs, outputs, name or "mutual_learning", tasks=tasks, preprocessor=preprocessor
         )
+        # A task and its way to its peers are balanced as one.
+        self._held.row_of = {name: name.removesuffix("_soft") for name in peers_of}
         self._held.arguments = {
             "members": members,
             "temperature": float(temperature),
@@ -266,10 +268,9 @@ class MutualLearning(MultiTaskModel):
     ) -> "MutualLearning":
         """The model of a config, with new variables."""
         config = check_config(f"a `{cls.__name__}`", config, "members", "preprocessor")
-        with keras.saving.custom_object_scope(custom_objects or {}):
-            for key in ("members", "preprocessor"):
-                config[key] = keras.saving.deserialize_keras_object(config[key])
-            return cls(**config)
+        for key in ("members", "preprocessor"):
+            config[key] = keras.saving.deserialize_keras_object(config[key], custom_objects)
+        return cls(**config)
 
 
 def _having(members: Mapping[str, MultiTaskModel]) -> dict[str, list[str]]:

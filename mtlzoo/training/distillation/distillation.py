@@ -136,7 +136,7 @@ class Distillation(MultiTaskModel):
                     row_of |= {} if balance_soft else {target.name: task.name}
                     rises |= {task.name: True, target.name: False}
             own = [hint for hint in hints if teachers[hint.of] is model]
-            teacher = Teacher(model, soft, own)
+            teacher = Teacher(model, student, soft, own)
             for hint in own:
                 theirs, wanted = teacher.features[hint.name], teacher.targets[hint.name]
                 hint.check(features[hint.student], theirs)

@@ -26,6 +26,9 @@ class Hint:
             `backbone` inside it. Its features are vectors, sequences or images.
         teacher: Name of the layer of the teacher.
         of: The teacher's task, where there are several teachers. Defaults to the only one.
+        normalized: Whether each position of the teacher's features is brought to mean 0 and
+            variance 1 over its channels first, so that the loss has the same size whatever theirs
+            is. Defaults to `False`.
         name: Name of the task that it is in training. Defaults to that of the student's layer with
             `_hint`.
 
@@ -56,15 +59,31 @@ class Hint:
     reduce = "mean"
 
     def __init__(
-        self, student: str, teacher: str, *, of: str | None = None, name: str | None = None
+        self,
+        student: str,
+        teacher: str,
+        *,
+        of: str | None = None,
+        normalized: bool = False,
+        name: str | None = None,
     ) -> None:
+        self._name(student, teacher, of, name)
+        self.normalized = normalized
+
+    def _name(self, student, teacher, of, name):
         self.student, self.teacher, self.of = student, teacher, of
         self.name = f"{student}_hint".replace("/", "_") if name is None else name
         check_name(self.name)
 
     def of_teacher(self, features: Any) -> Any:
         """What of the teacher's features is learned."""
-        return features
+        if not self.normalized:
+            return features
+        dtype = at_least_float32()
+        name = f"{self.name}_normalized"
+        return keras.layers.LayerNormalization(
+            center=False, scale=False, epsilon=1e-6, name=name, dtype=dtype
+        )(features)
 
     def of_student(self, features: Any, like: Any) -> Any:
         """What of the student's features is compared, for features of the teacher `like` these."""
@@ -100,6 +119,9 @@ class Hint:
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""
+        return {**self._names(), "normalized": self.normalized}
+
+    def _names(self):
         return {
             "student": self.student,
             "teacher": self.teacher,
@@ -153,6 +175,15 @@ class AttentionTransfer(Hint):
     """
 
     reduce = "sum"
+
+    def __init__(
+        self, student: str, teacher: str, *, of: str | None = None, name: str | None = None
+    ) -> None:
+        self._name(student, teacher, of, name)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of `__init__`."""
+        return self._names()
 
     def of_teacher(self, features: Any) -> Any:
         """The attention map, as a vector."""

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from mtlzoo.models import MultiTaskModel
 from mtlzoo.models.taps import tapped
-from mtlzoo.tasks import Task
+from mtlzoo.tasks import Task, spaces
 from mtlzoo.tasks.labels import fits
 from mtlzoo.training.distillation.hints import Hint
 
@@ -18,6 +18,7 @@ class Teacher:
 
     Args:
         model: a functional Keras model; its outputs are a dict by task, or one tensor.
+        student: whom it teaches.
         soft: by the name of the labels the student's task that the model answers.
         hints: those that want features of it.
 
@@ -27,7 +28,11 @@ class Teacher:
     """
 
     def __init__(
-        self, model: keras.Model, soft: Mapping[str, Task], hints: Sequence[Hint] = ()
+        self,
+        model: keras.Model,
+        student: MultiTaskModel,
+        soft: Mapping[str, Task],
+        hints: Sequence[Hint] = (),
     ) -> None:
         outputs, found = tapped(model, sorted({hint.teacher for hint in hints}), "teacher")
         self.features = {hint.name: found[hint.teacher] for hint in hints}
@@ -35,7 +40,7 @@ class Teacher:
         given: dict[str, Any] = {}
         self._by_step = {name for name, tensor in self.targets.items() if len(tensor.shape) == 3}
         for label, task in soft.items():
-            given[label] = _answer(model, task, outputs)
+            given[label] = _answer(model, task, outputs, student.output[task.name].shape)
             if task.loss_rank == 2:
                 self._by_step.add(label)
         self._names = frozenset({*given, *self.targets})
@@ -130,13 +135,15 @@ def _spec(tensor):
     return tuple(tensor.shape[1:]), tensor.dtype
 
 
-def _answer(model, task, outputs):
-    """The output of a teacher that answers a task of the student."""
+def _answer(model, task, outputs, shape):
+    """The output of a teacher that answers a task of the student, whose own has this shape."""
     own = model.tasks.get(task.name) if isinstance(model, MultiTaskModel) else None
-    if own is not None and _space(own) != _space(task):
+    found = None if own is None else spaces.difference(task, own, missing=False)
+    if found is not None:
+        what, mine, its = found
         raise ValueError(
             f"The teacher `{model.name}` of task `{task.name}` should have the label space of the "
-            f"student, {_space(task)}. Received: {_space(own)}"
+            f"student, whose {what} is {mine}. Received: {its}"
         )
     tensor = outputs
     if isinstance(outputs, Mapping):
@@ -146,16 +153,9 @@ def _answer(model, task, outputs):
                 f"Received: outputs {sorted(outputs)}"
             )
         tensor = outputs[task.name]
-    if not isinstance(tensor, keras.KerasTensor) or not fits(
-        tuple(tensor.shape[1:]), task.output_shape
-    ):
+    if not isinstance(tensor, keras.KerasTensor) or not fits(tensor.shape[1:], shape[1:]):
         raise ValueError(
             f"The teacher `{model.name}` of task `{task.name}` should have outputs of shape "
-            f"{(None, *task.output_shape)}. Received: {tensor!r}"
+            f"{shape}, as the student. Received: {tensor!r}"
         )
     return tensor
-
-
-def _space(task):
-    """What two tasks must have in common so that one's outputs can be the other's."""
-    return type(task).__name__, task.output_shape, task.from_logits
