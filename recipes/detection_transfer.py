@@ -132,12 +132,12 @@ def teachers(classifier: MultiTaskModel, network: keras.Model) -> dict[str, dict
         ALONE: None,
         CATEGORY: {
             "teachers": classifier,
-            "hints": [Hint(last, last, name="hint")],
+            "hints": [Hint(last, last, normalized=True, name="hint")],
             "transfer": {CLASSIFIER: DETECTOR},
         },
         IMAGENET: {
             "teachers": {"imagenet": network},
-            "hints": [Hint(last, MAP, name="hint")],
+            "hints": [Hint(last, MAP, normalized=True, name="hint")],
             "transfer": {"imagenet": DETECTOR},
         },
     }

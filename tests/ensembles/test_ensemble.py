@@ -132,6 +132,7 @@ def test_sequences_of_any_length_in_graphs_and_files(tmp_path):
             assert_same(of_numpy(answers), of_numpy(task.serve(outputs[task.name])), atol=2e-6)
 
 
+@pytest.mark.slow
 def test_eager_graph_and_xla_train_alike():
     x, y = rows(missing=True)
     found = []

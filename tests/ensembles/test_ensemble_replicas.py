@@ -3,6 +3,7 @@
 from conformance.processes import lines_of
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_fitted_alike_on_two_replicas():
     (found,) = lines_of("ensemble_replicas", [], ["ensembles"])
     moved = found.pop("moved")

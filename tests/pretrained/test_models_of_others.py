@@ -69,6 +69,7 @@ def tasks():
     return [Classification("kind", num_classes=3), Regression("size")]
 
 
+@pytest.mark.slow
 def test_a_network_of_keras_applications(tmp_path):
     inputs = keras.Input((32, 32, 3), name="image")
     trunk = keras.applications.MobileNetV2(

@@ -15,6 +15,8 @@ from fake_packages import write_fashion
 
 from recipes import ensemble_fusion
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):

@@ -70,6 +70,7 @@ def accuracy(model, x, truth, view):
 # -- it works ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_independent_views_teach_each_other():
     x, truth = rows(400)
     test_x, test_truth = rows(2000, seed=1)
