@@ -1,5 +1,6 @@
 """One replica equals two, on logical devices in a process of their own."""
 
+import pytest
 from conformance.processes import lines_of
 
 
