@@ -183,4 +183,4 @@ class TextEncoder(Backbone):
         super().__init__(inputs, x, stage_names, arguments, name)
 
     def _width_unit(self, argument: str) -> int:
-        return self._drawn.arguments["num_heads"] if argument == "width" else 1
+        return max(2, self._drawn.arguments["num_heads"]) if argument == "width" else 1

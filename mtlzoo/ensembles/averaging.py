@@ -128,6 +128,11 @@ def task_arithmetic(
     *Differences from the paper*: none in the sum.
     """
     (base,) = m.read([base], "base")
+    if not isinstance(models, Mapping | list | tuple):
+        raise ValueError(
+            "`models` should be a list of one model at least, or of paths, or a dict of such. "
+            f"Received: models={models!r}"
+        )
     named = dict(models) if isinstance(models, Mapping) else dict(enumerate(models or ()))
     loaded = dict(zip(named, m.read(list(named.values())), strict=True))
     factors = _scales(scales, models, list(named))

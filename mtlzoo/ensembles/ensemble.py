@@ -149,13 +149,14 @@ class Ensemble(MultiTaskModel):
         return super().fit(*args, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of `__init__`."""
+        """The arguments of `__init__`; and what was done to the model since."""
         serialize = keras.saving.serialize_keras_object
         return {
             "models": serialize(self.members),
             "fusion": {t: serialize(f) for t, f in self._held.arguments["fusion"].items()},
             "name": self.name,
             "preprocessor": serialize(self.preprocessor) if self.preprocessor else None,
+            **self._added_later(),
         }
 
     @classmethod
@@ -164,9 +165,10 @@ class Ensemble(MultiTaskModel):
     ) -> "Ensemble":
         """The model of a config, with new variables."""
         config = check_config(f"a `{cls.__name__}`", config, "models", "fusion", "preprocessor")
+        later = config.pop("frozen", None), config.pop("attached", None)
         for key in ("models", "fusion", "preprocessor"):
             config[key] = keras.saving.deserialize_keras_object(config[key], custom_objects)
-        return cls(**config, copy=False)
+        return cls(**config, copy=False)._add_again(*later)
 
 
 def _by_task(fusion, names):

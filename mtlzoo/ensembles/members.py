@@ -40,6 +40,8 @@ class Member(keras.layers.Layer):
     ```
     """
 
+    closed = True  # see `layers.trainability.open_layers`
+
     def __init__(self, model: Any, **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")  # it computes nothing itself
         super().__init__(autocast=False, **kwargs)
@@ -160,6 +162,9 @@ def copy_of(model: MultiTaskModel, preprocessor: bool = False) -> MultiTaskModel
         model: The model.
         preprocessor: Whether the copy has the same preprocessor, else none. Defaults to `False`.
 
+    Raises:
+        ValueError: For a model that cannot be made again from its config.
+
     Example:
     ```python
     import keras
@@ -176,12 +181,27 @@ def copy_of(model: MultiTaskModel, preprocessor: bool = False) -> MultiTaskModel
     config["preprocessor"] = None  # its config lacks what it has adapted to
     # Kinds of one's own need not be registered for a copy.
     kinds = {type(task).__name__: type(task) for task in model.tasks.values()}
-    copy = type(model).from_config(config, kinds)
+    try:
+        copy = type(model).from_config(config, kinds)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "`models` should be made of layers that can be made again from their config; those of "
+            "your own need `@keras.saving.register_keras_serializable()`. Received: the model "
+            f"`{model.name}`: {str(error)[:200]}"
+        ) from error
     if preprocessor:
         copy._held.preprocessor = model.preprocessor
-    for new, old in zip(weights_of(copy), weights_of(model), strict=True):
+    for new, old in zip(_in_turn(copy), _in_turn(model), strict=True):
         new.assign(old)
     return copy
+
+
+def _in_turn(model):
+    """The weights of the members, one by one, since they may share some, and then the others."""
+    inside = [la.model for la in model.layers if isinstance(la, Member)]
+    found = [v for each in inside for v in _in_turn(each)]
+    known = {id(v) for v in found}
+    return found + [v for v in weights_of(model) if id(v) not in known]
 
 
 def weights_of(model: keras.Model) -> list[keras.Variable]:

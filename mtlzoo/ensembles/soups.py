@@ -9,7 +9,7 @@ from absl import logging
 from mtlzoo.ensembles import members as m
 from mtlzoo.ensembles import states
 from mtlzoo.ensembles.averaging import is_float
-from mtlzoo.ensembles.statistics import refresh_statistics
+from mtlzoo.ensembles.statistics import check_rows, refresh_statistics
 from mtlzoo.metrics import delta_m
 from mtlzoo.models.multi_task_model import MultiTaskModel
 
@@ -20,7 +20,7 @@ class Soup(NamedTuple):
     Attributes:
         model: The model with the averaged weights, compiled for `evaluate`.
         ingredients: Which models are in it, from 0, in the order they were taken.
-        scores: The score of each model alone, in the order given.
+        scores: The score of each model alone, in the order given; of a diverged one `-inf`.
         score: That of the soup.
     """
 
@@ -47,7 +47,8 @@ def greedy_soup(
 
     The score is that of `task`, its deciding metric (negative where lower is better), or of all
     tasks `delta_m`, their mean relative gain in percent over the average of the models' metrics
-    (tasks in which that is 0 have no say).
+    (tasks in which that is 0 have no say). A model that has diverged, whose weights or metrics are
+    not all finite, is never taken, and no part of that average.
 
     Args:
         models: Models of one architecture, or files, as for `average_weights`.
@@ -60,8 +61,8 @@ def greedy_soup(
         A `Soup`: the model, its ingredients and the scores.
 
     Raises:
-        ValueError: As `average_weights`, for an unknown task, or as `delta_m` for a task without
-            labels in the validation data.
+        ValueError: As `average_weights`, for an unknown task, or if no model has finite weights
+            and metrics, as for a task without labels in the validation data.
 
     Example:
     ```python
@@ -89,10 +90,12 @@ def greedy_soup(
             f"`task` should be one of the tasks {list(first.task_names)}, or None. "
             f"Received: task={task!r}"
         )
+    check_rows("refresh", refresh)
     wanted = states.arrays_of(first)
-    kept = [wanted]
+    labels, kept = [name], [wanted]
     for i in range(1, len(given)):
         label, model = states.load(i, given[i], like)
+        labels.append(label)
         kept.append(states.in_order_of((name, wanted), (label, states.arrays_of(model))))
     candidate = m.copy_of(first, preprocessor=True)
     candidate.compile("sgd")
@@ -101,9 +104,25 @@ def greedy_soup(
     for arrays in kept:
         states.assign(candidate, arrays)
         alone.append(_metrics(candidate, valid))
-    baselines = {name: float(np.mean([found[name] for found in alone])) for name in alone[0]}
+
+    def is_finite(found):
+        return all(np.isfinite(found[name]) for name in ([task] if task else found))
+
+    sound = [
+        is_finite(found) and all(np.isfinite(a).all() for a in arrays.values() if is_float(a))
+        for found, arrays in zip(alone, kept, strict=True)
+    ]
+    if not any(sound):
+        raise ValueError(
+            "`models` should have finite weights, and finite metrics on `valid`, one of them at "
+            f"least. Received: {', '.join(labels)}, with the metrics {alone}"
+        )
+    known = [found for found, is_sound in zip(alone, sound, strict=True) if is_sound]
+    baselines = {name: float(np.mean([found[name] for found in known])) for name in alone[0]}
 
     def score(found):
+        if not is_finite(found):
+            return -np.inf
         if task is None:
             # A metric that is 0 for all, as of models that have learned nothing, tells none apart.
             telling = [t for name, t in candidate.tasks.items() if baselines[name]]
@@ -111,10 +130,10 @@ def greedy_soup(
             return delta_m(*of_telling, telling) if telling else 0.0
         return found[task] if candidate.tasks[task].mode == "max" else -found[task]
 
-    scores = [score(found) for found in alone]
+    scores = [score(f) if is_sound else -np.inf for f, is_sound in zip(alone, sound, strict=True)]
     order = sorted(range(len(scores)), key=lambda i: -scores[i])
     ingredients, best = [order[0]], scores[order[0]]
-    for i in order[1:]:
+    for i in [i for i in order[1:] if sound[i]]:
         _mix(candidate, [kept[j] for j in [*ingredients, i]], refresh)
         found = score(_metrics(candidate, valid))
         logging.info("With model %d the score is %.6g, without it %.6g", i, found, best)

@@ -39,7 +39,7 @@ def refresh_statistics(
         How many layers have new statistics.
 
     Raises:
-        ValueError: For another model, or data without rows.
+        ValueError: For another model, a tuple of arrays, or data without rows.
 
     Example:
     ```python
@@ -63,6 +63,7 @@ def refresh_statistics(
     """
     if not isinstance(model, MultiTaskModel):
         raise ValueError(f"`model` should be a `MultiTaskModel`. Received: model={model!r}")
+    check_rows("data", data)
     layers = [
         layer
         for layer in model._flatten_layers(include_self=False)
@@ -90,6 +91,31 @@ def refresh_statistics(
         layer.moving_mean.assign(mean)
         layer.moving_variance.assign(np.maximum(square - mean**2, 0))
     return len(layers)
+
+
+def check_rows(argument: str, data: Any) -> None:
+    """Refuse a tuple of arrays, which would be taken for batches.
+
+    Args:
+        argument: Its name, for the message.
+        data: What should be rows for `refresh_statistics`.
+
+    Raises:
+        ValueError: For a tuple.
+
+    Example:
+    ```python
+    import numpy as np
+    from mtlzoo.ensembles.statistics import check_rows
+
+    check_rows("data", np.ones((8, 4)))
+    ```
+    """
+    if isinstance(data, tuple):
+        raise ValueError(
+            f"`{argument}` should be a `tf.data.Dataset` or another iterable of batches, or the "
+            f"arrays `x` alone. Received: {argument}=a tuple of {len(data)}"
+        )
 
 
 def _sums(model, moving, batches):

@@ -11,9 +11,11 @@ def switch(layers: Iterable[keras.layers.Layer], trainable: bool) -> None:
 
     Args:
         layers: the layers.
-        trainable: whether they are trained.
+        trainable: whether they are trained. Closed layers are left as they are.
     """
     for layer in layers:
+        if getattr(layer, "closed", False):
+            continue
         # The setter would reach inside, and change what is frozen there for good.
         layer._trainable = trainable
         for variable in own_variables(layer):
@@ -25,11 +27,36 @@ def own_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
 
     Args:
         layer: the layer.
+
+    Returns:
+        The variables; none of a closed layer.
     """
+    if getattr(layer, "closed", False):
+        return []
     updated = None  # the kernel beside Keras's update of low rank stays frozen
     if getattr(layer, "lora_enabled", False):
         updated = getattr(layer, "_kernel", getattr(layer, "_embeddings", None))
     return [v for v in layer._trainable_variables if v is not updated]
+
+
+def open_layers(network: keras.layers.Layer) -> list[Any]:
+    """A layer and all inside it, once each, without closed layers and what is inside these.
+
+    A layer with the attribute `closed` keeps for itself what is trained in it, which is nothing.
+
+    Args:
+        network: a model or layer.
+    """
+    found: dict[int, Any] = {}
+
+    def visit(layer: Any) -> None:
+        if id(layer) not in found and not getattr(layer, "closed", False):
+            found[id(layer)] = layer
+            for part in layer._layers:
+                visit(part)
+
+    visit(network)
+    return list(found.values())
 
 
 def frozen_layers(network: keras.layers.Layer) -> list[int]:
@@ -79,9 +106,9 @@ def freeze_again(network: keras.layers.Layer, places: Sequence[int]) -> None:
             f"`frozen` of a config should be places among the {len(layers)} layers of "
             f"`{network.name}`. Received: frozen={places!r}"
         )
-    frozen = set(places)
+    frozen, known = set(places), {id(layer) for layer in open_layers(network)}
     for i, layer in enumerate(layers):
-        if layer.trainable is (i in frozen):
+        if id(layer) in known and layer.trainable is (i in frozen):
             switch([layer], i not in frozen)
 
 

@@ -218,8 +218,31 @@ def check_texts(argument: str, texts: Any, ranks: tuple[int, ...]) -> None:
     shape = texts.shape
     if texts.dtype == "string" and len(shape) in ranks and all(shape[1:]):
         return
+    raise _no_texts(argument, ranks, tuple(shape), texts.dtype)
+
+
+def as_texts(argument: str, texts: Any, ranks: tuple[int, ...]) -> tf.Tensor:
+    """Strings as a tensor of TensorFlow.
+
+    Args:
+        argument: their name, for the message.
+        texts: a tensor, an array or a list.
+        ranks: those that it may have.
+
+    Raises:
+        ValueError: if it has another, or is of no strings.
+    """
+    import tensorflow as tf
+
+    tensor = tf.convert_to_tensor(texts)
+    rank = tensor.shape.rank  # None in a graph that does not know it
+    if tensor.dtype != tf.string or (rank is not None and rank not in ranks):
+        raise _no_texts(argument, ranks, tensor.shape, tensor.dtype.name)
+    return tensor
+
+
+def _no_texts(argument: str, ranks: tuple[int, ...], shape: Any, dtype: Any) -> ValueError:
     forms = " or ".join({1: "(batch,)", 2: "(batch, n)"}[rank] for rank in ranks)
-    raise ValueError(
-        f"`{argument}` should be strings of shape {forms}. "
-        f"Received: shape={tuple(shape)}, dtype={texts.dtype}"
+    return ValueError(
+        f"`{argument}` should be strings of shape {forms}. Received: shape={shape}, dtype={dtype}"
     )

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from mtlzoo.layers.arguments import check_count
-from mtlzoo.layers.word_cutter import WordCutter, check_texts, of_backend
+from mtlzoo.layers.word_cutter import WordCutter, as_texts, check_texts, of_backend
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -63,7 +63,7 @@ class WordPiece(WordCutter):
         """The ids."""
         import tensorflow as tf
 
-        texts = tf.convert_to_tensor(texts)
+        texts = as_texts("texts", texts, (1, 2))
         if texts.shape.rank == 1:
             texts = texts[:, None]
         several = self._separated(self._pieces_by_text(tf.reshape(texts, [-1])))
@@ -119,7 +119,7 @@ class WordPieceOfWords(WordCutter):
         """The ids and the places."""
         import tensorflow as tf
 
-        words = tf.convert_to_tensor(words)
+        words = as_texts("words", words, (1, 2))
         if words.shape.rank == 1:
             given = tf.strings.split(words)
         else:
@@ -130,7 +130,7 @@ class WordPieceOfWords(WordCutter):
         starts = 1 + tf.cumsum(counts, axis=1, exclusive=True)
         rows = pieces.merge_dims(1, 2)
         if before is not None:
-            first = self._separated(self._pieces_by_text(tf.convert_to_tensor(before)))
+            first = self._separated(self._pieces_by_text(as_texts("before", before, (1,))))
             starts += first.row_lengths()[:, None]
             rows = tf.concat([first, rows], axis=1)
         fits = (counts > 0) & (starts < self.length - 1)

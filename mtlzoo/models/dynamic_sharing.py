@@ -13,6 +13,9 @@ from mtlzoo.models.architecture import Architecture, dense_stack, policy_config
 from mtlzoo.models.stages import stages_of
 from mtlzoo.tasks import Task
 
+# What the names of the layers that all tasks share begin with, as others do with a task's.
+_SHARED = "shared"
+
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
 class DynamicSharing(Architecture):
@@ -106,6 +109,11 @@ class DynamicSharing(Architecture):
     ) -> None:
         # --- Layers ---
         by_name = task_kinds.by_name(tasks)
+        if _SHARED in by_name:
+            raise ValueError(
+                "`tasks` should not have the name of the shared part. "
+                f"Received: a task named {_SHARED!r}"
+            )
         units = check_units("units", units)
         tower_units = check_units("tower_units", tower_units)
         dropout = check_rate("dropout", dropout)
@@ -117,7 +125,7 @@ class DynamicSharing(Architecture):
         blended: dict[str, dict[str, BlendedStage]] = {}
         features = dict.fromkeys(by_name, start)
         for stage in chain:
-            shared = stage.model(start, "shared")
+            shared = stage.model(start, _SHARED)
             blended[stage.name] = {
                 task_name: BlendedStage(
                     stage.model(start, task_name),

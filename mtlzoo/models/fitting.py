@@ -10,8 +10,9 @@ import keras
 import tensorflow as tf
 
 from mtlzoo.gradients import may_branch
-from mtlzoo.models import lost_workers
+from mtlzoo.models import lost_workers, optimizers
 from mtlzoo.models.callbacks import BalancerEpochs, set_modes
+from mtlzoo.models.compile_checks import check_replicas
 from mtlzoo.models.refreshing import surely_kept
 from mtlzoo.models.running import RunByPlan
 
@@ -37,6 +38,7 @@ class FittedByTask(RunByPlan):
 
         It is traced anew where the balancer has come to another method.
         """
+        optimizers.average_what_is_trained(self.optimizer)
         phase = self._step.balancer.phase()
         force = force or phase != self._step.phase
         self._step.phase = phase
@@ -120,11 +122,13 @@ class FittedByTask(RunByPlan):
         task. The balancer's epoch end comes before that of the other callbacks.
 
         Raises:
-            ValueError: for labels that are not those of the tasks.
+            ValueError: for labels that are not those of the tasks, and for what was made trainable
+                after `compile` and cannot be trained so.
             FloatingPointError: when a task's loss is not finite; its gradients were not applied.
             RuntimeError: when another worker process was lost.
         """
         self._assert_compile_called("fit")
+        self._check_trained()
         given = inspect.signature(super().fit).bind(x, y, *args, **kwargs).arguments
         if x is None:
             raise ValueError("`x` should be inputs, or batches with labels. Received: x=None")
@@ -159,6 +163,19 @@ class FittedByTask(RunByPlan):
             given["callbacks"] = [hook, *callbacks]
         with lost_workers.named(self.distribute_strategy):
             return super().fit(**self._resumed(given))
+
+    def _check_trained(self):
+        """Refuse what `compile` did not see, since it was frozen then, or not there."""
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        if replicas > 1:
+            check_replicas(self, replicas)
+        unknown = optimizers.unknown(self.optimizer, self.trained_variables)
+        if unknown:
+            raise ValueError(
+                f"The model `{self.name}` should be compiled again, since its optimizer was not "
+                f"built for all that is trained now. Received: `{unknown[0].path}` and "
+                f"{len(unknown) - 1} more variables that it does not know"
+            )
 
     def _resumed(self, given):
         """The arguments of `fit` with which it goes on, if a callback knows where it was."""

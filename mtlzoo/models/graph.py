@@ -172,23 +172,25 @@ def _call_inputs(node):
     return zip(node.input_tensors, inner.inputs, strict=True)
 
 
-def _outputs(model):
-    """The output tensors, each with the name of the task that it belongs to."""
-    return [(model.row_of.get(name, name), tensor) for name, tensor in model.output.items()]
+def _outputs(model, by_row=True):
+    """The output tensors, each with the name of its task, or of the one it is balanced with."""
+    row_of = model.row_of if by_row else {}
+    return [(row_of.get(name, name), tensor) for name, tensor in model.output.items()]
 
 
-def _seed(model) -> dict[int, Tasks]:
+def _seed(model, by_row=True) -> dict[int, Tasks]:
     tasks: dict[int, Tasks] = {}
-    for name, tensor in _outputs(model):
+    for name, tensor in _outputs(model, by_row):
         tasks[id(tensor)] = tasks.get(id(tensor), frozenset()) | {name}
     return tasks
 
 
-def read_ownership(model: keras.Model) -> Ownership:
+def read_ownership(model: keras.Model, by_row: bool = True) -> Ownership:
     """Read from the graph which tasks each variable serves.
 
     Args:
         model: a functional model whose output is a dict of tensors by task name.
+        by_row: whether a task that is balanced with another one counts as that. Defaults to `True`.
 
     Returns:
         The `Ownership` of its variables, trainable or not. Nested functional models are walked;
@@ -212,7 +214,7 @@ def read_ownership(model: keras.Model) -> Ownership:
                     for variable in part.task_variables(name):
                         stated[id(variable)] = frozenset({name})
 
-    _walk(model, _seed(model), visit)
+    _walk(model, _seed(model, by_row), visit)
     return Ownership({**tasks_of, **stated}, frozenset(stated))
 
 

@@ -1,5 +1,6 @@
 """What the training step has to know about Keras's optimizers, wrappers of others included."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -62,6 +63,37 @@ def check(optimizer: keras.optimizers.Optimizer, replicas: int) -> None:
                 "optimizers cannot overwrite variables by their averages in the step; at the end "
                 "of training they do it without it. "
                 f"Received: ema_overwrite_frequency={frequency}"
+            )
+
+
+def unknown(
+    optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]
+) -> list[keras.Variable]:
+    """Those of `variables` that `optimizer` was not built for."""
+    built = [leaf for leaf in leaves(optimizer) if leaf.built]
+    known = {id(v) for leaf in built for v in leaf._trainable_variables}
+    return [v for v in variables if id(v) not in known]
+
+
+def average_what_is_trained(optimizer: keras.optimizers.Optimizer) -> None:
+    """Have averages (`use_ema`) overwrite the variables that they are of, but for frozen ones.
+
+    At the end of `fit` Keras takes what is trainable then for what the optimizer was built for, one
+    after the other: with something frozen in between, variables would get each other's averages.
+    """
+    for leaf in leaves(optimizer):
+        if leaf.use_ema:
+            leaf._overwrite_model_variables_with_average_value = functools.partial(_overwrite, leaf)
+
+
+def _overwrite(leaf: Any, given: Any) -> None:
+    """What Keras does, whatever variables it gives."""
+    for variable, average in zip(
+        leaf._trainable_variables, leaf._model_variables_moving_average, strict=True
+    ):
+        if variable.trainable:
+            leaf._distribution_strategy.extended.update(
+                variable.value, lambda v, new: v.assign(new), args=(average,)
             )
 
 

@@ -36,7 +36,7 @@ class Rows:
         if not self.are_tasks and balancer.n_batches > 1:
             raise ValueError(
                 "`balancer` should take the batch as a whole where several tasks are balanced as "
-                f"one. Received: {balancer!r}"
+                f"one (as soft targets are without `balance_soft`). Received: {balancer!r}"
             )
 
     def sums(self, of_tasks: list) -> list:

@@ -18,7 +18,7 @@ from mtlzoo.models import (
     replica_losses,
 )
 from mtlzoo.models.failures import Failures, read, step_state, unless
-from mtlzoo.models.graph import Ownership, Split
+from mtlzoo.models.graph import Ownership, Split, read_ownership
 from mtlzoo.models.objectives import Objectives, TaskBatch
 from mtlzoo.models.optimizer_slots import OptimizerSlots, update_beside_variables
 from mtlzoo.models.rows import Rows
@@ -56,6 +56,8 @@ class TrainingStep:
         self.rows = rows
         self.balancer = balancer
         self.ownership = ownership
+        # Also of tasks that are balanced as one: what only one of them reads rests without it.
+        self.readers = ownership if rows.are_tasks else read_ownership(model, by_row=False)
         self.slots = slots
         self.splits = splits
         self.run_by_plan()
@@ -70,8 +72,8 @@ class TrainingStep:
         # What the weights of the last step were, also where others are kept; NaN before the first.
         self.weights = step_state("weights", (count,), keras.backend.floatx(), "zeros")
         self.weights.assign(keras.ops.full((count,), float("nan")))
-        # Which rows were present since the last update, for gradient accumulation.
-        self.seen = step_state("seen", (len(rows.names),), "bool", "zeros")
+        # Which tasks were present since the last update, for gradient accumulation.
+        self.seen = step_state("seen", (count,), "bool", "zeros")
         accumulates = optimizers.accumulates(model.optimizer)
         model._balancer_state.hold_of_step({"tasks_seen": self.seen} if accumulates else {})
 
@@ -136,9 +138,9 @@ class TrainingStep:
         finite = None if update.finite is None else self.rows.spread(update.finite)
         optimizer = self.model.optimizer
         ok = self.failures.check(of_tasks, finite, illegal, batches, optimizer)
-        updated = self._apply(update, ok, present, scale)
-        complete = tf.logical_and(ok, tf.reduce_all(present))
-        flags = tf.unstack(present)
+        updated = self._apply(update, ok, of_tasks.present, scale)
+        complete = tf.logical_and(ok, tf.reduce_all(of_tasks.present))
+        flags = tf.unstack(of_tasks.present)
         moved = [(v, ok if i is None else ok & flags[i]) for v, i in statistics]
         unless(complete, lambda: _put_back(moved, before))
         # What comes out of an overflow, which the optimizer passes over, is not kept.
@@ -293,13 +295,13 @@ class TrainingStep:
         """State that the forward pass itself moves, such as moving averages of BatchNorm, each
         with the index of the task that owns it or `None`.
         """
-        names = self.rows.names
+        names = self.objectives.names
         found = {}
         for layer in self.model._flatten_layers(include_self=False):
             if not layer.trainable:
                 continue
             for variable in layer._non_trainable_variables:
-                tasks = self.ownership.tasks_of.get(id(variable))
+                tasks = self.readers.tasks_of.get(id(variable))
                 if tasks is not None and keras.backend.is_float_dtype(variable.dtype):
                     owner = names.index(next(iter(tasks))) if len(tasks) == 1 else None
                     found[id(variable)] = (variable, owner)
@@ -338,28 +340,25 @@ class TrainingStep:
 
     def _guarded(self, variables: gradients.Variables, ok, present):
         """What must be put back after the update, and whether the update is to be kept."""
-        keeps = tf.unstack(tf.logical_and(ok, present))
-        guarded = [
-            (v, keep)
-            for own, keep in zip(variables.owned, keeps, strict=True)
-            for owned in own
-            for v in [owned, *self.slots.of(owned)]
-        ]
-        for variable in variables.balancer:  # their first axis is that of the tasks
+        flags = dict(zip(self.objectives.names, tf.unstack(present), strict=True))
+        guarded = []
+        owned = [v for own in variables.owned for v in own]
+        for i, variable in enumerate([*owned, *variables.shared]):
+            tasks = self.readers.of(variable)
+            keep = ok if self.guard == "all" and not gradients.may_branch() else None
+            if i < len(owned) or 0 < len(tasks) < len(flags):  # whose tasks may all be absent
+                here = [flags[name] for name in sorted(tasks)]
+                keep = tf.logical_and(ok, tf.reduce_any(tf.stack(here)))
+            if keep is not None:
+                guarded += [(v, keep) for v in [variable, *self.slots.of(variable)]]
+        of_rows = self.rows.any(present)
+        for variable in variables.balancer:  # their first axis is that of the rows
             for v in [variable, *self.slots.of(variable)]:
                 keep = ok
                 if v.shape == variable.shape:
                     rank = len(v.shape)
-                    keep = tf.logical_and(ok, tf.reshape(present, [-1] + [1] * (rank - 1)))
+                    keep = tf.logical_and(ok, tf.reshape(of_rows, [-1] + [1] * (rank - 1)))
                 guarded.append((v, keep))
-        for shared in variables.shared:
-            tasks = self.ownership.of(shared)
-            keep = ok if self.guard == "all" and not gradients.may_branch() else None
-            if 0 < len(tasks) < len(self.rows.names):  # of some tasks only, all of them absent
-                here = [keeps[self.rows.names.index(name)] for name in sorted(tasks)]
-                keep = tf.reduce_any(tf.stack(here))
-            if keep is not None:
-                guarded += [(v, keep) for v in [shared, *self.slots.of(shared)]]
         return guarded
 
     def _log(self, losses, weighted, extra, rows, part) -> None:

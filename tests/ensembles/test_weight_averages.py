@@ -198,6 +198,30 @@ def test_a_greedy_soup_of_models_that_all_are_wrong_takes_all():
     assert greedy_soup(models, (x, {"click": np.ones(48)})).ingredients == [0, 1]
 
 
+@pytest.mark.parametrize("task", [None, "stay"])
+def test_a_model_that_has_diverged_is_not_in_a_greedy_soup(task):
+    x, _ = rows()
+    valid = (x, {"stay": np.zeros((48, 1), "float32")})
+    sound = [biased(-1.0), biased(2.0), biased(-1.5)]
+    expected = greedy_soup(sound, valid, task=task)
+    for bad in (np.nan, np.inf):
+        soup = greedy_soup([biased(bad), *sound], valid, task=task)
+        assert soup.ingredients == [i + 1 for i in expected.ingredients]
+        assert soup.scores == [-np.inf, *expected.scores] and soup.score == expected.score
+    with pytest.raises(ValueError, match=r"finite weights.*: model 0 \(`small`\), model 1"):
+        greedy_soup([biased(np.nan), biased(np.inf)], valid, task=task)
+
+
+def test_a_metric_that_hides_it_lets_no_diverged_model_in():
+    x, _ = rows()
+    kind = BinaryClassification("click", metrics=["accuracy"])
+    kind.monitor = "accuracy"
+    good, bad = model([kind], units=()), model([kind], units=())
+    bad.set_weights([np.full((4, 1), np.nan), np.zeros(1)])
+    soup = greedy_soup([bad, good], (x, {"click": np.zeros(48)}), task="click")
+    assert soup.ingredients == [1] and soup.scores[0] == -np.inf
+
+
 def with_one_more_layer():
     return HardSharing(keras.Input((4,), name="features"), [STAY], shared_units=(8, 8))
 
@@ -231,7 +255,7 @@ def test_refusals(tmp_path):
     for scales in ({"y": 1.0}, [1.0], "a", float("nan"), {"x": None}):
         with pytest.raises(ValueError, match=r"`scales` should be one number, or one for each"):
             task_arithmetic(one, {"x": one}, scales)
-    for models in ([], {}, None):
+    for models in ([], {}, None, one, "one.keras"):
         with pytest.raises(ValueError, match=r"`models` should be a list of one model at least"):
             task_arithmetic(one, models)
     with pytest.raises(ValueError, match="`base` should hold multi-task models"):
@@ -248,3 +272,8 @@ def test_refusals(tmp_path):
         average_weights([one, tmp_path / "a.weights.h5"])
     with pytest.raises(ValueError, match=r"`task` should be one of the tasks \['stay'\]"):
         greedy_soup([one], None, task="go")
+    x, y = rows()
+    with pytest.raises(ValueError, match=r"`data` should be .* `x` alone\. .*a tuple of 2"):
+        refresh_statistics(normalized(), (x, y))
+    with pytest.raises(ValueError, match=r"`refresh` should be .* `x` alone\. .*a tuple of 2"):
+        greedy_soup([one], (x, y), refresh=(x, y))

@@ -283,3 +283,15 @@ def test_arguments_out_of_range():
     word = keras.Input((2,), dtype="string")
     with pytest.raises(ValueError, match=r"`before` should be strings of shape \(batch,\). Receiv"):
         WordPieceOfWords(SPECIAL, 5, 2)(word, before=word)
+
+
+def test_what_is_no_text_is_refused_when_called():
+    layer = WordPiece(VOCABULARY, 6)
+    words = WordPieceOfWords(VOCABULARY, 6, num_words=2)
+    for bad in (np.ones(3, "int32"), np.array("a"), np.full((1, 1, 1), "a"), tf.constant("a"), 3):
+        with pytest.raises(ValueError, match=r"`texts` should be strings of shape \(batch,\) or"):
+            layer(bad)
+    with pytest.raises(ValueError, match=r"`words` should be strings .*dtype=int32"):
+        words(np.ones((2, 2), "int32"))
+    with pytest.raises(ValueError, match=r"`before` should be strings of shape \(batch,\)\. "):
+        words(np.array([["a"]]), before=np.array([["a"]]))

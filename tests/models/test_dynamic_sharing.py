@@ -7,7 +7,7 @@ import tensorflow as tf
 from model_cases import compiled, copies
 from test_sharing_tree import data, three
 
-from mtlzoo import DynamicSharing, GradDrop, PCGrad
+from mtlzoo import DynamicSharing, GradDrop, PCGrad, Regression
 from mtlzoo.models import LogSharing
 
 NONE = {name: [] for name in "abc"}
@@ -229,3 +229,8 @@ def test_a_function_is_registered_or_refused():
 def test_the_strength_is_checked(sharing):
     with pytest.raises(ValueError, match="`sharing` should be a number from 0 to 1, a tuple"):
         dynamic(sharing=sharing)
+
+
+def test_no_task_has_the_name_of_the_shared_part():
+    with pytest.raises(ValueError, match=r"not have the name of the shared part.* 'shared'"):
+        dynamic([Regression("a"), Regression("shared")])

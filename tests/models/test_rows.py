@@ -102,6 +102,21 @@ def test_a_row_is_absent_when_all_its_tasks_are():
     assert not any(moved({"a", "a_too"}))
 
 
+def test_what_one_task_of_a_row_alone_reads_rests_without_it():
+    inputs = keras.Input((4,), name="x")
+    trunk = layers.Dense(5, "tanh", name="trunk")(inputs)
+    outputs = {name: layers.Dense(1, name=name)(trunk) for name in ("a", "a_too", "b")}
+    model = MultiTaskModel(inputs, outputs, tasks=[Regression(name) for name in outputs])
+    model._held.row_of = {"a_too": "a"}
+    x, y = rows()
+    fit(model, x, y, PCGrad(), keras.optimizers.Adam(0.01))
+    assert names(model.task_variables("a")) == {"a", "a_too"}
+    before = {n: np.array(model.get_layer(n).kernel) for n in outputs}
+    model.train_on_batch(x, {**y, "a_too": np.full_like(y["a_too"], np.nan)})
+    moved = {n for n in outputs if not np.array_equal(model.get_layer(n).kernel, before[n])}
+    assert moved == {"a", "b"}
+
+
 def _slots(model, variables):
     paths = [v.path.replace("/", "_") for v in variables]
     return [v for v in model.optimizer.variables if any(p in v.path for p in paths)]

@@ -177,6 +177,8 @@ def test_unusable_arguments(tmp_path):
         pretrained.load("b0")
     with pytest.raises(ValueError, match=r"`input_shape` should be \(height, width, 3\), .* 1\)$"):
         pretrained.load("efficientnet_lite0", input_shape=(32, 32, 1), folder=tmp_path)
+    with pytest.raises(ValueError, match=r"`input_shape` should be \(height, width, 3\), .*=96$"):
+        pretrained.load("efficientnet_lite0", input_shape=96, folder=tmp_path)
     assert pretrained.names() == sorted(pretrained.names())
 
 

@@ -292,6 +292,21 @@ def test_a_table_keeps_what_was_given():
     np.testing.assert_allclose(place.scale(), [1.0, 1.0])
 
 
+def test_answers_are_kept_as_they_are_also_among_integers():
+    table = Table(Regression("r", missing=-1), np.array([3, -1, -1]))
+    table.give(np.array([1, 2]), np.array([0.5, -1.25]))
+    assert table.labels.tolist() == [3.0, 0.5, -1.25]
+
+
+def test_a_small_share_is_one_label_and_any_number_type_will_do():
+    x, truth = rows(12)
+    for amount in (0.01, np.float32(0.01)):
+        co_training = CoTraining(two_views([kind()]), thresholds=0.0, per_round=amount)
+        history = co_training.fit(x, {"kind": few(truth)}, rounds=1)
+        views = history.rounds[0]["tasks"]["kind"]["views"]
+        assert [found["new"] for found in views.values()] == [1, 1]
+
+
 def test_labels_of_the_other_view_may_count_less():
     x, truth = rows(40)
 
@@ -468,6 +483,12 @@ Y = {"kind": few(TRUTH)}
         (X, Y, {"truth": TRUTH}, r"`truth` should be a dict"),
         (X, Y, {"validation_data": X}, r"`validation_data` should be a data set"),
         (X, Y, {"sample_weight": {"no": TRUTH}}, r"`sample_weight` .* 'no'"),
+        (X, Y, {"sample_weight": {"kind": -TRUTH - 1}}, r"weights of task `kind` .* not negative"),
+        (X, Y, {"sample_weight": {"kind": np.full(12, "a")}}, r"task `kind` .* numbers"),
+        (X, Y, {"sample_weight": {"kind": np.ones((12, 2))}}, r"`kind` .* one number for each row"),
+        (X, Y, {"unlabelled": {**X, "text": X["text"][:, :1]}}, r"inputs of the shapes of `x`"),
+        (X, Y, {"validation_data": ({}, Y)}, r"`validation_data` should have the inputs of view"),
+        (X, Y, {"path": 3}, r"`path` should be "),
     ],
 )
 def test_data_that_do_not_fit_are_refused_before_training(x, y, arguments, message, monkeypatch):

@@ -17,7 +17,7 @@ from mtlzoo import (
     SequenceTagging,
 )
 from mtlzoo.backbones import ConvNet
-from mtlzoo.training import AttentionTransfer, Distillation, Hint, precompute
+from mtlzoo.training import AttentionTransfer, Distillation, Hint, add_l2_sp, freeze, precompute
 
 NAMES = ("click", "kind", "stay")
 
@@ -202,6 +202,27 @@ def test_sample_weights_of_a_batch_are_annealed_too():
     np.testing.assert_allclose(found, [3 * whole / 2], rtol=1e-5)
 
 
+@pytest.mark.parametrize("form", ["arrays", "batches"])
+def test_soft_targets_have_weights_of_their_own(form):
+    model = compiled(Distillation(network(seed=2), network(units=(5,))))
+    x, y = rows()
+    plain = model.evaluate(x, y, verbose=0, return_dict=True)
+
+    def weighed(weights):
+        if form == "arrays":
+            return model.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True)
+        data = tf.data.Dataset.from_tensor_slices((x, y, weights)).batch(16)
+        return model.evaluate(data, verbose=0, return_dict=True)
+
+    found = weighed({"kind_soft": np.full(32, 3.0), "stay_soft": np.zeros(32)})
+    assert found["kind_soft_loss"] == pytest.approx(3 * plain["kind_soft_loss"], rel=1e-5)
+    assert np.isnan(found["stay_soft_loss"])
+    assert found["kind_loss"] == pytest.approx(plain["kind_loss"], rel=1e-5)
+    found = weighed(np.full(32, 2.0))  # one for all is one for what teachers say, too
+    for name in ("kind_loss", "kind_soft_loss"):
+        assert found[name] == pytest.approx(2 * plain[name], rel=1e-5)
+
+
 def test_teachers_that_learn_too():
     teacher = network(units=(12,))
     model = compiled(Distillation(network(seed=2), teacher, online=True), "pcgrad")
@@ -309,6 +330,19 @@ def test_a_teacher_of_another_task_helps_by_its_features():
     assert logs["shared_0_hint_loss"][-1] < 0.5 * logs["shared_0_hint_loss"][0]
 
 
+def test_what_is_frozen_and_pulled_is_so_when_loaded(tmp_path):
+    hint = Hint("shared_0", "shared_0")
+    model = Distillation(network(seed=2), network(units=(9,)), hints=[hint])
+    freeze(model, "shared_0_hint_projection")
+    add_l2_sp(model, "shared_0", alpha=0.1)
+    x, y = rows()
+    fit(compiled(model), x, y)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert len(again.trainable_variables) == len(model.trainable_variables)
+    assert fit(again, x, y) == fit(model, x, y)
+
+
 # -- saving, serving, precomputing ----------------------------------------------------------------
 
 
@@ -344,9 +378,16 @@ def test_what_was_precomputed_is_what_teachers_say(tmp_path):
         np.testing.assert_allclose(logs[1][key], values, rtol=1e-5)
         assert logs[1][key] == logs[2][key]
     other = Distillation(network(seed=2), network(units=(12,), seed=9))
+    hinted = [
+        Distillation(network(seed=2), network(units=(6, 6)), hints=[Hint("shared_0", of, name="h")])
+        for of in ("shared_0", "shared_1")
+    ]
+    precompute(hinted[0], batches, tmp_path / "hinted")
+    with pytest.raises(ValueError, match="`path` should be a folder that is not there yet"):
+        precompute(hinted[1], batches, tmp_path / "hinted")
     with pytest.raises(ValueError, match="`path` should be a folder that is not there yet"):
         precompute(other, batches, tmp_path / "said")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["said"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["hinted", "said"]
 
 
 def test_bad_data_to_precompute(tmp_path):
@@ -362,6 +403,10 @@ def test_bad_data_to_precompute(tmp_path):
             precompute(model, message, tmp_path / "said")
     with pytest.raises(ValueError, match="`model` should be a `Distillation`"):
         precompute(model.student, batches, tmp_path / "said")
+    with pytest.raises(ValueError, match=r"labels of the tasks .* only\. Received: 'nothing'"):
+        precompute(model, batches.map(lambda x, y: (x, {"nothing": y["stay"]})), tmp_path / "said")
+    with pytest.raises(ValueError, match="`dataset` should have batches of the student's inputs"):
+        precompute(model, batches.unbatch(), tmp_path / "said")
     learning = Distillation(network(seed=2), network(units=(12,)), online=True)
     with pytest.raises(ValueError, match="`model` should have teachers that do not change"):
         precompute(learning, batches, tmp_path / "said")
@@ -388,7 +433,28 @@ def of_other_inputs():
     return HardSharing(keras.Input((5,), name="x"), tasks(), name="other")
 
 
+def with_shared_layers():
+    teacher = network(("kind",))
+    trunk = keras.Model(teacher.input, teacher.get_layer("shared_0").output, name="trunk")
+    inputs = keras.Input((4,), name="x")
+    head = tasks(("kind",))[0]
+    student = MultiTaskModel(inputs, {"kind": head.head(trunk(inputs))}, "net_9", tasks=[head])
+    return student, teacher
+
+
 BAD = {
+    "should have no layer in common with the student `net_9`": lambda: Distillation(
+        *with_shared_layers()
+    ),
+    "`balance_soft` should be a bool. Received: balance_soft='no'": lambda: Distillation(
+        network(), network(seed=2), balance_soft="no"
+    ),
+    "The name 'click_soft' of the hint `click_soft` should not be that": lambda: Distillation(
+        network(), network(seed=2), hints=[Hint("shared_0", "shared_0", name="click_soft")]
+    ),
+    "The name 'shared_0' of the teacher `shared_0` should not be that": lambda: Distillation(
+        network(), network(seed=2, name="shared_0"), online=True
+    ),
     "`student` should be a multi-task model": lambda: Distillation(unbuilt(), network()),
     "The teacher `wide` of task `kind` should have the label space": lambda: Distillation(
         network(), of_other_classes()

@@ -196,9 +196,11 @@ def test_frozen_before_compile_the_optimizer_knows_it_not(caplog):
     assert not [v for v in model.optimizer.variables if "shared" in v.path]
     unfreeze(model, "shared_1")
     assert "should be compiled again before it is trained" in caplog.text
+    freeze(model, "shared_1")
     x, y = rows(model, 12)
     with pytest.raises(ValueError, match="`groups` should be trainable when the model is compiled"):
         model.fit(x, y, verbose=0, callbacks=[GradualUnfreezing()])
+    unfreeze(model)
     model.compile("adam", "uncertainty", jit_compile=False)
     model.fit(x, y, verbose=0)
 
@@ -403,3 +405,90 @@ def test_a_killed_training_goes_on_as_it_was(steps, tmp_path):
     done = deep()  # nothing is left, and it is as it was at the end
     done.fit(x, y, callbacks=callbacks("killed.npz"), **fit)
     assert not frozen(done)
+
+
+# -- averages, and what `compile` did not see ------------------------------------------------------
+
+
+def averaging(frequency=None):
+    """At a rate at which nothing moves by itself."""
+    return keras.optimizers.SGD(
+        1e-9, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=frequency
+    )
+
+
+EMA = {
+    "at the end": (averaging, lambda model: freeze(model, "shared_0")),
+    "in the step": (lambda: averaging(1), lambda model: freeze(model, "shared_0")),
+    "by hand": (averaging, lambda model: setattr(model.get_layer("shared_0"), "trainable", False)),
+    "scaled": (
+        lambda: keras.optimizers.LossScaleOptimizer(averaging()),
+        lambda model: freeze(model, "shared_0"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", EMA)
+def test_averages_stay_with_their_variables(case):
+    """`shared_0` to `shared_2` have the same shapes."""
+    optimizer, without = EMA[case]
+    keras.utils.set_random_seed(1)
+    tasks = [Regression("a"), Regression("b")]
+    model = HardSharing(keras.Input((4,)), tasks, shared_units=(4, 4, 4), activation="tanh")
+    model.compile(optimizer(), jit_compile=False)
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    fit = {"x": x, "y": {"a": x[:, 0], "b": x[:, 1]}, "verbose": 0}
+    model.fit(**fit)
+    model.get_layer("shared_0").kernel.assign_add(np.ones((4, 4)))  # its average lags
+    before = arrays(model.weights)
+    without(model)
+    model.fit(**fit)
+    for path, value in arrays(model.weights).items():
+        if "/" not in path:  # the balancer's
+            continue
+        np.testing.assert_allclose(value, before[path], atol=1e-6, err_msg=path)
+
+
+def test_averages_are_what_a_training_ends_with():
+    """A frozen layer before it does not change which."""
+    model = deep("equal", keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5))
+    x, y = rows(model, 24)
+    freeze(model, "shared_0")
+    model.fit(x, y, batch_size=12, verbose=0)
+    trained = [v for v in model.optimizer._trainable_variables if v.trainable]
+    assert 0 < len(trained) < len(model.optimizer._trainable_variables)
+    of = {
+        id(v): a
+        for v, a in zip(
+            model.optimizer._trainable_variables,
+            model.optimizer._model_variables_moving_average,
+            strict=True,
+        )
+    }
+    for variable in trained:
+        np.testing.assert_array_equal(variable, of[id(variable)])
+
+
+def test_what_the_optimizer_does_not_know_is_refused_by_fit(caplog):
+    model = deep(compiled=False)
+    freeze(model, "shared_1")
+    model.compile("adam", "uncertainty", jit_compile=False)
+    unfreeze(model)
+    x, y = rows(model, 12)
+    before = arrays(model.variables)
+    with pytest.raises(
+        ValueError,
+        match=rf"model `{model.name}` should be compiled again.*`shared_1/kernel` and 1 more",
+    ):
+        model.fit(x, y, verbose=0)
+    assert not moved(model, before)
+    model.compile("adam", "uncertainty", jit_compile=False)
+    model.fit(x, y, verbose=0)
+
+
+def test_no_model_is_refused():
+    for function in (freeze, unfreeze):
+        with pytest.raises(
+            ValueError, match=r"`model` should be a Keras model\. Received: model=N"
+        ):
+            function(None, "shared_0")

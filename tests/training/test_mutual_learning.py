@@ -8,7 +8,12 @@ from conformance.processes import lines_of
 from scipy.special import expit, log_softmax, softmax
 
 from mtlzoo import BinaryClassification, Classification, HardSharing, MultiTaskModel, Regression
-from mtlzoo.tasks import MultiLabelClassification, SemanticSegmentation, SurfaceNormalEstimation
+from mtlzoo.tasks import (
+    MultiLabelClassification,
+    SemanticSegmentation,
+    SequenceTagging,
+    SurfaceNormalEstimation,
+)
 from mtlzoo.training import MutualLearning
 from mtlzoo.training.co_training.peers import together
 
@@ -200,6 +205,41 @@ def test_three_members_of_the_same_inputs_take_what_each_takes():
 
 
 @pytest.mark.usefixtures("eagerly")
+@pytest.mark.parametrize("form", ["arrays", "batches"])
+def test_soft_tasks_have_weights_of_their_own(form):
+    x, y = rows()
+    model = compiled(MutualLearning(two()), run_eagerly=True)
+    plain = model.evaluate(x, y, verbose=0, return_dict=True)
+
+    def weighed(weights):
+        if form == "arrays":
+            return model.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True)
+        data = tf.data.Dataset.from_tensor_slices((x, y, weights)).batch(4)
+        return model.evaluate(data, verbose=0, return_dict=True)
+
+    found = weighed({"image_kind_soft": np.zeros(ROWS)})
+    assert np.isnan(found["image_kind_soft_loss"])
+    assert found["text_kind_soft_loss"] == pytest.approx(plain["text_kind_soft_loss"], rel=1e-5)
+    found = weighed(np.full(ROWS, 2.0))
+    for name in ("image_kind_loss", "image_kind_soft_loss"):
+        assert found[name] == pytest.approx(2 * plain[name], rel=1e-5)
+
+
+def test_padding_is_not_learned_from_peers():
+    i = keras.Input((4,), dtype="int32", name="ids")
+    members = {}
+    for seed, name in enumerate(("a", "b")):
+        keras.utils.set_random_seed(seed)
+        task = SequenceTagging("tag", 3, metrics=[])
+        words = keras.layers.Embedding(9, 5, "normal", mask_zero=True, name=f"words_{name}")(i)
+        members[name] = MultiTaskModel(i, {"tag": task.head(words)}, f"of_{name}", tasks=[task])
+    model = compiled(MutualLearning(members), run_eagerly=True)
+    x = np.array([[1, 2, 0, 0], [3, 0, 0, 0]], "int32")
+    found = model.evaluate(x, {"tag": np.full((2, 4), -1)}, verbose=0, return_dict=True)
+    a, b = (log_softmax(members[n].predict(x, verbose=0)["tag"][x > 0], -1) for n in ("a", "b"))
+    np.testing.assert_allclose(found["a_tag_soft_loss"], (np.exp(b) * (b - a)).sum(-1).mean(), 1e-4)
+
+
 def test_labels_weights_and_validation_in_every_form():
     x, y = rows()
 
@@ -222,7 +262,8 @@ def test_labels_weights_and_validation_in_every_form():
     assert not np.array_equal(kernel(x, one), expected)
     weights = np.linspace(0, 1, ROWS)
     for_all = tf.data.Dataset.from_tensor_slices((x, y, weights)).batch(4)
-    by_task = tf.data.Dataset.from_tensor_slices((x, y, dict.fromkeys(y, weights))).batch(4)
+    names = [*y, *(f"{view}_{task}_soft" for view in VIEWS for task in y)]
+    by_task = tf.data.Dataset.from_tensor_slices((x, y, dict.fromkeys(names, weights))).batch(4)
     found = []
     for data in (for_all, by_task):
         model = compiled(MutualLearning(two()))

@@ -4,7 +4,14 @@ import keras
 import numpy as np
 import pytest
 
-from mtlzoo import BinaryClassification, Classification, HardSharing, MMoE, Regression
+from mtlzoo import (
+    BinaryClassification,
+    Classification,
+    HardSharing,
+    MMoE,
+    MultiTaskModel,
+    Regression,
+)
 from mtlzoo.backbones import ConvNet
 from mtlzoo.training import (
     GradualUnfreezing,
@@ -13,6 +20,7 @@ from mtlzoo.training import (
     freeze,
     layerwise_learning_rates,
     load_weights_by_task,
+    remove_task,
     unfreeze,
     with_adapters,
 )
@@ -56,7 +64,7 @@ def test_the_penalty_and_its_gradient_are_those_of_the_paper():
         np.testing.assert_allclose(variable, old - 0.1 * 0.3 * (old - first), atol=1e-6)
 
 
-def test_the_starting_point_is_saved_and_frozen_parts_are_left_out(tmp_path):
+def test_the_starting_point_is_saved_and_frozen_parts_are_left_out(tmp_path, caplog):
     pulled = model()
     penalty = add_l2_sp(pulled, "shared_1", alpha=0.5, beta=0.0)
     pulled.compile(keras.optimizers.Adam(0.05), "pcgrad", jit_compile=False)
@@ -77,6 +85,8 @@ def test_the_starting_point_is_saved_and_frozen_parts_are_left_out(tmp_path):
     assert sum(pulled.losses) == 0
     assert again.student(0.5).attached is None  # which has learned nothing yet
     assert add_task(again, Regression("c")).attached is None
+    assert remove_task(again, "b").attached is None
+    assert caplog.text.count("has no penalty for leaving the starting point") == 2
     load_weights_by_task(model(), again)
     again.export(tmp_path / "served", verbose=False)
 
@@ -106,6 +116,24 @@ def test_bad_penalties_are_refused():
     add_l2_sp(pulled)
     with pytest.raises(ValueError, match="`model` should be one without such a penalty"):
         add_l2_sp(pulled)
+    updated = model()
+    updated.get_layer("shared_1").enable_lora(2)
+    with pytest.raises(
+        ValueError, match=r"call `enable_lora` afterwards.*layer `shared_1` has one"
+    ):
+        add_l2_sp(updated)
+
+
+def test_an_update_of_low_rank_comes_after_the_penalty(tmp_path):
+    pulled = model()
+    add_l2_sp(pulled)
+    pulled.get_layer("shared_1").enable_lora(2)
+    pulled.compile("adam", jit_compile=False)
+    pulled.fit(X, Y, verbose=0)
+    pulled.save(tmp_path / "pulled.keras")
+    again = keras.saving.load_model(tmp_path / "pulled.keras")
+    for one, other in zip(pulled.attached.weights, again.attached.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 # -- rates ----------------------------------------------------------------------------------------
@@ -149,6 +177,75 @@ def test_rates_are_saved_and_stages_may_be_frozen(kind, tmp_path):
         np.testing.assert_array_equal(one, other)
     rates = [[float(o.learning_rate) for o in m.optimizer.optimizers] for m in (staged, again)]
     assert rates[0] == rates[1]
+
+
+def sequential():
+    parts = [keras.layers.Dense(5, "tanh", name="d0"), keras.layers.Dense(5, name="d1")]
+    return model(backbone=keras.Sequential(parts, name="trunk"), shared_units=(4,))
+
+
+def bidirectional():
+    keras.utils.set_random_seed(0)
+    trunk = keras.layers.Bidirectional(keras.layers.SimpleRNN(2), name="both")
+    steps = keras.layers.Reshape((4, 1))(inputs := keras.Input((4,)))
+    tasks = [Regression("a"), Regression("b")]
+    return MultiTaskModel(inputs, {t.name: t.head(trunk(steps)) for t in tasks}, tasks=tasks)
+
+
+@pytest.mark.parametrize("make", [sequential, bidirectional])
+@pytest.mark.parametrize("kind", ["SGD", "Adam"])
+def test_rates_are_saved_where_paths_are_others_in_a_loaded_model(kind, make, tmp_path):
+    staged = make()
+    optimizer = getattr(keras.optimizers, kind)(0.01)
+    staged.compile(layerwise_learning_rates(staged, optimizer, 10.0), jit_compile=False)
+    staged.fit(X, Y, verbose=0)
+    staged.save(tmp_path / "staged.keras")
+    again = keras.saving.load_model(tmp_path / "staged.keras")
+    paths = [[v.path for v in each.trainable_variables] for each in (staged, again)]
+    assert paths[0] != paths[1]
+    for each in (staged, again):
+        each.fit(X, Y, verbose=0, shuffle=False)
+    for one, other in zip(staged.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_rates_where_a_stage_was_frozen_at_compile_and_a_balancer_has_variables(tmp_path):
+    staged = model()
+    freeze(staged, "shared_0")
+    optimizer = layerwise_learning_rates(staged, keras.optimizers.SGD(1.0), 2.0)
+    staged.compile(optimizer, "uncertainty", jit_compile=False)
+    unfreeze(staged, "shared_0")
+    freeze(staged, "shared_1")
+    staged.save(tmp_path / "staged.keras")
+    again = keras.saving.load_model(tmp_path / "staged.keras")
+    for each in (staged, again):
+        rates = {
+            v.path: float(o.learning_rate)
+            for o in each.optimizer.optimizers
+            if o.built
+            for v in o._trainable_variables
+        }
+        assert rates.pop("shared_1/kernel") == rates.pop("shared_1/bias") == 0.5
+        assert len(rates) > 4 and set(rates.values()) == {1.0}
+    other = model()
+    with pytest.raises(ValueError, match=f"model that it was made for, `{other.name}`"):
+        model().compile(layerwise_learning_rates(other))
+
+
+def test_what_is_excluded_from_weight_decay_is_in_every_stage():
+    """At a rate of 0 but for the decay, which goes by the rate: so with a decay that is large."""
+    staged = model()
+    adam = keras.optimizers.AdamW(1e-7, weight_decay=1e5)
+    adam.exclude_from_weight_decay([staged.get_layer("a").kernel], ["bias"])
+    staged.compile(layerwise_learning_rates(staged, adam, 2.0), jit_compile=False)
+    for v in staged.trainable_variables:
+        v.assign(np.ones(v.shape))
+    staged.fit(X, Y, verbose=0)
+    for v in staged.trainable_variables:
+        kept = v.name == "bias" or v.path == "a/kernel"
+        decay = {"shared_0": 0.25, "shared_1": 0.5}.get(v.path.split("/")[0], 1.0)
+        expected = 1 if kept else 1 - 0.01 * decay
+        np.testing.assert_allclose(v, np.full(v.shape, expected), atol=1e-5, err_msg=v.path)
 
 
 REFUSED = {

@@ -2,6 +2,7 @@
 `python -m training.transfer_on_replicas CASE ...`.
 """
 
+import functools
 import json
 import sys
 
@@ -10,7 +11,14 @@ import numpy as np
 import tensorflow as tf
 from conformance.registry import BALANCERS, Case, rows
 
-from mtlzoo.training import GradualUnfreezing, add_l2_sp, freeze, layerwise_learning_rates
+from mtlzoo import MultiTaskModel, Regression
+from mtlzoo.training import (
+    GradualUnfreezing,
+    add_l2_sp,
+    freeze,
+    layerwise_learning_rates,
+    unfreeze,
+)
 
 
 def frozen(model):
@@ -69,6 +77,43 @@ def trained(case, strategy):
     return values + [np.array(history[key]) for key in sorted(history)], frozen_moved, moved
 
 
+def refusals(strategy) -> dict:
+    """What is said of normalization that was frozen at `compile` and is not synchronized, by each
+    way of having it trained; and whether it is still frozen then.
+    """
+
+    def by_hand(model, fit):
+        model.get_layer("norm").trainable = True
+        try:
+            fit()
+        finally:
+            model.get_layer("norm").trainable = False
+
+    ways = {
+        "unfreeze": lambda model, fit: unfreeze(model),
+        "gradually": lambda model, fit: fit(callbacks=[GradualUnfreezing([["norm"]], every=9)]),
+        "by hand": by_hand,
+    }
+    with strategy.scope():
+        inputs = keras.Input((4,))
+        norm = keras.layers.BatchNormalization(name="norm", center=False, scale=False)
+        tasks = [Regression("a"), Regression("b")]
+        outputs = {t.name: t.head(norm(inputs)) for t in tasks}
+        model = MultiTaskModel(inputs, outputs, tasks=tasks)
+        freeze(model, "norm")
+        model.compile("sgd")
+    x = np.ones((8, 4))
+    found = {}
+    for name, way in ways.items():
+        try:
+            way(model, functools.partial(model.fit, x, {"a": x[:, 0], "b": x[:, 1]}, verbose=0))
+            said = "nothing"
+        except ValueError as error:
+            said = str(error)
+        found[name] = [said, norm.trainable]
+    return found
+
+
 def distance(one, other) -> float:
     one, other = (np.asarray(v, "float64") for v in (one, other))
     return float(np.max(np.abs(np.where(one == other, 0, one - other)), initial=0))
@@ -80,6 +125,9 @@ def main(chosen) -> None:
     keras.config.set_floatx("float64")
     two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     for case in chosen:
+        if case == "refused":
+            print(json.dumps({"case": case, **refusals(two)}), flush=True)
+            continue
         try:
             one, still, moved = trained(case, tf.distribute.get_strategy())
             other, still_on_two, _ = trained(case, two)

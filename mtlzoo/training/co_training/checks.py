@@ -144,7 +144,11 @@ def check_per_round(per_round: Any, tasks: Mapping[str, Task]) -> dict[str, floa
                 f"`per_round` of task `{name}` should be a whole number of at least 1, or a share "
                 f"above 0 and at most 1. Received: {amount!r}"
             )
-    return {name: found[name] for name in sorted(tasks)}
+    # Counts as integers, shares as numbers with a fraction.
+    return {
+        name: int(found[name]) if isinstance(found[name], numbers.Integral) else float(found[name])
+        for name in sorted(tasks)
+    }
 
 
 def _by_task(argument: str, given: Any, tasks: Mapping[str, Task]) -> dict[str, Any]:
@@ -156,21 +160,6 @@ def _by_task(argument: str, given: Any, tasks: Mapping[str, Task]) -> dict[str, 
                 f"`{argument}` should have only the tasks {list(tasks)} as keys. Received: {name!r}"
             )
     return dict(given)
-
-
-def check_flag(argument: str, value: Any) -> bool:
-    """A bool.
-
-    Args:
-        argument: what the argument is called.
-        value: what was given.
-
-    Raises:
-        ValueError: for anything else.
-    """
-    if not isinstance(value, bool):
-        raise ValueError(f"`{argument}` should be a bool. Received: {argument}={value!r}")
-    return value
 
 
 def check_integer(argument: str, value: Any, least: int) -> int:

@@ -17,6 +17,7 @@ from mtlzoo.training.co_training.answers import Answers
 from mtlzoo.training.co_training.history import CoTrainingHistory
 from mtlzoo.training.co_training.state import RoundsFile
 from mtlzoo.training.co_training.tables import Given, Table
+from mtlzoo.training.flags import check_flag
 
 ByView = dict[str, dict[str, Answers]]
 
@@ -117,7 +118,7 @@ class CoTraining:
             )
         self._balance = balance
         self._weight = checks.check_weight("weight", weight)
-        self._restart = checks.check_flag("restart", restart)
+        self._restart = check_flag("restart", restart)
         self._seed = checks.check_integer("seed", seed, 0)
 
     def fit(
@@ -179,7 +180,13 @@ class CoTraining:
         for name, model in self.views.items():
             if not model.compiled:
                 raise ValueError(f"View `{name}` should be compiled. Received: one that is not")
+        if path is not None and not isinstance(path, str | os.PathLike):
+            raise ValueError(
+                f"`path` should be the path of a file or None. Received: path={path!r}"
+            )
         data = rows.read(x, y, sample_weight, unlabelled, self.tasks)
+        for model in self.views.values():  # labels and weights that are none
+            model._step.objectives.arrays(data.y, data.weights)
         rows.by_view(self.views, list(data.x))
         validation = {
             view: None if validation_data is None else rows.validation(model, validation_data)
@@ -307,7 +314,7 @@ class CoTraining:
         """Which of a view's answers become labels of the table of the other."""
         task, amount = table.task, self._per_round[table.task.name]
         if isinstance(amount, float):
-            amount = round(amount * int(table.open.sum()))
+            amount = max(1, round(amount * int(table.open.sum())))
         of_labels = kinds.groups(task, np.where(table.given, table.labels, 0))
         counts = np.bincount(of_labels[table.given], minlength=kinds.group_count(task))
         return selection.select(

@@ -12,6 +12,7 @@ from mtlzoo.models import MultiTaskModel
 from mtlzoo.tasks import SoftTargets, Task
 from mtlzoo.tasks.configs import check_config
 from mtlzoo.tasks.names import check_name
+from mtlzoo.training import teaching
 from mtlzoo.training.co_training import checks, peers
 from mtlzoo.training.co_training.inputs import joined
 
@@ -117,8 +118,6 @@ class MutualLearning(MultiTaskModel):
         super().__init__(
             inputs, outputs, name or "mutual_learning", tasks=tasks, preprocessor=preprocessor
         )
-        # A task and its way to its peers are balanced as one.
-        self._held.row_of = {name: name.removesuffix("_soft") for name in peers_of}
         self._held.arguments = {
             "members": members,
             "temperature": float(temperature),
@@ -201,15 +200,14 @@ class MutualLearning(MultiTaskModel):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         y, sample_weight = self.by_member(y), self.by_member(sample_weight)
         if isinstance(y, Mapping):  # else it is refused later
-            y = dict(y)
+            y, sample_weight = teaching.take_back(y, sample_weight)
             peers_of = self._held.arguments["peers"]
-            if sample_weight is not None and not isinstance(sample_weight, Mapping | list | tuple):
-                hard = [name for name in self.task_names if name not in peers_of]
-                sample_weight = dict.fromkeys(hard, sample_weight)
             outputs = self.runner()(x, training=False)
             temperature = self._held.arguments["temperature"]
             for name, others in peers_of.items():
                 answers = [outputs[other] for other in others]
+                if self.tasks[name].loss_rank == 2:
+                    answers = [teaching.without_padding(answer) for answer in answers]
                 soft = peers.together(self.tasks[name].of, answers, temperature)  # type: ignore[attr-defined]
                 y[name] = keras.ops.stop_gradient(soft)
         return x, y, sample_weight
@@ -234,7 +232,9 @@ class MutualLearning(MultiTaskModel):
         return super().fit(**given)
 
     def _arrays(self, y: Any, sample_weight: Any) -> Any:
-        return super()._arrays(self.by_member(y), self.by_member(sample_weight))
+        y, sample_weight = self.by_member(y), self.by_member(sample_weight)
+        found = super()._arrays(y, sample_weight)
+        return teaching.put_aside(self._held.arguments["peers"], y, sample_weight, found)
 
     def _checked(self, batches: Any) -> Any:
         for x, *others in batches:
@@ -260,6 +260,7 @@ class MutualLearning(MultiTaskModel):
             "weight": dict(self._held.arguments["weight"]),
             "name": self.name,
             "preprocessor": serialize(self.preprocessor) if self.preprocessor else None,
+            **self._added_later(),
         }
 
     @classmethod
@@ -268,9 +269,10 @@ class MutualLearning(MultiTaskModel):
     ) -> "MutualLearning":
         """The model of a config, with new variables."""
         config = check_config(f"a `{cls.__name__}`", config, "members", "preprocessor")
+        later = config.pop("frozen", None), config.pop("attached", None)
         for key in ("members", "preprocessor"):
             config[key] = keras.saving.deserialize_keras_object(config[key], custom_objects)
-        return cls(**config)
+        return cls(**config)._add_again(*later)
 
 
 def _having(members: Mapping[str, MultiTaskModel]) -> dict[str, list[str]]:

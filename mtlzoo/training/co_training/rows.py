@@ -78,6 +78,12 @@ def read(x: Any, y: Any, sample_weight: Any, unlabelled: Any, tasks: Mapping[str
                 f"Labels and sample weights of task `{name}` should be there for each of the "
                 f"{count} rows, or say that they are missing. Received: shape={values.shape}"
             )
+    for name, values in weights.items():
+        if values.ndim > 1 and values.shape[1:] not in {(1,), y[name].shape[1 : values.ndim]}:
+            raise ValueError(
+                f"Sample weights of task `{name}` should have one number for each row, or for each "
+                f"label of shape {y[name].shape}. Received: shape={values.shape}"
+            )
     if unlabelled is None:
         return Rows(x, y, weights)
     if isinstance(unlabelled, tf.data.Dataset):
@@ -88,6 +94,11 @@ def read(x: Any, y: Any, sample_weight: Any, unlabelled: Any, tasks: Mapping[str
         if name not in more:
             raise ValueError(
                 f"`unlabelled` should have the inputs {list(x)}. Received: none named {name!r}"
+            )
+        if more[name].shape[1:] != x[name].shape[1:]:
+            raise ValueError(
+                f"`unlabelled` should have inputs of the shapes of `x`. Received: {name!r} of "
+                f"shape {more[name].shape}, which is {x[name].shape} in `x`"
             )
     x = {name: np.concatenate([values, more[name]]) for name, values in x.items()}
     y = {name: np.concatenate([y[name], _fitting(y[name], tasks[name], number)]) for name in y}
@@ -127,6 +138,7 @@ def validation(model: Any, data: Any) -> Any:
             f"labels by task and perhaps weights. Received: a {type(data).__name__}"
         )
     x, *others = data
+    by_view({model.name: model}, list(x), "validation_data")
     return (keras.tree.map_structure(np.asarray, of_view(model, x)), *others)
 
 
@@ -177,12 +189,13 @@ def _kind(value: Any) -> str:
     return "an empty dict" if isinstance(value, Mapping) else f"a {type(value).__name__}"
 
 
-def by_view(views: Mapping[str, Any], x: Sequence[str]) -> None:
+def by_view(views: Mapping[str, Any], x: Sequence[str], argument: str = "x") -> None:
     """Check that all inputs of the views are there.
 
     Args:
         views: models by name.
         x: the names of the inputs.
+        argument: what gave them, for the message. Defaults to `"x"`.
 
     Raises:
         ValueError: if one is not.
@@ -191,7 +204,7 @@ def by_view(views: Mapping[str, Any], x: Sequence[str]) -> None:
         for tensor in model.inputs:
             if tensor.name not in x:
                 raise ValueError(
-                    f"`x` should have the inputs of view `{name}`, "
+                    f"`{argument}` should have the inputs of view `{name}`, "
                     f"{[t.name for t in model.inputs]}. Received: none named {tensor.name!r}; "
                     f"there are {sorted(x)}"
                 )

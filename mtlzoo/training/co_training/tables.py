@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mtlzoo.tasks import Classification, SemanticSegmentation, Task
+from mtlzoo.tasks import Classification, Regression, SemanticSegmentation, Task
 
 
 class Table:
@@ -41,6 +41,8 @@ class Table:
             shape = canonical.shape
         self.task = task
         self.labels = labels.reshape(shape).copy()
+        if isinstance(task, Regression) and labels.dtype.kind in "iu":
+            self.labels = self.labels.astype("float32")  # the other view answers no integers
         self.given = ~missing.reshape(self.labels.shape)
         if wrong.any():
             example = self.labels[wrong.reshape(self.labels.shape)][0]

@@ -40,6 +40,42 @@ def hints_of(hints: Any, teachers: Mapping[str, keras.Model]) -> list[Hint]:
     return found
 
 
+def check_names(
+    student: MultiTaskModel,
+    teachers: Mapping[str, keras.Model],
+    hints: Sequence[Hint],
+    online: bool,
+) -> None:
+    """Refuse names of what is added to the student that it, or something else, has already.
+
+    Args:
+        student: the student.
+        teachers: the teachers by task.
+        hints: what is learned inside.
+        online: whether the teachers learn too.
+
+    Raises:
+        ValueError: naming both.
+    """
+    taken = {name: f"a task of the student `{student.name}`" for name in student.tasks}
+    taught = [name for name in student.tasks if name in teachers]
+    new = [(f"{name}_soft", f"the soft targets of task `{name}`") for name in taught]
+    new += [(hint.name, f"the hint `{hint.name}`") for hint in hints]
+    if online:
+        new += [(f"{name}_teacher", f"the teacher's task `{name}`") for name in taught]
+        layer = f"a layer of the student `{student.name}`"
+        taken |= dict.fromkeys((each.name for each in student.layers), layer)
+        models = {id(model): model for model in teachers.values()}.values()
+        new += [(model.name, f"the teacher `{model.name}`") for model in models]
+    for name, what in new:
+        if name in taken:
+            raise ValueError(
+                f"The name {name!r} of {what} should not be that of something else. Received: "
+                f"{taken[name]} of that name"
+            )
+        taken[name] = what
+
+
 def check_transfer(
     transfer: Any,
     teachers: Mapping[str, keras.Model],

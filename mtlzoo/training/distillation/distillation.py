@@ -10,9 +10,11 @@ from mtlzoo.models import MultiTaskModel
 from mtlzoo.models.taps import tapped
 from mtlzoo.tasks import SoftTargets
 from mtlzoo.tasks.configs import check_config
+from mtlzoo.training import teaching
 from mtlzoo.training.distillation import annealing, arguments
 from mtlzoo.training.distillation.hints import Hint
 from mtlzoo.training.distillation.teachers import Teacher, by_task
+from mtlzoo.training.flags import check_flag
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -113,6 +115,9 @@ class Distillation(MultiTaskModel):
         transfer = arguments.check_transfer(transfer, teachers, student, hints)
         temperatures = arguments.temperatures(temperature, student, teachers)
         annealing.check(annealing_steps)
+        balance_soft = check_flag("balance_soft", balance_soft)
+        online = check_flag("online", online)
+        arguments.check_names(student, teachers, hints, online)
 
         # Layers.
         outputs, features = tapped(student, sorted({h.student for h in hints}), "student")
@@ -209,6 +214,7 @@ class Distillation(MultiTaskModel):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if not isinstance(y, Mapping):  # which the step will refuse
             return data
+        y, sample_weight = teaching.take_back(y, sample_weight)
         y = {**self.teacher_labels(x, y), **self._for_teachers(y)}
         if isinstance(sample_weight, Mapping):
             sample_weight = self._for_teachers(sample_weight)
@@ -217,6 +223,11 @@ class Distillation(MultiTaskModel):
             rises = self._taught.rises
             sample_weight = annealing.weights(y, sample_weight, rises, self.balancer.step, steps)
         return x, y, sample_weight
+
+    def _arrays(self, y, sample_weight):
+        found = super()._arrays(y, sample_weight)
+        later = [name for name in self.task_names if name not in self.student.tasks]
+        return teaching.put_aside(later, y, sample_weight, found)
 
     def _for_teachers(self, by_task):
         """The same with what teachers that learn too have in common with the student."""
@@ -253,6 +264,7 @@ class Distillation(MultiTaskModel):
             "teacher_of": numbers,
             **{key: serialize(value) for key, value in self._held.arguments.items()},
             "name": self.name,
+            **self._added_later(),
         }
 
     @classmethod
@@ -261,13 +273,14 @@ class Distillation(MultiTaskModel):
     ) -> "Distillation":
         """The model of a config, with new variables."""
         config = check_config(f"a `{cls.__name__}`", config, "student", "teachers", "teacher_of")
+        later = config.pop("frozen", None), config.pop("attached", None)
         given = {
             key: keras.saving.deserialize_keras_object(value, custom_objects)
             for key, value in config.items()
         }
         models, numbers = given.pop("teachers"), given.pop("teacher_of")
         teachers = {name: models[number] for name, number in numbers.items()}
-        return cls(given.pop("student"), teachers, **given)
+        return cls(given.pop("student"), teachers, **given)._add_again(*later)
 
 
 class _Taught:

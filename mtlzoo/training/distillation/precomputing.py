@@ -68,6 +68,18 @@ def precompute(
             "`dataset` should have elements `(x, y)` or `(x, y, sample_weight)` with labels by "
             f"task. Received: elements {spec}"
         )
+    for name in spec[1]:
+        if name not in model.tasks:
+            raise ValueError(
+                f"`dataset` should have labels of the tasks {list(model.task_names)} only. "
+                f"Received: {name!r}"
+            )
+    ranks = [[len(t.shape) for t in keras.tree.flatten(x)] for x in (spec[0], model.input)]
+    if ranks[0] != ranks[1]:
+        raise ValueError(
+            "`dataset` should have batches of the student's inputs. "
+            f"Received: inputs {spec[0]}, where the student has {model.input}"
+        )
     if int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
         raise ValueError("`dataset` should have an end. Received: an infinite data set")
     folder = Path(path)
@@ -104,9 +116,9 @@ def _said(model, dataset):
 
     def elements():
         for x, y, *weights in dataset:
-            yield (x, {**y, **ask(x)}, *weights)
+            yield (x, {**ask(x), **y}, *weights)
 
-    whole = (inputs, {**labels, **said}, *weights)
+    whole = (inputs, {**said, **labels}, *weights)
     return tf.data.Dataset.from_generator(elements, output_signature=whole)
 
 
@@ -117,6 +129,7 @@ def _digest(model) -> str:
         found.update(name.encode())
         for variable in teacher.variables:
             found.update(keras.ops.convert_to_numpy(variable).tobytes())
-    for label in sorted(model.task_names):
-        found.update(json.dumps(model.tasks[label].get_config(), default=str).encode())
+    config = model.get_config()
+    asked = {key: config[key] for key in ("teachers", "teacher_of", "temperature", "hints")}
+    found.update(json.dumps(asked, default=str, sort_keys=True).encode())
     return found.hexdigest()

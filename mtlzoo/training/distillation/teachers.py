@@ -11,6 +11,7 @@ from mtlzoo.models.taps import tapped
 from mtlzoo.tasks import Task, spaces
 from mtlzoo.tasks.labels import fits
 from mtlzoo.training.distillation.hints import Hint
+from mtlzoo.training.teaching import without_padding
 
 
 class Teacher:
@@ -57,12 +58,8 @@ class Teacher:
         return {name: self._without_padding(name, found[name]) for name in self._names}
 
     def _without_padding(self, name, tensor):
-        """The tensor, with NaN in the steps that its Keras mask leaves out."""
-        mask = getattr(tensor, "_keras_mask", None)
-        tensor = tf.cast(tensor, tf.float64 if tensor.dtype == tf.float64 else tf.float32)
-        if name not in self._by_step or mask is None:
-            return tensor
-        return tf.where(mask[..., None], tensor, tf.cast(float("nan"), tensor.dtype))
+        tensor = without_padding(tensor) if name in self._by_step else tensor
+        return tf.cast(tensor, tf.float64 if tensor.dtype == tf.float64 else tf.float32)
 
 
 def by_task(teachers: Any, student: MultiTaskModel) -> dict[str, keras.Model]:
@@ -112,8 +109,11 @@ def _check(name, model, student):
             f"The teacher `{model.name}` of task `{name}` should be a functional model that is "
             f"built. Received: {model!r}, built={model.built}"
         )
-    if model is student:
-        raise ValueError(f"The teacher of task `{name}` should not be the student itself.")
+    if {id(v) for v in model.trainable_variables} & {id(v) for v in student.variables}:
+        raise ValueError(
+            f"The teacher `{model.name}` of task `{name}` should have no layer in common with the "
+            f"student `{student.name}`, which training changes."
+        )
     own, inputs = student.input, model.input
     if isinstance(inputs, Mapping) and isinstance(own, Mapping):
         own = {key: own[key] for key in inputs if key in own}

@@ -139,7 +139,11 @@ def remove_task(model: MultiTaskModel, name: str) -> MultiTaskModel:
     names: dict[str, Any] = {n: (n,) if n != name else () for n in model.task_names}
     old, own = named_variables(model), named_variables(new)
     for each in new.task_names:
-        before = {renamed(k, names, names, new.task_names) for k in old if each in old[k].tasks}
+        before = {
+            renamed(key, names, names, new.task_names, named.tasks)
+            for key, named in old.items()
+            if each in named.tasks
+        }
         after = {key for key in own if each in own[key].tasks}
         if before != after:
             raise refusal.because(f"the task `{each}` would change, which depends on it")
@@ -162,7 +166,7 @@ def _take_over(model, new, old, own, names, refusal) -> None:
     """Give the new model what the old one has, for the tasks that both have."""
     values = []
     for key, named in old.items():
-        other = renamed(key, names, model.task_names, new.task_names)
+        other = renamed(key, names, model.task_names, new.task_names, named.tasks)
         if other is None and not any(names[task] for task in named.tasks):
             continue  # what goes with its task
         if other not in own:
@@ -207,22 +211,25 @@ def _begin_like(new, old, own, name: str, like: str) -> None:
     names = {each: (like,) if each == name else (each,) for each in new.task_names}
     left = []
     for key, target in own.items():
-        source = old.get(renamed(key, names, new.task_names, set(names) - {name}) or "")
-        if key in old or source is None or name not in target.key:
+        if key in old or name not in target.key:
             continue
-        if target.sizes and target.axis is not None:
+        before = renamed(key, names, new.task_names, set(names) - {name}, target.tasks)
+        source = old.get(before or "")
+        if source is None:
+            left += [target.variable.path] if target.tasks == {name} else []
+        elif target.sizes and target.axis is not None:
             parts = parts_of(source)
             parts[name], parts[like] = parts[like], np.zeros_like(parts[like])
             value = np.concatenate([parts[each] for each in target.sizes], target.axis)
+            target.variable.assign(value)
         elif target.variable.shape == source.variable.shape:
-            value = keras.ops.convert_to_numpy(source.variable)
+            target.variable.assign(keras.ops.convert_to_numpy(source.variable))
         else:
             left.append(target.variable.path)
-            continue
-        target.variable.assign(value)
     if left:
         logging.warning(
-            "The task `%s` of `%s` does not begin like `%s` in %s, whose shapes differ.",
+            "The task `%s` of `%s` does not begin like `%s` in %s, which that has not, or of other "
+            "shapes.",
             *(name, new.name, like, left),
         )
 
@@ -234,7 +241,7 @@ def _finish(model, new, names: Mapping[str, Any]) -> None:
             layer.finalize_state()
     frozen = {id(v) for la in model._flatten_layers() if not la.trainable for v in la.variables}
     old = {
-        renamed(key, names, model.task_names, new.task_names): named
+        renamed(key, names, model.task_names, new.task_names, named.tasks): named
         for key, named in named_variables(model).items()
     }
     known = {key: id(named.variable) in frozen for key, named in old.items() if key}

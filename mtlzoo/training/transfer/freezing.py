@@ -8,6 +8,7 @@ from absl import logging
 
 from mtlzoo.layers.trainability import own_variables, switch
 from mtlzoo.models import optimizers
+from mtlzoo.models.compile_checks import check_replicas
 from mtlzoo.training.transfer.matching import Layers, close_to, inside, match
 from mtlzoo.training.transfer.stages import trunk_stages
 
@@ -71,7 +72,7 @@ def unfreeze(
     """Have frozen parts of a model trained again.
 
     Where the model was compiled while they were frozen, its optimizer does not know them, and it is
-    to be compiled again; a warning says so.
+    to be compiled again; a warning says so, and `fit` refuses it until then.
 
     Args:
         model: the model that is trained.
@@ -83,7 +84,9 @@ def unfreeze(
         The names of the layers with variables that are trained now.
 
     Raises:
-        ValueError: for what the model does not have; then nothing changes.
+        ValueError: for what the model does not have, and on several replicas for batch
+            normalization that is not synchronized, in a model that is compiled; then nothing
+            changes.
 
     Example:
     ```python
@@ -99,7 +102,7 @@ def unfreeze(
     ```
     """
     chosen = inside(_chosen(model, layers, stages, tasks, frozen=True))
-    train(model, chosen)
+    train_if_allowed(model, chosen)
     trace_again(model)
     unknown = unknown_to_optimizer(model, chosen)
     if unknown:
@@ -126,6 +129,29 @@ def train(model: keras.Model, layers: Layers) -> None:
     switch([h for h in holders if wanted & {id(part) for part in h._flatten_layers()}], True)
 
 
+def train_if_allowed(model: keras.Model, layers: Layers) -> None:
+    """Have layers trained, unless a compiled model cannot train them on its replicas.
+
+    Args:
+        model: the model.
+        layers: the layers.
+
+    Raises:
+        ValueError: as `compile` does; then nothing changes.
+    """
+    frozen = [layer for layer in model._flatten_layers() if not layer.trainable]
+    train(model, layers)
+    if not getattr(model, "compiled", False):
+        return
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    try:
+        if replicas > 1:
+            check_replicas(model, replicas)
+    except ValueError:
+        switch(frozen, False)
+        raise
+
+
 def unknown_to_optimizer(model: keras.Model, layers: Layers) -> list[keras.Variable]:
     """The variables of layers that the optimizer was not built for.
 
@@ -135,9 +161,8 @@ def unknown_to_optimizer(model: keras.Model, layers: Layers) -> list[keras.Varia
     """
     if not getattr(model, "compiled", False) or not model.optimizer.built:
         return []
-    leaves = [o for o in optimizers.leaves(model.optimizer) if o.built]
-    known = {id(v) for leaf in leaves for v in leaf._trainable_variables}
-    return [v for layer in layers for v in own_variables(layer) if id(v) not in known]
+    variables = [v for layer in layers for v in own_variables(layer)]
+    return optimizers.unknown(model.optimizer, variables)
 
 
 def trace_again(model: keras.Model) -> None:
@@ -152,9 +177,11 @@ def trace_again(model: keras.Model) -> None:
 
 def _chosen(model: Any, layers, stages, tasks, frozen: bool) -> Layers:
     """The layers that the arguments mean."""
+    if not isinstance(model, keras.layers.Layer):
+        raise ValueError(f"`model` should be a Keras model. Received: model={model!r}")
     if not layers and not stages and not tasks:
         if frozen:
-            return model._flatten_layers()
+            return inside([model])
         return [layer for stage in trunk_stages(model).values() for layer in stage]
     found = [layer for each in match(model, "layers", layers).values() for layer in each]
     if stages:
@@ -182,7 +209,7 @@ def _of_task(model: Any, task: str) -> Layers:
     ownership = model._ownership
     found = [
         layer
-        for layer in model._flatten_layers(include_self=False)
+        for layer in inside([model])[1:]
         if layer.variables and all(ownership.of(v) == {task} for v in layer.variables)
     ]
     if not found:

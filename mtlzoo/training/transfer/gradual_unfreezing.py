@@ -7,7 +7,12 @@ import keras
 from absl import logging
 
 from mtlzoo.layers.trainability import switch
-from mtlzoo.training.transfer.freezing import trace_again, train, unknown_to_optimizer
+from mtlzoo.training.transfer.freezing import (
+    trace_again,
+    train,
+    train_if_allowed,
+    unknown_to_optimizer,
+)
 from mtlzoo.training.transfer.matching import Layers, inside, match
 from mtlzoo.training.transfer.stages import trunk_stages
 
@@ -32,7 +37,8 @@ class GradualUnfreezing(keras.callbacks.Callback):
 
     Raises:
         ValueError: if an argument is out of its range; in `fit`, before the first step, for layers
-            that the model does not have, or that its optimizer was not built for.
+            that the model does not have, that its optimizer was not built for, or that cannot be
+            trained on its replicas.
 
     Example:
     ```python
@@ -114,6 +120,9 @@ class GradualUnfreezing(keras.callbacks.Callback):
                 f"Received: the variable `{unknown[0].path}` of `{model.name}`, which it does not "
                 "know"
             )
+        frozen = [layer for layer in model._flatten_layers() if not layer.trainable]
+        train_if_allowed(model, every_layer)  # now rather than in a later epoch
+        switch(frozen, False)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Train the groups whose turn it is."""

@@ -24,7 +24,8 @@ def add_l2_sp(
 
     As any regularization it is added to the loss beside those of the tasks, and no balancer weighs
     it. Frozen variables are left out. The starting point is saved with the model, and so takes the
-    room of the pretrained variables once more.
+    room of the pretrained variables once more. `add_task`, `remove_task` and `student` make models
+    without it.
 
     Args:
         model: a multi-task model with the weights that it starts from.
@@ -38,7 +39,8 @@ def add_l2_sp(
         The layer that holds the starting point, `model.attached`.
 
     Raises:
-        ValueError: for unknown layers, factors below 0, and a model that has such a penalty.
+        ValueError: for unknown layers, factors below 0, and a model that has such a penalty, or
+            layers with Keras's updates of low rank.
 
     Example:
     ```python
@@ -63,6 +65,13 @@ def add_l2_sp(
         raise ValueError(
             f"`model` should be a multi-task model. Received: a {type(model).__name__}"
         )
+    for layer in model._flatten_layers():
+        if getattr(layer, "lora_enabled", False):
+            raise ValueError(
+                "`model` should be one without updates of low rank by Keras, which are merged into "
+                "the kernels when it is saved: call `enable_lora` afterwards. "
+                f"Received: `{model.name}`, whose layer `{layer.name}` has one"
+            )
     if layers:
         named = [la for found in match(model, "layers", layers).values() for la in found]
     else:

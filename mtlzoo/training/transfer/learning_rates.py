@@ -1,7 +1,7 @@
 """Learning rates that fall with the depth of a layer."""
 
-import re
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -29,10 +29,11 @@ def layerwise_learning_rates(
     Each stage has an optimizer of its own in a Keras `MultiOptimizer`, which is saved with the
     model and takes frozen stages. It has no `learning_rate`, so that callbacks which set that
     cannot be used; schedules can, and count the steps in which any of their stage is trained.
+    What `optimizer` excludes from weight decay (`exclude_from_weight_decay`), every stage's does.
+    Keras does not save that, of any optimizer: one that is loaded decays all.
 
     Args:
-        model: the model that is trained; its layers must have names that are the same when it is
-            made again.
+        model: the model that is compiled with it.
         optimizer: a Keras optimizer that is not built, or its name, of which each stage has a copy.
             Defaults to `"adam"`.
         decay: what the rate is divided by from one stage to the one below. Defaults to 2.6.
@@ -91,16 +92,16 @@ def layerwise_learning_rates(
         found = stages.get(name) or _named(model, name, names)
         for layer in inside(found):
             of |= {id(v): (factor, v) for v in own_variables(layer)}
-    by_factor: dict[float, list[str]] = {}
-    for factor, variable in of.values():
-        if factor != 1:
-            by_factor.setdefault(factor, []).append(variable.path)
-    _check_paths(model, by_factor)
-    optimizers = {
-        "|".join(map(re.escape, paths)): _copy(made, factor, f"{made.name}_{i}")
-        for i, (factor, paths) in enumerate(by_factor.items(), 1)
-    }
-    return LayerwiseOptimizer(keras.optimizers.OptimizerMap(made, optimizers))
+    made_for = {id(v): 0 for v in model.variables}
+    optimizers, places = [made], {1.0: 0}
+    for key, (factor, _) in of.items():
+        if factor not in places:
+            places[factor] = len(optimizers)
+            optimizers.append(_copy(made, factor, f"{made.name}_{len(optimizers)}"))
+        made_for[key] = places[factor]
+    layerwise = LayerwiseOptimizer(optimizers)
+    layerwise.make_for(model, made_for)
+    return layerwise
 
 
 def _named(model, name, stages):
@@ -113,17 +114,6 @@ def _named(model, name, stages):
         ) from error
 
 
-def _check_paths(model, by_factor) -> None:
-    """Refuse paths that would mean several variables: Keras finds a variable's optimizer by it."""
-    slow = {path for paths in by_factor.values() for path in paths}
-    for path in slow:
-        if sum(v.path == path for v in model.variables) > 1:
-            raise ValueError(
-                f"`model` should have variables with different paths, so that Keras can tell them "
-                f"apart. Received: two of the path {path!r} in `{model.name}`"
-            )
-
-
 def _copy(optimizer, factor, name):
     config = {**optimizer.get_config(), "name": name}
     if isinstance(config["learning_rate"], Mapping):
@@ -131,18 +121,74 @@ def _copy(optimizer, factor, name):
         config["learning_rate"] = TimesFactor(schedule, factor)
     else:
         config["learning_rate"] *= factor
-    return type(optimizer).from_config(config)
+    copied = type(optimizer).from_config(config)
+    # Not in the config: what `exclude_from_weight_decay` was told.
+    for key in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
+        if hasattr(optimizer, key):
+            setattr(copied, key, copy.copy(getattr(optimizer, key)))
+    return copied
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
 class LayerwiseOptimizer(keras.optimizers.MultiOptimizer):
-    """A `MultiOptimizer` that takes the gradients of some of its variables, where the others are
-    frozen, as all other optimizers of Keras do; made by `layerwise_learning_rates`.
+    """A `MultiOptimizer` that knows variables by their places among those that it is built for,
+    which are the same in a loaded model, where paths need not be; made by
+    `layerwise_learning_rates`.
+
+    It takes the gradients of some of its variables, where the others are frozen, as all other
+    optimizers of Keras do.
 
     Args:
-        optimizer_map: a `keras.optimizers.OptimizerMap`.
+        optimizers: list of optimizers.
+        places: for each variable the index of its optimizer. Defaults to None: known when it is
+            built, from the model that it is made for.
         loss_scale_factor, name: as in Keras.
     """
+
+    def __init__(
+        self,
+        optimizers: Sequence[keras.optimizers.Optimizer],
+        places: Sequence[int] | None = None,
+        loss_scale_factor: float | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(_Choice(optimizers, places), loss_scale_factor, name)
+
+    def make_for(self, model: keras.Model, indices: Mapping[int, int]) -> None:
+        """Say which optimizer each variable of a model has.
+
+        Args:
+            model: the model.
+            indices: by id of its variables the index of the optimizer.
+        """
+        self._optimizer_map.make_for(model.name, model.variables, indices)
+
+    def build(self, var_list: Any) -> None:
+        """Make the slots for these variables.
+
+        Raises:
+            ValueError: if they are those of another model.
+        """
+        if not self.built:
+            self._optimizer_map.build(var_list)
+            super().build(var_list)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        choice = self._optimizer_map
+        return {
+            "optimizers": [keras.saving.serialize_keras_object(o) for o in choice.optimizers],
+            "places": choice.places,
+            "loss_scale_factor": self.loss_scale_factor,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """The optimizer of a config."""
+        read = keras.saving.deserialize_keras_object
+        optimizers = [read(each, custom_objects) for each in config["optimizers"]]
+        return cls(**{**config, "optimizers": optimizers})
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """Update these variables, or all."""
@@ -158,6 +204,44 @@ class LayerwiseOptimizer(keras.optimizers.MultiOptimizer):
                 own_grads, own = zip(*parts[id(optimizer)], strict=True)
                 optimizer.apply(list(own_grads), list(own))
         self.iterations.assign_add(1)
+
+
+class _Choice:
+    """Which optimizer a variable has, in the place of Keras's `OptimizerMap`."""
+
+    def __init__(self, optimizers, places) -> None:
+        self.optimizers = list(optimizers)
+        self.places = None if places is None else list(places)
+        self._model = ""
+        self._variables: list[keras.Variable] = []
+        self._indices: dict[int, int] = {}
+
+    def make_for(self, model, variables, indices) -> None:
+        self._model, self._variables = model, list(variables)  # held, so that ids stay theirs
+        self._indices = dict(indices)
+
+    def values(self):
+        return self.optimizers
+
+    def build(self, variables) -> None:
+        if self.places is None:
+            if not any(id(v) in self._indices for v in variables):
+                raise ValueError(
+                    "`optimizer` should be given to the model that it was made for, "
+                    f"`{self._model}`. Received: the variables of another model"
+                )
+            # The others are the balancer's, or came later.
+            self.places = [self._indices.get(id(v), 0) for v in variables]
+        elif len(self.places) != len(variables):
+            raise ValueError(
+                f"`places` should be one for each of the {len(variables)} variables. "
+                f"Received: {len(self.places)} places"
+            )
+        self._indices = {id(v): i for v, i in zip(variables, self.places, strict=True)}
+        self._variables = list(variables)
+
+    def __call__(self, variable):
+        return self.optimizers[self._indices[id(variable)]]
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")

@@ -139,7 +139,9 @@ def _check_tasks(model, tasks) -> dict[str, str] | None:
     """By name of a task that of the source, as far as it was said."""
     if tasks is None:
         return None
-    if isinstance(tasks, str) or not isinstance(tasks, Mapping | Iterable):
+    is_list = isinstance(tasks, Iterable) and not isinstance(tasks, str)
+    tasks = list(tasks) if is_list and not isinstance(tasks, Mapping) else tasks
+    if not is_list or not all(isinstance(name, str) for name in tasks):
         raise ValueError(
             "`tasks` should be a list of names, or a dict from names of the model to names of the "
             f"source. Received: tasks={tasks!r}"
@@ -210,7 +212,7 @@ def _of_weights(model, path, given, source_tasks):
             )
         if name not in model.task_names and own in model.task_names:
             like[name] = own
-    source = rebuilt(model, tasks, like)
+    source = rebuilt(model, tasks, like, warns=False)
     source.load_weights(path)
     return source
 
@@ -221,7 +223,7 @@ def _match(model, source, names):
     missing = {task for task in model.task_names if task not in names}
     layers: dict[str, list] = {}
     for key, own in named_variables(model).items():
-        other = renamed(key, names, model.task_names, source.task_names)
+        other = renamed(key, names, model.task_names, source.task_names, own.tasks)
         if other is None:
             tasks = sorted(own.tasks & missing) or sorted(missing)
             found = None, KEPT, f"there are no weights for the tasks {tasks}"

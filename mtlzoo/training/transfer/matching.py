@@ -7,19 +7,19 @@ from typing import Any
 
 import keras
 
+from mtlzoo.layers.trainability import open_layers
+
 Layers = list[keras.layers.Layer]
 
 
 def named_layers(network: keras.layers.Layer, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every layer inside a network with its path, outer ones before those inside.
+    """Every layer inside a network with its path, outer ones before those inside, none closed.
 
     Args:
         network: a model or layer.
         path: what the paths begin with.
     """
-    for layer in network._layers:
-        if getattr(layer, "beside_graph", False) or isinstance(layer, keras.layers.InputLayer):
-            continue
+    for layer in _parts(network):
         own = f"{path}{layer.name}"
         yield own, layer
         yield from named_layers(layer, f"{own}/")
@@ -53,8 +53,8 @@ def match(model: keras.Model, argument: str, patterns: Sequence[str]) -> dict[st
 
 
 def inside(layers: Sequence[keras.layers.Layer]) -> Layers:
-    """These layers and all inside them, once each."""
-    found = {id(part): part for layer in layers for part in layer._flatten_layers()}
+    """These layers and all inside them, once each; none that is closed."""
+    found = {id(part): part for layer in layers for part in open_layers(layer)}
     return list(found.values())
 
 
@@ -67,10 +67,18 @@ def close_to(name: str, known: Sequence[str]) -> str:
     return f"there are {few}" + (f" and {len(known) - 20} more" if len(known) > 20 else "")
 
 
+def _parts(network) -> Layers:
+    return [
+        layer
+        for layer in network._layers
+        if not getattr(layer, "beside_graph", False)
+        and not getattr(layer, "closed", False)
+        and not isinstance(layer, keras.layers.InputLayer)
+    ]
+
+
 def _fitting(network, pattern, path):
-    for layer in network._layers:
-        if getattr(layer, "beside_graph", False) or isinstance(layer, keras.layers.InputLayer):
-            continue
+    for layer in _parts(network):
         own = f"{path}{layer.name}"
         if any(fnmatch.fnmatchcase(name, pattern) for name in (layer.name, own)):
             yield layer

@@ -47,6 +47,9 @@ def named_variables(model: MultiTaskModel) -> dict[str, Named]:
 
     Args:
         model: a multi-task model.
+
+    Raises:
+        ValueError: if two variables have one key, so that they cannot be told apart.
     """
     ownership = model._ownership
     found: dict[str, Named] = {}
@@ -65,7 +68,7 @@ def named_variables(model: MultiTaskModel) -> dict[str, Named]:
             rest = _of_group(model, layer.name, tasks)
             if rest is not None:
                 key = f"{whose}{rest}"
-            elif re.fullmatch(rf"{kind}(_\d+)?", layer.name):
+            elif layer.name not in own_names and re.fullmatch(rf"{kind}(_\d+)?", layer.name):
                 key = f"{path}{whose}{kind}:{counts[whose, kind]}"
                 counts[whose, kind] += 1
             else:
@@ -78,6 +81,11 @@ def named_variables(model: MultiTaskModel) -> dict[str, Named]:
                 own = f"{key}/{variable.name}"
                 names[own] += 1
                 own += f":{names[own]}" if names[own] > 1 else ""
+                if own in found:
+                    raise ValueError(
+                        "`model` should have layers whose names tell them apart. Received: "
+                        f"`{model.name}`, which has `{own}` twice"
+                    )
                 axis, sizes = _parts(model, layer, variable)
                 found[own] = Named(own, variable, ownership.of(variable), axis, sizes)
             # Each task has one of these around the same layer.
@@ -128,9 +136,16 @@ def _of_group(model: Any, name: str, tasks: frozenset[str]) -> str | None:
 
 
 def renamed(
-    key: str, names: Mapping[str, Sequence[str]], known: Iterable[str], others: Iterable[str]
+    key: str,
+    names: Mapping[str, Sequence[str]],
+    known: Iterable[str],
+    others: Iterable[str],
+    tasks: frozenset[str],
 ) -> str | None:
     """A key with other names of tasks in it; None if one of them has no other.
+
+    Names of tasks may be words of the names of layers, such as `gate`. So what counts as one is
+    what the name of a layer begins with, and elsewhere in it that of the only task it serves.
 
     Args:
         key: a key of `named_variables`.
@@ -138,23 +153,35 @@ def renamed(
             for a group that has one less.
         known: the names that are names of tasks.
         others: the names of the tasks of the other model.
+        tasks: those that depend on the variable.
     """
-    # A longer name may begin with a shorter one.
-    some = "|".join(map(re.escape, sorted(known, key=len, reverse=True)))
-    missing = False
-
-    def other(found: re.Match) -> str:
-        nonlocal missing
-        missing |= not names.get(found[0])
-        return names[found[0]][0] if names.get(found[0]) else ""
-
     if key.startswith("{"):
         group, _, rest = key[1:].partition("}/")
         missing = any(name not in names for name in group.split(","))
-        found = sorted({new for name in group.split(",") for new in names.get(name, ())})
-        if missing or not found:
+        new = sorted({new for name in group.split(",") for new in names.get(name, ())})
+        if missing or not new:
             return None
-        return rest if found == sorted(others) else f"{{{','.join(found)}}}/{rest}"
+        return rest if new == sorted(others) else f"{{{','.join(new)}}}/{rest}"
     layers, slash, own = key.rpartition("/")  # of which the last is no name of a layer
-    text = re.sub(rf"(?<![A-Za-z0-9])(?:{some})(?![A-Za-z0-9])", other, layers)
-    return None if missing else text + slash + own
+    found = []
+    for layer in layers.split("/"):
+        start, group, end = _around_tasks(layer, known, tasks)
+        if not all(names.get(name) for name in group):
+            return None
+        found.append(start + ".".join(names[name][0] for name in group) + end)
+    return "/".join(found) + slash + own
+
+
+def _around_tasks(layer: str, known: Iterable[str], tasks: frozenset[str]) -> Any:
+    """What is before the names of tasks in that of a layer, these names, and what is behind."""
+    if re.search(r":\d+$", layer):  # a class, and which of these it is
+        return layer, [], ""
+    # A longer name may begin with a shorter one. `PLE`, `NDDR` and `CrossStitch` put a word before.
+    some = "|".join(map(re.escape, sorted(known, key=len, reverse=True)))
+    end = r"(?![A-Za-z0-9])"
+    found = re.match(rf"(?:level_\d+_|fusion_|stitch_)?((?:{some})(?:\.(?:{some}))*){end}", layer)
+    if found is None and len(tasks) == 1:
+        found = re.search(rf"(?<![A-Za-z0-9])({re.escape(next(iter(tasks)))}){end}", layer)
+    if found is None:
+        return layer, [], ""
+    return layer[: found.start(1)], found[1].split("."), layer[found.end(1) :]

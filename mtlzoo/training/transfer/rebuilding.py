@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
+from absl import logging
 
 from mtlzoo.models import AITM, ESMM, PLE, DBMTLNet, HardSharing, LearningToBranch, MultiTaskModel
 from mtlzoo.models.architecture import Architecture
@@ -35,19 +36,30 @@ def check_model(model: Any) -> None:
 
 
 def rebuilt(
-    model: Any, tasks: Sequence[Task], like: Mapping[str, str], features: str | None = None
+    model: Any,
+    tasks: Sequence[Task],
+    like: Mapping[str, str],
+    features: str | None = None,
+    warns: bool = True,
 ) -> MultiTaskModel:
-    """The model with other tasks and new variables.
+    """The model with other tasks and new variables, and without the penalty of `add_l2_sp`.
 
     Args:
         model: the model.
         tasks: all the tasks that the new one has.
         like: by name of a new task that of the one whose part it has one like.
         features: for a graph, the layer whose output a new task reads.
+        warns: whether it is said that the penalty of `add_l2_sp` is left out. Defaults to True.
 
     Raises:
         ValueError: if a new task has no place in it.
     """
+    if warns and model.attached is not None:
+        logging.warning(
+            "The new model of `%s` has no penalty for leaving the starting point: call `add_l2_sp` "
+            "on it before `compile`, if it should have one.",
+            model.name,
+        )
     if isinstance(model, Architecture):
         config = model.get_config()
         for key in model._added_later():
