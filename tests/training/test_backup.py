@@ -174,7 +174,8 @@ def test_the_best_epoch_of_recipes_is_kept(tmp_path):
 
     found = []
     for epochs in (2, 3):
-        best, made = BestEpoch(), plain()
+        made = plain()
+        best = BestEpoch(made.model.tasks)
         given = {"validation_data": shuffled(12, 5), "epochs": epochs, "verbose": 0}
         made.model.fit(made.fit["x"], **given, callbacks=[best, Backup(tmp_path / "backup")])
         found.append((best.epoch, best.score))

@@ -26,7 +26,7 @@ def add_task(
     All that was there has the values that it had, what was frozen is frozen, and the predictions of
     the other tasks are the same, to the bit (with `NDDR` to rounding). The old model is left as it
     is, and the new one is to be compiled: neither the optimizer's state nor the balancer's is taken
-    over, since both are of other tasks.
+    over, since both are of other tasks. A penalty of `add_l2_sp` is left out, with a warning.
 
     Where columns of tasks receive from each other (`CrossStitch`, `Sluice`, `NDDR`), the others
     receive nothing from the new one at first. In a tree (`HardSharing`) it has what all share, or
