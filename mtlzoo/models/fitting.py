@@ -166,10 +166,11 @@ class FittedByTask(RunByPlan):
 
     def _check_trained(self):
         """Refuse what `compile` did not see, since it was frozen then, or not there."""
+        optimizer = self._step.model.optimizer  # an error where `compile` was refused
         replicas = self.distribute_strategy.num_replicas_in_sync
         if replicas > 1:
             check_replicas(self, replicas)
-        unknown = optimizers.unknown(self.optimizer, self.trained_variables)
+        unknown = optimizers.unknown(optimizer, self.trained_variables)
         if unknown:
             raise ValueError(
                 f"The model `{self.name}` should be compiled again, since its optimizer was not "

@@ -96,7 +96,8 @@ def remove_task(model: MultiTaskModel, name: str) -> MultiTaskModel:
     """A model with one task less, which does what the old one does for the other tasks.
 
     All that is left has the values that it had, what was frozen is frozen, and the predictions are
-    the same, to the bit. The old model is left as it is, and the new one is to be compiled.
+    the same, to the bit. The old model is left as it is, and the new one is to be compiled;
+    a penalty of `add_l2_sp` is left out, with a warning.
 
     Args:
         model: a multi-task model or an architecture of the zoo.
