@@ -136,7 +136,7 @@ def test_bins_come_after_the_features_that_are_there_without(census):
 
 
 def test_bad_options_are_named():
-    with pytest.raises(ValueError, match=r"`name` should be one of \['celeb_a', .*\]. Received"):
+    with pytest.raises(ValueError, match=r"`name` should be one of \['brown', .*\]. Received"):
         data.load("census")
     with pytest.raises(ValueError, match=r"`source` should be 'sample' or 'full'. Received"):
         data.load("census_income", source="ful")

@@ -384,7 +384,8 @@ class Killed(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("steps", [3, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [3, 1])
 def test_a_killed_training_goes_on_as_it_was(steps, tmp_path):
     """Of two steps in each epoch; killed in the first or the second."""
     x, y = rows(deep(), 24)
