@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from model_cases import Constant, Diagonal, double
 
-from mtlzoo import MGDA, MoDo, MultiTaskModel, PCGrad, Regression, Uncertainty
+from mtlzoo import MGDA, Equal, MoDo, MultiTaskModel, PCGrad, Regression, Uncertainty
 
 layers = keras.layers
 
@@ -138,6 +138,25 @@ def test_what_absent_tasks_alone_share_does_not_move():
     assert np.abs(model.get_layer("trunk").kernel - trunk).max() > 0
     model.train_on_batch(x, {**gone, "a": y["a"], "b": y["b"]})
     assert all(np.abs(v - old).max() > 0 for v, old in zip(tracked, before, strict=True))
+
+
+@pytest.mark.parametrize("gone", [(), ("a",), ("a_too",)])
+def test_a_balancer_is_told_the_losses_of_rows(gone):
+    told = []
+
+    class Told(Equal):
+        def on_epoch_end(self, logs):
+            told.append(logs)
+
+    x, y = rows()
+    y = {name: np.full_like(v, np.nan) if name in gone else v for name, v in y.items()}
+    model = model_of({"a_too": "a"})
+    model.compile("sgd", Told(), loss_weights={"a_too": 3.0}, run_eagerly=True)
+    logs = model.fit(x, y, verbose=0).history
+    parts = {"a": logs["a_loss"][0], "a_too": 3 * logs["a_too_loss"][0]}
+    expected = sum(loss for name, loss in parts.items() if name not in gone)
+    assert told[0]["a_loss"] == pytest.approx(expected, rel=1e-6)
+    assert told[0]["b_loss"] == logs["b_loss"][0]
 
 
 def test_parts_of_a_batch_are_refused():
