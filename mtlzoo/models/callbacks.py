@@ -13,7 +13,7 @@ class BalancerEpochs(keras.callbacks.Callback):
         self.trained = trained  # Keras sets `model` only for callbacks in a list of its own making
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Give the balancer the epoch's logs, in which the losses of rows stand for their tasks'."""
+        """Give the balancer the epoch's logs, with the losses of rows for those of their tasks."""
         logs, objectives = dict(logs or {}), self.trained._step.objectives
         weights = dict.fromkeys(objectives.names, 1.0)
         weights |= dict(zip(objectives.names, objectives.loss_weights or (), strict=False))
