@@ -9,7 +9,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is im
 import pytest
 
 # Their tests share nothing, and are most of the work.
-ONE_BY_ONE = {"test_balancers.py", "test_models.py", "test_bad_input.py", "test_replicas.py"}
+ONE_BY_ONE = {
+    *("test_balancers.py", "test_models.py", "test_bad_input.py", "test_replicas.py"),
+    # What is collected last should leave no worker waiting.
+    *("test_distillation.py", "test_freezing.py", "test_mutual_learning.py"),
+    *("test_starting_points.py", "test_co_training.py"),
+}
 
 
 @pytest.hookimpl(tryfirst=True)  # before the plugin reads the marks
