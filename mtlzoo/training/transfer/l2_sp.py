@@ -89,7 +89,8 @@ class L2SP(keras.layers.Layer):
 
     Args:
         places: which of the variables of the model are pretrained.
-        alpha, beta: see `add_l2_sp`.
+        alpha: see `add_l2_sp`.
+        beta: see `add_l2_sp`.
         **kwargs: those of `keras.layers.Layer`.
 
     Raises:
