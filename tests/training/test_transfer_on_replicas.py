@@ -14,6 +14,7 @@ REFUSED = [p for p in CASES.parameters() if p.values == ("refused",)]
 ALIKE = [p for p in CASES.parameters() if p.values != ("refused",)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", REFUSED)
 def test_normalization_that_is_not_synchronized_stays_frozen(case, request):
     found = CASES.result(case, request)
