@@ -165,7 +165,7 @@ class Ensemble(MultiTaskModel):
     ) -> "Ensemble":
         """The model of a config, with new variables."""
         config = check_config(f"a `{cls.__name__}`", config, "models", "fusion", "preprocessor")
-        later = config.pop("frozen", None), config.pop("attached", None)
+        later = cls._take_later(config)
         for key in ("models", "fusion", "preprocessor"):
             config[key] = keras.saving.deserialize_keras_object(config[key], custom_objects)
         return cls(**config, copy=False)._add_again(*later)

@@ -1,18 +1,15 @@
 """The models of an ensemble: read, checked, copied and frozen."""
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 
 from mtlzoo.models.balancer_state import BalancerState
+from mtlzoo.models.graph import is_automatic
 from mtlzoo.models.multi_task_model import MultiTaskModel
 from mtlzoo.tasks import Task, spaces
-
-# Names that Keras makes for inputs without one.
-_AUTOMATIC = re.compile(r"(keras_tensor|input_layer|input)(_\d+)?")
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -272,8 +269,7 @@ def _specs(model):
 
 
 def _differ(name, other):
-    automatic = [_AUTOMATIC.fullmatch(n) for n in (name, other)]
-    return name != other and not any(automatic)
+    return name != other and not (is_automatic(name) or is_automatic(other))
 
 
 def _words(spec):

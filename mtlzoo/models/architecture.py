@@ -121,7 +121,7 @@ class Architecture(MultiTaskModel):
         """The model of a config, with new variables."""
         config = check_config(f"a `{cls.__name__}`", config, "inputs", "tasks")
         inputs = _deserialize_inputs(config.pop("inputs"))
-        later = config.pop("frozen", None), config.pop("attached", None)
+        later = cls._take_later(config)
         # Keras's scope would hide one around it.
         given = custom_objects or {}
         with keras.saving.custom_object_scope(given) if given else contextlib.nullcontext():

@@ -14,16 +14,9 @@ class BalancerEpochs(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Give the balancer the epoch's logs, with the losses of rows for those of their tasks."""
-        logs, objectives = dict(logs or {}), self.trained._step.objectives
-        weights = dict.fromkeys(objectives.names, 1.0)
-        weights |= dict(zip(objectives.names, objectives.loss_weights or (), strict=False))
-        losses: dict[str, float] = {}
-        for name, row in self.trained.row_of.items():
-            for each in (name,) if row in losses else (row, name):
-                loss = logs.get(f"{each}_loss", float("nan"))
-                if loss == loss:  # it had labels
-                    losses[row] = losses.get(row, 0.0) + weights[each] * loss
-        self.trained.balancer.on_epoch_end(logs | {f"{r}_loss": v for r, v in losses.items()})
+        step = self.trained._step
+        told = step.rows.logged(logs or {}, step.objectives.loss_weights)
+        self.trained.balancer.on_epoch_end(told)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Train by the method of this epoch."""

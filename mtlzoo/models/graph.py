@@ -5,6 +5,7 @@ Keras gives no public way to walk a functional graph, so this file, and only thi
 nodes (`Functional._nodes_by_depth`, `Operation._inbound_nodes`). A test pins what it relies on.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ import keras
 from mtlzoo.tasks.names import check_name
 
 Tasks = frozenset[str]
+
+_AUTOMATIC = re.compile(r"(keras_tensor|input_layer|input)(_\d+)?")
 
 
 def check_outputs(outputs: Any) -> dict[str, keras.KerasTensor]:
@@ -31,6 +34,11 @@ def check_outputs(outputs: Any) -> dict[str, keras.KerasTensor]:
                 f"Received: {tensor!r}"
             )
     return {name: outputs[name] for name in sorted(outputs)}
+
+
+def is_automatic(name: str) -> bool:
+    """Whether the name of an input is one that Keras makes for those without one."""
+    return _AUTOMATIC.fullmatch(name) is not None
 
 
 def outputs_of(model: keras.Model, layer: keras.layers.Layer) -> list[keras.KerasTensor]:

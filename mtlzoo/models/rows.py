@@ -24,6 +24,7 @@ class Rows:
     """
 
     def __init__(self, tasks: Sequence[str], row_of: Mapping[str, str]) -> None:
+        self._tasks = tuple(tasks)
         of_tasks = [row_of.get(name, name) for name in tasks]
         self.names = tuple(sorted(set(of_tasks)))
         self._index = [self.names.index(name) for name in of_tasks]
@@ -66,6 +67,25 @@ class Rows:
     def spread(self, values: tf.Tensor) -> tf.Tensor:
         """For each task what its row has: `(..., T)` of `(..., R)`."""
         return values if self.are_tasks else tf.gather(values, self._index, axis=-1)
+
+    def logged(
+        self, logs: Mapping[str, float], loss_weights: Sequence[float] | None
+    ) -> dict[str, float]:
+        """The logs of an epoch with the losses of rows in place of those of their tasks.
+
+        Args:
+            logs: the logs.
+            loss_weights: T factors of the losses, or `None` for ones.
+        """
+        found = dict(logs)
+        factors = loss_weights or [1.0] * len(self._tasks)
+        weighed = self._apart(list(zip(self._tasks, factors, strict=True)))
+        for name, own in zip(self.names, weighed, strict=True):
+            losses = [factor * logs.get(f"{task}_loss", float("nan")) for task, factor in own]
+            known = [loss for loss in losses if loss == loss]  # of tasks that had labels
+            if len(own) > 1 and known:
+                found[f"{name}_loss"] = sum(known)
+        return found
 
     def _sum(self, values):
         return tf.stack(self.sums(tf.unstack(values)))

@@ -124,8 +124,13 @@ class SavedByName(keras.Model):
             config["attached"] = keras.saving.serialize_keras_object(self.attached)
         return config
 
+    @staticmethod
+    def _take_later(config: dict[str, Any]) -> tuple[list[int] | None, Any]:
+        """What `_added_later` gave, taken out of a config; nothing in a file from before."""
+        return config.pop("frozen", None), config.pop("attached", None)
+
     def _add_again(self, frozen: list[int] | None, attached: Any) -> Any:
-        """The model with what `_added_later` gave; nothing in a file from before."""
+        """The model with what `_take_later` found."""
         if frozen is not None:
             freeze_again(self, frozen)
         if attached is not None:
@@ -136,7 +141,7 @@ class SavedByName(keras.Model):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
         """The model of a config, with new variables."""
         config = dict(config)
-        later = config.pop("frozen", None), config.pop("attached", None)
+        later = cls._take_later(config)
         return super().from_config(config, custom_objects)._add_again(*later)
 
     def export(self, filepath: Any, format: Any = "tf_saved_model", **kwargs: Any) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtlzoo.data.pipeline import batches, check_batching
+from mtlzoo.layers.arguments import check_bool
 from mtlzoo.models import MultiTaskModel
 from mtlzoo.training import model_state
 from mtlzoo.training.co_training import answers as kinds
@@ -17,7 +18,6 @@ from mtlzoo.training.co_training.answers import Answers
 from mtlzoo.training.co_training.history import CoTrainingHistory
 from mtlzoo.training.co_training.state import RoundsFile
 from mtlzoo.training.co_training.tables import Given, Table
-from mtlzoo.training.flags import check_flag
 
 ByView = dict[str, dict[str, Answers]]
 
@@ -118,7 +118,7 @@ class CoTraining:
             )
         self._balance = balance
         self._weight = checks.check_weight("weight", weight)
-        self._restart = check_flag("restart", restart)
+        self._restart = check_bool("restart", restart)
         self._seed = checks.check_integer("seed", seed, 0)
 
     def fit(

@@ -1,15 +1,12 @@
 """The inputs of several models together."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 from mtlzoo.models import MultiTaskModel
-
-# Names that Keras makes for inputs without one.
-_AUTOMATIC = re.compile(r"(keras_tensor|input_layer|input)(_\d+)?")
+from mtlzoo.models.graph import is_automatic
 
 
 def joined(members: Mapping[str, MultiTaskModel]) -> tuple[Any, dict[str, Any]]:
@@ -65,7 +62,7 @@ def _check_names(members: Mapping[str, MultiTaskModel], inputs: Any) -> None:
 
 
 def _spec(tensor: Any) -> tuple:
-    name = None if _AUTOMATIC.fullmatch(tensor.name) else tensor.name
+    name = None if is_automatic(tensor.name) else tensor.name
     return name, tuple(tensor.shape[1:]), str(tensor.dtype)
 
 

@@ -269,7 +269,7 @@ class MutualLearning(MultiTaskModel):
     ) -> "MutualLearning":
         """The model of a config, with new variables."""
         config = check_config(f"a `{cls.__name__}`", config, "members", "preprocessor")
-        later = config.pop("frozen", None), config.pop("attached", None)
+        later = cls._take_later(config)
         for key in ("members", "preprocessor"):
             config[key] = keras.saving.deserialize_keras_object(config[key], custom_objects)
         return cls(**config)._add_again(*later)

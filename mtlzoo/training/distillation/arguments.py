@@ -10,6 +10,7 @@ from mtlzoo.models.taps import tapped
 from mtlzoo.tasks import Task
 from mtlzoo.tasks.soft_targets import check_temperature
 from mtlzoo.training.distillation.hints import Hint
+from mtlzoo.training.distillation.teachers import distinct
 
 
 def hints_of(hints: Any, teachers: Mapping[str, keras.Model]) -> list[Hint]:
@@ -27,7 +28,7 @@ def hints_of(hints: Any, teachers: Mapping[str, keras.Model]) -> list[Hint]:
     found: list[Hint] = []
     for hint in hints:
         of = hint.of
-        if of is None and len({id(model) for model in teachers.values()}) == 1:
+        if of is None and len(distinct(teachers)) == 1:
             of = next(iter(teachers))
         if of not in teachers:
             raise ValueError(
@@ -65,8 +66,7 @@ def check_names(
         new += [(f"{name}_teacher", f"the teacher's task `{name}`") for name in taught]
         layer = f"a layer of the student `{student.name}`"
         taken |= dict.fromkeys((each.name for each in student.layers), layer)
-        models = {id(model): model for model in teachers.values()}.values()
-        new += [(model.name, f"the teacher `{model.name}`") for model in models]
+        new += [(each.name, f"the teacher `{each.name}`") for each in distinct(teachers)]
     for name, what in new:
         if name in taken:
             raise ValueError(
@@ -160,18 +160,6 @@ def temperatures(
                 f"Received: {name!r} in temperature={dict(given)!r}"
             )
     return {name: check_temperature(name, given.get(name, 2.0)) for name in taught}
-
-
-def answers_of(teacher: keras.Model, inputs: Any) -> Any:
-    """The outputs of a teacher as a part of the student's graph.
-
-    Args:
-        teacher: the teacher.
-        inputs: the student's.
-    """
-    if isinstance(teacher.input, Mapping):
-        inputs = {name: inputs[name] for name in teacher.input}
-    return teacher(inputs)
 
 
 def tasks_of(

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from mtlzoo.layers.arguments import check_bool
 from mtlzoo.layers.policies import at_least_float32
 from mtlzoo.models import MultiTaskModel
 from mtlzoo.models.taps import tapped
@@ -13,8 +14,7 @@ from mtlzoo.tasks.configs import check_config
 from mtlzoo.training import teaching
 from mtlzoo.training.distillation import annealing, arguments
 from mtlzoo.training.distillation.hints import Hint
-from mtlzoo.training.distillation.teachers import Teacher, by_task
-from mtlzoo.training.flags import check_flag
+from mtlzoo.training.distillation.teachers import Teacher, by_task, distinct, taken
 
 
 @keras.saving.register_keras_serializable(package="mtlzoo")
@@ -115,8 +115,8 @@ class Distillation(MultiTaskModel):
         transfer = arguments.check_transfer(transfer, teachers, student, hints)
         temperatures = arguments.temperatures(temperature, student, teachers)
         annealing.check(annealing_steps)
-        balance_soft = check_flag("balance_soft", balance_soft)
-        online = check_flag("online", online)
+        balance_soft = check_bool("balance_soft", balance_soft)
+        online = check_bool("online", online)
         arguments.check_names(student, teachers, hints, online)
 
         # Layers.
@@ -128,7 +128,7 @@ class Distillation(MultiTaskModel):
         learned: dict[str, str] = {}  # the labels of teachers that learn too
         rises: dict[str, bool] = {}  # whether annealing moves its weight up or down
         dtype = at_least_float32()
-        for model in {id(m): m for m in teachers.values()}.values():
+        for model in distinct(teachers):
             soft = {}
             for task in student.tasks.values():
                 if teachers.get(task.name) is model:
@@ -153,7 +153,7 @@ class Distillation(MultiTaskModel):
                     row_of[hint.name] = transfer[hint.of]
             made.append(teacher)
             if online:
-                answers = arguments.answers_of(model, student.input)
+                answers = model(taken(student.input, model))
                 for task_name, task in arguments.tasks_of(model, teachers, student).items():
                     twin = type(task).from_config(
                         {**task.get_config(), "name": f"{task_name}_teacher"}
@@ -256,7 +256,7 @@ class Distillation(MultiTaskModel):
     def get_config(self) -> dict[str, Any]:
         """The student, the teachers and the other arguments of `__init__`."""
         serialize = keras.saving.serialize_keras_object
-        models = list({id(m): m for m in self.teachers.values()}.values())
+        models = distinct(self.teachers)
         numbers = {name: models.index(model) for name, model in self.teachers.items()}
         return {
             "student": serialize(self.student),
@@ -273,7 +273,7 @@ class Distillation(MultiTaskModel):
     ) -> "Distillation":
         """The model of a config, with new variables."""
         config = check_config(f"a `{cls.__name__}`", config, "student", "teachers", "teacher_of")
-        later = config.pop("frozen", None), config.pop("attached", None)
+        later = cls._take_later(config)
         given = {
             key: keras.saving.deserialize_keras_object(value, custom_objects)
             for key, value in config.items()

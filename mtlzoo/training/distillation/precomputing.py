@@ -55,7 +55,7 @@ def precompute(
     """
     if not isinstance(model, Distillation):
         raise ValueError(f"`model` should be a `Distillation`. Received: model={model!r}")
-    if model.get_config()["online"]:
+    if model._held.arguments["online"]:
         raise ValueError(
             "`model` should have teachers that do not change, or what they say would be out of "
             "date. Received: a model with online=True"

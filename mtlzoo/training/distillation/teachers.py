@@ -45,21 +45,39 @@ class Teacher:
             if task.loss_rank == 2:
                 self._by_step.add(label)
         self._names = frozenset({*given, *self.targets})
-        self._input = model.input
         self._reader = keras.Model(model.input, {**given, **self.targets})
 
     def labels(self, x: Any, known: Iterable[str]) -> dict[str, Any]:
         """What the model says of the rows `x`; nothing if all of that is known already."""
         if self._names <= set(known):
             return {}
-        if isinstance(self._input, Mapping):
-            x = {name: x[name] for name in self._input}
-        found = self._reader(x, training=False)
+        found = self._reader(taken(x, self._reader), training=False)
         return {name: self._without_padding(name, found[name]) for name in self._names}
 
     def _without_padding(self, name, tensor):
         tensor = without_padding(tensor) if name in self._by_step else tensor
         return tf.cast(tensor, tf.float64 if tensor.dtype == tf.float64 else tf.float32)
+
+
+def taken(inputs: Any, teacher: keras.Model) -> Any:
+    """Those of the student's inputs that a teacher takes.
+
+    Args:
+        inputs: tensors in the structure of the student's.
+        teacher: the teacher.
+    """
+    if isinstance(teacher.input, Mapping):
+        return {name: inputs[name] for name in teacher.input}
+    return inputs
+
+
+def distinct(teachers: Mapping[str, keras.Model]) -> list[keras.Model]:
+    """Each teacher once, in the order of the tasks.
+
+    Args:
+        teachers: the teachers by task.
+    """
+    return list({id(model): model for model in teachers.values()}.values())
 
 
 def by_task(teachers: Any, student: MultiTaskModel) -> dict[str, keras.Model]:
