@@ -1,6 +1,6 @@
 """One forward pass under a tape, and backward passes from its losses."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,7 +96,7 @@ class Recording:
 def record(
     compute: Callable,
     present: tf.Tensor,
-    loss_weights: Sequence[float] | None = None,
+    loss_weights: Tensors | None = None,
     fractions: tf.Tensor | None = None,
     merge: Callable[[Tensors], Tensors] = list,
 ) -> Recording:
@@ -106,7 +106,7 @@ def record(
         compute: `compute(watch) -> (shares, extra, *parts)`. `watch(tensor)` returns a copy of a
             boundary tensor that gradients of the heads stop at.
         present: `(T,)` bool, whether a task has any label in the global batch.
-        loss_weights: T factors of the losses, or `None` for ones.
+        loss_weights: T scalars, the factors of the losses, or `None` for ones.
         fractions: `(K, T)`, which part of the labels each of `parts` has.
         merge: what makes of the T shares those that are differentiated, such as the sums of some.
             The `losses` of what is returned are those of the tasks still.
@@ -131,7 +131,7 @@ def record(
     (unweighted,) = replica_sum([unweighted])
     losses = unweighted
     if loss_weights is not None:
-        losses = losses * tf.constant(loss_weights, losses.dtype)
+        losses = losses * tf.cast(tf.stack(loss_weights), losses.dtype)
     return Recording(tape, shares, extra, cut, losses, unweighted, present, parts, fractions)
 
 

@@ -14,10 +14,10 @@ from mtlzoo.models import lost_workers, optimizers
 from mtlzoo.models.callbacks import BalancerEpochs, set_modes
 from mtlzoo.models.compile_checks import check_replicas
 from mtlzoo.models.refreshing import surely_kept
-from mtlzoo.models.running import RunByPlan
+from mtlzoo.models.selection import SelectedByTask
 
 
-class FittedByTask(RunByPlan):
+class FittedByTask(SelectedByTask):
     """The part of `MultiTaskModel` that Keras calls in training."""
 
     train_function: Any
@@ -43,12 +43,28 @@ class FittedByTask(RunByPlan):
         force = force or phase != self._step.phase
         self._step.phase = phase
         if self.train_function is None or force:
-            if not may_branch(self.distribute_strategy):
-                self.train_function = self._replicated(self.train_step, training=True)
-            else:
-                super().make_train_function(force)
-            self.train_function = self._reporting(self.train_function, training=True)
+            self.train_function = self._reporting(self._of_selected(), training=True)
         return self.train_function
+
+    def _of_selected(self):
+        """The training function of the tasks that are selected, each made when it is needed."""
+        made = {}
+
+        def train(iterator):
+            selected = self._step.selection.names
+            if selected not in made:
+                made[selected] = self._traced_train_function()
+            return made[selected](iterator)
+
+        return train
+
+    def _traced_train_function(self):
+        if not may_branch(self.distribute_strategy):
+            return self._replicated(self.train_step, training=True)
+        used = self.train_function  # which Keras replaces
+        super().make_train_function(force=True)
+        made, self.train_function = self.train_function, used
+        return made
 
     def make_test_function(self, force: bool = False) -> Any:
         """Keras's evaluation function, which then reports illegal labels."""

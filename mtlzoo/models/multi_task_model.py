@@ -350,24 +350,6 @@ class MultiTaskModel(FittedByTask):
         """
         return dict(self._step.initial_losses)
 
-    @property
-    def task_mask(self) -> dict[str, bool]:
-        """Which tasks take part; those switched off count as absent from every batch."""
-        mask = keras.ops.convert_to_numpy(self._step.mask)
-        return dict(zip(self.task_names, mask.tolist(), strict=True))
-
-    def switch_tasks(self, **active: bool) -> None:
-        """Switch tasks on or off by name, e.g. `model.switch_tasks(click=False)`."""
-        mask = self.task_mask
-        for name, on in active.items():
-            self._check_name(name)
-            if not isinstance(on, bool | np.bool_):
-                raise ValueError(
-                    f"Task `{name}` should be switched by a bool. Received: {name}={on!r}"
-                )
-            mask[name] = bool(on)
-        self._step.mask.assign(list(mask.values()))
-
     # -- config -----------------------------------------------------------------------------
 
     def get_config(self) -> dict[str, Any]:

@@ -288,13 +288,13 @@ class Objectives:
 
         Args:
             batches: the labels by task.
-            outputs: the outputs by task.
+            outputs: the outputs by task, of those that were computed.
             losses: `(T,)`, the losses of the global batch.
             counts: `(T,)`, this replica's part of the global count of labels.
         """
         self.tracker.update_state(losses, counts)
         for name, task in self.tasks.items():
-            if not self.metrics[name] and not self.weighted_metrics[name]:
+            if name not in outputs or not (self.metrics[name] or self.weighted_metrics[name]):
                 continue
             batch = batches[name]
             present = tf.cast(batch.present, keras.backend.floatx())

@@ -103,6 +103,13 @@ def accumulates(optimizer: keras.optimizers.Optimizer) -> bool:
     return bool(getattr(inner, "gradient_accumulation_steps", None))
 
 
+def moves_all(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether a step changes something of variables that have no gradient in it: their averages, or
+    themselves by gradients that were accumulated before.
+    """
+    return accumulates(optimizer) or any(leaf.use_ema for leaf in leaves(optimizer))
+
+
 def loss_scale(optimizer: keras.optimizers.Optimizer) -> tf.Tensor | None:
     """The factor by which `optimizer` expects gradients to be too large; `None` for 1."""
     if scales_dynamically(optimizer):

@@ -17,12 +17,14 @@ from mtlzoo.models import (
     refreshing,
     replica_losses,
 )
+from mtlzoo.models.applying import Applying, put_back
 from mtlzoo.models.failures import Failures, read, step_state, unless
 from mtlzoo.models.graph import Ownership, Split, read_ownership
 from mtlzoo.models.objectives import Objectives, TaskBatch
 from mtlzoo.models.optimizer_slots import OptimizerSlots, update_beside_variables
 from mtlzoo.models.rows import Rows
 from mtlzoo.models.second_forward import SecondForward
+from mtlzoo.models.selection import Selection, taking_part
 
 
 class TrainingStep:
@@ -60,15 +62,14 @@ class TrainingStep:
         self.readers = ownership if rows.are_tasks else read_ownership(model, by_row=False)
         self.slots = slots
         self.splits = splits
-        self.run_by_plan()
         self.phase = balancer.phase()
-        self.guard = guard
         # Whether the step that is being traced keeps the weights of the tasks in any case.
         self.keeps_weights = False
         self.initial_losses: dict[str, float] = {}
         count = len(objectives.names)
         self.failures = Failures(objectives)
         self.mask = step_state("task_mask", (count,), "bool", "ones")
+        self.factors = step_state("task_factors", (count,), keras.backend.floatx(), "ones")
         # What the weights of the last step were, also where others are kept; NaN before the first.
         self.weights = step_state("weights", (count,), keras.backend.floatx(), "zeros")
         self.weights.assign(keras.ops.full((count,), float("nan")))
@@ -76,6 +77,12 @@ class TrainingStep:
         self.seen = step_state("seen", (count,), "bool", "zeros")
         accumulates = optimizers.accumulates(model.optimizer)
         model._balancer_state.hold_of_step({"tasks_seen": self.seen} if accumulates else {})
+        self.applying = Applying(
+            model.optimizer, objectives.names, rows, self.readers, slots, guard, self.seen
+        )
+        self._selections: dict[tuple[str, ...], Selection] = {}
+        self.select(objectives.names)
+        self.run_by_plan()
 
     @property
     def method(self) -> Balancer:
@@ -85,11 +92,24 @@ class TrainingStep:
     @property
     def split(self) -> Split | None:
         """The model cut at its boundary, if the method balances there."""
-        return self._planned[self.phase]
+        return self.selection.split(self.splits[self.phase])
+
+    def select(self, names: tuple[str, ...]) -> None:
+        """Compute some of the tasks only, from the next tracing or another function on.
+
+        Args:
+            names: those of the tasks, in order; rows as a whole.
+        """
+        if names not in self._selections:
+            self._selections[names] = Selection(self.model, names)
+        self.selection = self._selections[names]
 
     def run_by_plan(self) -> None:
         """Run by the plan that the model has now."""
-        self._planned = [self.model.split_as_planned(split) for split in self.splits]
+        self._selections.clear()
+        self.select(self.selection.names)
+        for split in self.splits:
+            self.selection.split(split)  # what cannot be planned is seen now
         update_beside_variables(self.model.optimizer, self.model.plan)
 
     # -- one step ---------------------------------------------------------------------------
@@ -97,7 +117,8 @@ class TrainingStep:
     def train(self, x: Any, y: Any, sample_weight: Any) -> None:
         """Train on one batch; the metrics are updated."""
         rows = _batch_size(x)
-        batches = self._batches(y, sample_weight, rows)
+        active = taking_part(read(self.mask), read(self.factors), self.selection.flags)
+        batches = self._batches(y, sample_weight, rows, active)
         counts, illegal, part = self._count(batches, rows)
         held_out, parts, part_counts, fractions = None, [], [], None
         if "holdout" in self.method.needs:
@@ -112,7 +133,7 @@ class TrainingStep:
         before = [read(v) for v, _ in statistics]
         again = None
         if self.method.needs & {"second_forward", "holdout"}:
-            again = SecondForward(self.model.runner())
+            again = SecondForward(self.selection.runner())
         outputs = {}
 
         def compute(watch):
@@ -123,7 +144,7 @@ class TrainingStep:
                 shares.append(self._shares(own, outputs, of_part, of_part > 0))
             return shares[0], added, *shares[1:]
 
-        weights, sums = self.objectives.loss_weights, self.rows.sums
+        weights, sums = self._loss_weights(), self.rows.sums
         of_tasks = gradients.record(compute, present, weights, fractions, sums)
         recording = self.rows.merged(of_tasks)
         present = recording.present
@@ -138,11 +159,12 @@ class TrainingStep:
         finite = None if update.finite is None else self.rows.spread(update.finite)
         optimizer = self.model.optimizer
         ok = self.failures.check(of_tasks, finite, illegal, batches, optimizer)
-        updated = self._apply(update, ok, of_tasks.present, scale)
-        complete = tf.logical_and(ok, tf.reduce_all(of_tasks.present))
+        selected = self.selection.flags
+        updated = self.applying(update, variables, ok, of_tasks.present, scale, selected)
+        complete = ok & tf.reduce_all(of_tasks.present | tf.constant(~selected))
         flags = tf.unstack(of_tasks.present)
         moved = [(v, ok if i is None else ok & flags[i]) for v, i in statistics]
-        unless(complete, lambda: _put_back(moved, before))
+        unless(complete, lambda: put_back(moved, before))
         # What comes out of an overflow, which the optimizer passes over, is not kept.
         sound = ok if update.finite is None else ok & tf.reduce_all(update.finite)
         if optimizers.scales_dynamically(optimizer):
@@ -169,7 +191,7 @@ class TrainingStep:
             )
         if update.gramians:
             self.model.observe_gramians(update.gramians, present & ok)
-        self._log(of_tasks.unweighted, of_tasks.losses, of_tasks.extra, rows, part)
+        self._log(of_tasks.unweighted, of_tasks.extra, rows, part)
         parts_of_labels = self._parts(counts, of_tasks.present)
         self.objectives.update_metrics(batches, outputs, of_tasks.unweighted, parts_of_labels)
 
@@ -198,7 +220,7 @@ class TrainingStep:
         def compute(watch):
             return self._shares(batches, again(x), counts, counts > 0), None
 
-        weights, sums = self.objectives.loss_weights, self.rows.sums
+        weights, sums = self._loss_weights(), self.rows.sums
         return self.rows.merged(gradients.record(compute, counts > 0, weights, merge=sums))
 
     def _remember(self, values, sound):
@@ -211,7 +233,7 @@ class TrainingStep:
     def test(self, x: Any, y: Any, sample_weight: Any) -> None:
         """Evaluate one batch; the metrics are updated."""
         rows = _batch_size(x)
-        batches = self._batches(y, sample_weight, rows)
+        batches = self._batches(y, sample_weight, rows, tf.unstack(read(self.mask)))
         counts, illegal, part = self._count(batches, rows)
         outputs = self.model.runner()(x, training=False)
         extra = replica_losses.share_of_added(self.model, part)
@@ -219,10 +241,7 @@ class TrainingStep:
         shares = self._shares(batches, outputs, counts, present)
         (losses,) = gradients.replica_sum([tf.stack(shares)])
         self.failures.check_labels(illegal, losses, batches)
-        weighted = losses
-        if self.objectives.loss_weights is not None:
-            weighted = losses * tf.constant(self.objectives.loss_weights, losses.dtype)
-        self._log(losses, weighted, extra, rows, part)
+        self._log(losses, extra, rows, part)
         self.objectives.update_metrics(batches, outputs, losses, self._parts(counts, present))
 
     @staticmethod
@@ -232,10 +251,9 @@ class TrainingStep:
 
     # -- its parts --------------------------------------------------------------------------
 
-    def _batches(self, y, sample_weight, rows):
-        """The labels by task; none of tasks that are switched off, not even wrong ones."""
+    def _batches(self, y, sample_weight, rows, active):
+        """The labels by task; none of tasks that take no part, not even wrong ones."""
         batches = self.objectives.read(y, sample_weight, rows)
-        active = tf.unstack(read(self.mask))
         return {n: batch.masked(on) for (n, batch), on in zip(batches.items(), active, strict=True)}
 
     def _count(self, batches: dict[str, TaskBatch], rows: tf.Tensor):
@@ -254,114 +272,83 @@ class TrainingStep:
         counts, illegal = tf.unstack(tf.reshape(totals, [2, -1]))
         return counts, illegal, rows / all_rows
 
+    def _loss_weights(self) -> list[tf.Tensor]:
+        """What the losses of the tasks are multiplied by, T scalars."""
+        factors = read(self.factors)
+        if self.objectives.loss_weights is not None:
+            factors *= tf.constant(self.objectives.loss_weights, factors.dtype)
+        return tf.unstack(factors)
+
     def _shares(self, batches, outputs, counts, present):
         shares = []
         divisors = tf.unstack(tf.maximum(counts, 1))
         for (name, batch), n, here in zip(
             batches.items(), divisors, tf.unstack(present), strict=True
         ):
-            share = self.objectives.loss_share(name, batch, outputs[name], n)
-            shares.append(tf.where(here, share, tf.zeros_like(share)))
+            share = tf.zeros([])
+            if name in outputs:  # else the task is not computed
+                share = self.objectives.loss_share(name, batch, outputs[name], n)
+                share = tf.where(here, share, tf.zeros_like(share))
+            shares.append(share)
         dtype = "float64" if any(s.dtype == tf.float64 for s in shares) else "float32"
         return [tf.cast(s, dtype) for s in shares]
 
     def _forward(self, x, watch: Callable):
+        if not self.selection.is_whole:
+            self.model._clear_losses()  # also those of layers that are not called this time
         if self.split is None:
-            return self.model.runner()(x, training=True)
-        ends = self.split.trunk(x, training=True)
-        added = replica_losses.added_by(self.split.on_both_sides)
+            return self.selection.runner()(x, training=True)
+        split = self.split
+        ends = split.trunk(x, training=True)
+        added = replica_losses.added_by(split.on_both_sides)
         ends = ends if isinstance(ends, list | tuple) else [ends]
         copies = []
-        for end, watched in zip(ends, self.split.watched, strict=True):
+        for end, watched in zip(ends, split.watched, strict=True):
             copies.append(with_mask(watch(end), end) if watched else end)
-        outputs = self.split.heads(copies, training=True)
+        outputs = split.heads(copies, training=True)
         # Layers that are called in both have forgotten what they added in the trunk.
         for layer, losses in added:
             layer._losses.extend(losses)
         return outputs
 
     def _variables(self) -> gradients.Variables:
+        """What is differentiated by: the variables of the tasks that are computed."""
         model = self.model
         of_balancer = {id(v) for v in self.balancer.trainable_variables}
         of_model = [v for v in model.trained_variables if id(v) not in of_balancer]
+        groups = compile_checks.measured_groups(model)
+        if not (self.selection.is_whole or self.applying.moves_all):
+            selected = set(self.selection.names)
+            of_model = [v for v in of_model if self.readers.of(v) & selected]
+            groups = [[v for v in group if self.readers.of(v) & selected] for group in groups]
+            groups = groups if all(groups) else []  # of less than all groups nothing is measured
         return gradients.Variables(
             self.ownership.shared(of_model),
             [self.ownership.owned_by(name, of_model) for name in self.rows.names],
             list(self.balancer.trainable_variables),
-            compile_checks.measured_groups(model),
+            groups,
         )
 
     def _statistics(self):
         """State that the forward pass itself moves, such as moving averages of BatchNorm, each
         with the index of the task that owns it or `None`.
         """
-        names = self.objectives.names
+        names, selected = self.objectives.names, set(self.selection.names)
         found = {}
         for layer in self.model._flatten_layers(include_self=False):
             if not layer.trainable:
                 continue
             for variable in layer._non_trainable_variables:
-                tasks = self.readers.tasks_of.get(id(variable))
-                if tasks is not None and keras.backend.is_float_dtype(variable.dtype):
+                tasks = self.readers.of(variable)
+                if tasks & selected and keras.backend.is_float_dtype(variable.dtype):
                     owner = names.index(next(iter(tasks))) if len(tasks) == 1 else None
                     found[id(variable)] = (variable, owner)
         return list(found.values())
 
-    def _apply(self, update: gradients.Update, ok, present, scale):
-        """Update the model, but for what must stay; whether the optimizer did."""
-        optimizer, variables = self.model.optimizer, self._variables()
-        replicas = gradients.replica_count()
-        inner = getattr(optimizer, "inner_optimizer", optimizer)
-        accumulates = optimizers.accumulates(optimizer)
-        if accumulates:  # what was accumulated is for the tasks seen since the last update
-            present = present | read(self.seen)
-        may_wait = accumulates or optimizers.scales_dynamically(optimizer)
-        updates = tf.convert_to_tensor(inner.iterations) if may_wait else None
-        guarded = self._guarded(variables, ok, present)
-        complete = tf.logical_and(ok, tf.reduce_all(present))
-        before = [read(v) for v, _ in guarded]
-        grads = update.gradients
-        targets = variables.all()
-        if gradients.may_branch():
-            # Nothing at all happens in a failed step.
-            tf.cond(ok, lambda: _apply(optimizer, grads, targets), lambda: tf.constant(False))
-        else:
-            if optimizers.needs_global_gradients(optimizer):
-                grads = gradients.replica_sum(grads)
-                grads = optimizers.exact_clip(grads, targets, optimizer, scale)
-                grads = [g if g is None else g / replicas for g in grads]
-            grads = [g if g is None else tf.where(ok, g, tf.zeros_like(g)) for g in grads]
-            _apply(optimizer, grads, targets)
-        unless(complete, lambda: _put_back(guarded, before))
-        updated = ok if updates is None else tf.convert_to_tensor(inner.iterations) != updates
-        if accumulates:
-            self.seen.assign(present & ~updated)
-        return updated
-
-    def _guarded(self, variables: gradients.Variables, ok, present):
-        """What must be put back after the update, and whether the update is to be kept."""
-        flags = dict(zip(self.objectives.names, tf.unstack(present), strict=True))
-        guarded = []
-        owned = [v for own in variables.owned for v in own]
-        for i, variable in enumerate([*owned, *variables.shared]):
-            tasks = self.readers.of(variable)
-            keep = ok if self.guard == "all" and not gradients.may_branch() else None
-            if i < len(owned) or 0 < len(tasks) < len(flags):  # whose tasks may all be absent
-                here = [flags[name] for name in sorted(tasks)]
-                keep = tf.logical_and(ok, tf.reduce_any(tf.stack(here)))
-            if keep is not None:
-                guarded += [(v, keep) for v in [variable, *self.slots.of(variable)]]
-        of_rows = self.rows.any(present)
-        for variable in variables.balancer:  # their first axis is that of the rows
-            for v in [variable, *self.slots.of(variable)]:
-                keep = ok
-                if v.shape == variable.shape:
-                    rank = len(v.shape)
-                    keep = tf.logical_and(ok, tf.reshape(of_rows, [-1] + [1] * (rank - 1)))
-                guarded.append((v, keep))
-        return guarded
-
-    def _log(self, losses, weighted, extra, rows, part) -> None:
+    def _log(self, losses, extra, rows, part) -> None:
+        weighted = losses
+        if self.objectives.loss_weights is not None:
+            weighted = losses * tf.constant(self.objectives.loss_weights, losses.dtype)
         total = tf.reduce_sum(weighted)
         if extra is not None:
             total += tf.cast(tf.math.divide_no_nan(extra, part), total.dtype)
@@ -371,17 +358,6 @@ class TrainingStep:
         """Log the losses of the first step (or sequence of steps)."""
         if not self.initial_losses:
             self.initial_losses = initial_losses.reported(self.objectives)
-
-
-def _apply(optimizer, grads, variables):
-    optimizer.apply(grads, variables)
-    return tf.constant(True)
-
-
-def _put_back(guarded, before) -> None:
-    """Give each variable its old value where it was not to be changed."""
-    for (variable, keep), old in zip(guarded, before, strict=True):
-        variable.assign(tf.where(keep, read(variable), old))
 
 
 def _batch_size(x):
