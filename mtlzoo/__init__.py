@@ -78,7 +78,7 @@ _WHERE = {
 }
 _ROOMS = [
     *("backbones", "balancing", "data", "distribution", "ensembles", "export", "layers", "metrics"),
-    *("models", "pretrained", "tasks", "training"),
+    *("models", "online", "pretrained", "serving", "tasks", "training"),
 ]
 
 __all__ = ["__version__", *sorted(_WHERE), *_ROOMS]

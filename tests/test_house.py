@@ -28,7 +28,9 @@ FLOORS = {
     "training": 5,
     "distribution": 5,
     "ensembles": 5,
+    "online": 5,
     "pretrained": 5,
+    "serving": 5,
 }
 # `model.export` reaches upwards, when it is called.
 UPWARDS = {("models/saving.py", "export")}
@@ -118,6 +120,7 @@ ABSTRACT = {
     ("layers/fusion.py", "Fusion.build_for"),
     ("layers/gate.py", "Gate._weights"),
     ("metrics/labelwise.py", "LabelwiseMetric.score"),
+    ("online/updating.py", "UpdatePolicy.decide"),
     ("tasks/labels.py", "Labelled.loss"),
     ("tasks/labels.py", "Labelled.masks_cells"),
 }

@@ -105,6 +105,7 @@ OF_ROOMS = {
         "Annealed",
         "CrossValidation",
         "ImportanceSampling",
+        "InTurn",
         "Loaded",
         "Mixture",
         "Report",
@@ -176,7 +177,15 @@ OF_ROOMS = {
         *("AUC", "F1Score", "LabelwiseMetric", "Precision", "R2Score", "Recall", "delta_m"),
     },
     "models": {*MODELS, "LogSharing"},
+    "online": {
+        *("Adaptive", "Complexity", "DriftDetector", "Intake"),
+        *("Decision", "EveryBatch", "Moment", "StreamBatch", "UpdatePolicy", "Windows"),
+        *("Fault", "Quarantine", "Reader", "follow_directory", "read_json_lines"),
+        *("HeldBack", "LateLabels", "OnlineHistory", "OnlineLearner", "Publishing", "Reservoir"),
+        "concatenate",
+    },
     "pretrained": {"load", "names"},
+    "serving": {"Answer", "PublishError", "Server", "Swap", "Versions"},
     "tasks": {
         *(*TASKS, "CosineDistance", "DetectionLoss", "ScaleInvariantLog"),
         *("FeatureTargets", "Labels", "SoftTargets", "by_name", "from_loss"),
@@ -187,6 +196,9 @@ OF_ROOMS = {
         *("GradualUnfreezing", "L2SP", "LoadReport", "LoadedVariable", "add_l2_sp", "add_task"),
         *("freeze", "layerwise_learning_rates", "load_weights_by_task", "remove_task"),
         *("trunk_stages", "unfreeze", "with_adapters"),
+        *("EXP3", "UCB", "Curriculum", "LearningSpeed", "MetricPriority", "Priority"),
+        *("Proportional", "ResourceBudget", "RoundRobin", "TaskCosts", "TaskEarlyStopping"),
+        *("TaskPolicy", "TaskScheduler", "Window", "measure_task_costs"),
     },
 }
 ROOMS = sorted(OF_ROOMS)

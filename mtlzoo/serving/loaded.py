@@ -1,0 +1,103 @@
+"""One version in memory."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+
+class Loaded:
+    """A SavedModel that `mtlzoo.export.save` has written, and how many requests it is answering.
+
+    Args:
+        number: the number of the version.
+        path: its folder.
+
+    Attributes:
+        number: the number of the version.
+        requests: how many requests are under way; whoever serves counts them.
+    """
+
+    def __init__(self, number: int, path: str | os.PathLike) -> None:
+        self.number = number
+        self.requests = 0
+        self._model: Any = tf.saved_model.load(os.fspath(path))
+        if not hasattr(self._model, "serve"):
+            raise ValueError(
+                "A version should be a SavedModel with a signature `serve`. "
+                f"Received: {sorted(self._model.signatures)}"
+            )
+
+    def answer(self, x: Any, signature: str) -> dict[str, np.ndarray]:
+        """What a signature answers.
+
+        Args:
+            x: the inputs in the form of the model.
+            signature: its name.
+
+        Raises:
+            ValueError: if there is no such signature, or `x` does not fit.
+        """
+        function, inputs = self._function(signature)
+        return {name: np.asarray(each) for name, each in function(_fit(x, inputs)).items()}
+
+    def warm_up(self, requests: Mapping[str, Any]) -> None:
+        """Answer once by each signature, since the first time takes longest.
+
+        Args:
+            requests: the last request of each signature that had one; others get zeros.
+        """
+        for signature in self._model.signatures:
+            if signature == "serving_default":  # the same as `serve`
+                continue
+            function, inputs = self._function(signature)
+            try:
+                x = _fit(requests[signature], inputs)
+            except (KeyError, ValueError):  # none, or of another version's inputs
+                x = tf.nest.map_structure(_zeros, inputs)
+            function(x)
+
+    def _function(self, signature: str) -> tuple[Any, Any]:
+        """What answers, and the specifications of what it takes."""
+        if not isinstance(signature, str) or signature not in self._model.signatures:
+            raise ValueError(
+                f"`signature` should be one of {sorted(self._model.signatures)}. "
+                f"Received: signature={signature!r}"
+            )
+        function = getattr(self._model, "serve" if signature == "serving_default" else signature)
+        return function, function.concrete_functions[0].structured_input_signature[0][0]
+
+
+def _zeros(spec: tf.TensorSpec) -> tf.Tensor:
+    shape = [1 if size is None else size for size in spec.shape]
+    return tf.fill(shape, "") if spec.dtype == tf.string else tf.zeros(shape, spec.dtype)
+
+
+def _fit(x: Any, inputs: Any) -> Any:
+    """The tensors that a signature takes."""
+    if isinstance(inputs, Mapping):
+        if not isinstance(x, Mapping) or set(x) != set(inputs):
+            received = sorted(x) if isinstance(x, Mapping) else type(x).__name__
+            raise ValueError(
+                f"`x` should be a dict of the inputs {sorted(inputs)}. Received: {received}"
+            )
+        return {name: _fit(x[name], spec) for name, spec in inputs.items()}
+    if isinstance(inputs, list | tuple):
+        if not isinstance(x, list | tuple) or len(x) != len(inputs):
+            received = f"{type(x).__name__}" + (f" of {len(x)}" if hasattr(x, "__len__") else "")
+            raise ValueError(f"`x` should be a list of {len(inputs)} inputs. Received: {received}")
+        return [_fit(each, spec) for each, spec in zip(x, inputs, strict=True)]
+    try:
+        tensor = tf.convert_to_tensor(np.asarray(x), inputs.dtype)
+    except (TypeError, ValueError, tf.errors.OpError) as error:
+        raise ValueError(
+            f"Input `{inputs.name}` should be of dtype {inputs.dtype.name}. Received: {error}"
+        ) from error
+    if not inputs.shape.is_compatible_with(tensor.shape):
+        raise ValueError(
+            f"Input `{inputs.name}` should have shape {tuple(inputs.shape)}. "
+            f"Received: shape={tuple(tensor.shape)}"
+        )
+    return tensor
