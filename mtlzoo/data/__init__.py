@@ -11,7 +11,7 @@ from mtlzoo.data.mixing import Mixture, mix
 from mtlzoo.data.parts import check_parts
 from mtlzoo.data.resampling import resample
 from mtlzoo.data.row_mixing import cut_mix, mix_up
-from mtlzoo.data.sampling import Annealed, Temperature
+from mtlzoo.data.sampling import Annealed, InTurn, Temperature
 from mtlzoo.data.service import distribute
 from mtlzoo.data.splits import kfold, rows_with_labels, split
 
@@ -19,6 +19,7 @@ __all__ = [
     "Annealed",
     "CrossValidation",
     "ImportanceSampling",
+    "InTurn",
     "Loaded",
     "Mixture",
     "Report",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -43,10 +44,12 @@ class Mixture:
         lag: After how many steps a change comes into force.
 
     Attributes:
-        dataset: The stream, from step 0.
         steps_per_epoch: How many steps make an epoch.
         sizes: By data set how many batches it has, or rows in the form `"rows"`.
         names: Those of the data sets, sorted.
+        tasks: By data set the tasks that it has labels of, sorted.
+        form: Whether batches or rows are drawn.
+        begun: The steps at which reading the stream was begun, in order.
     """
 
     def __init__(
@@ -76,8 +79,9 @@ class Mixture:
         check_count("lag", lag)
         self.names = sorted(datasets)
         self.sampling_weights = resolve(sampling_weights, self.names)
-        self._form, self._batch_size = form, batch_size
+        self.form, self._batch_size = form, batch_size
         self._datasets = unify({name: datasets[name] for name in self.names})
+        self.tasks = {name: tuple(sorted(datasets[name].element_spec[1])) for name in self.names}
         self.sizes = self._count(sizes)
         total = sum(self.sizes.values())
         if steps_per_epoch is None:
@@ -87,9 +91,9 @@ class Mixture:
         self._changes: list[tuple[int, dict[str, float]]] = []
         self._of_epoch: tuple[int, dict[str, float]] | None = None  # the last ones that were asked
         self._drawn = 0  # steps whose draws the stream has asked for
+        self._shown: tuple[tuple[int, int], np.ndarray] | None = None  # the last ones
+        self.begun: list[int] = []
         self.probabilities(0)  # so that an unusable object fails here
-
-    # --- Probabilities ---------------------------------------------------------------------------
 
     def probabilities(self, step: int) -> dict[str, float]:
         """By data set how likely it is to be drawn from.
@@ -100,14 +104,47 @@ class Mixture:
         Returns:
             Numbers with the sum 1.
         """
-        in_force = [weights for start, weights in self._changes if start <= step]
-        if in_force:
-            return normalized(in_force[-1])
+        done = bisect.bisect_right(self._changes, step, key=lambda change: change[0])
+        if done:
+            return normalized(self._changes[done - 1][1])
+        if hasattr(self.sampling_weights, "at_step"):
+            return normalized(check(self.sampling_weights.at_step(self.sizes, step), self.names))
         epoch = step // self.steps_per_epoch
         if self._of_epoch is None or self._of_epoch[0] != epoch:
             found = self.sampling_weights.probabilities(self.sizes, epoch)
             self._of_epoch = epoch, normalized(check(found, self.names))
         return dict(self._of_epoch[1])
+
+    def begin_with(self, sampling_weights: Any) -> None:
+        """Replace the sampling weights with which the stream begins, before it is read for good.
+
+        Args:
+            sampling_weights: As for `mix`.
+
+        Raises:
+            ValueError: If they are unusable, or were changed by `set_sampling_weights` already.
+        """
+        if self._changes:
+            raise ValueError(
+                "`begin_with` should be called before sampling weights are changed. Received: a "
+                f"mixture with {len(self._changes)} changes"
+            )
+        self.sampling_weights = resolve(sampling_weights, self.names)
+        self._of_epoch, self._drawn = None, 0
+        self.probabilities(0)
+
+    def drawn_at(self, step: int) -> list[str]:
+        """The data sets that a step draws from, sorted; one in the form `"batches"`.
+
+        Args:
+            step: The number of the step, from 0. A change may still come for steps that are not
+                read yet.
+        """
+        first, per_step = step - step % _AT_ONCE, self._batch_size or 1
+        known = first, len(self._changes)
+        if self._shown is None or self._shown[0] != known:
+            self._shown = known, self._places(first).reshape(_AT_ONCE, per_step)
+        return [self.names[place] for place in np.unique(self._shown[1][step - first])]
 
     def set_sampling_weights(self, weights: Mapping[str, float], step: int) -> int:
         """Change the probabilities during training.
@@ -152,7 +189,7 @@ class Mixture:
         """What two mixtures of the same stream have in common."""
         return {
             "seed": self._seed,
-            "form": self._form,
+            "form": self.form,
             "batch_size": self._batch_size,
             "sizes": dict(self.sizes),
             "steps_per_epoch": self.steps_per_epoch,
@@ -174,9 +211,7 @@ class Mixture:
                     f"`state` should be that of a mixture with the {key} {own}. Received: {given}"
                 )
         changes = [(int(c["step"]), check(c["weights"], self.names)) for c in state["changes"]]
-        self._changes = changes
-
-    # --- The stream ------------------------------------------------------------------------------
+        self._changes, self._shown = changes, None
 
     @property
     def dataset(self) -> tf.data.Dataset:
@@ -206,10 +241,11 @@ class Mixture:
         streams = []
         for name, skipped in zip(self.names, before.tolist(), strict=True):
             rows = self._datasets[name]
-            rows = rows.unbatch() if self._form == "rows" else rows
+            rows = rows.unbatch() if self.form == "rows" else rows
             streams.append(rows.repeat().skip(skipped) if skipped else rows.repeat())
 
         def places() -> Iterator[np.ndarray]:
+            self.begun.append(step)
             first = step - step % _AT_ONCE
             skipped = (step - first) * per_step
             while True:
@@ -256,9 +292,9 @@ class Mixture:
                     f"`sizes` should be given where a data set has no end, as `{name}`. "
                     "Received: sizes=None"
                 )
-            if self._form == "rows" or count < 0:
+            if self.form == "rows" or count < 0:
                 logging.info("mix reads `%s` once, to count it; `sizes` would save that.", name)
-                count = _counted(dataset, rows=self._form == "rows")
+                count = _counted(dataset, rows=self.form == "rows")
             if count == 0:
                 raise ValueError(f"`datasets[{name!r}]` should have rows. Received: none")
             found[name] = count

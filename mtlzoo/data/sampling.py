@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +16,10 @@ NAMES = ("proportional", "uniform")
 
 
 class SamplingWeights(Protocol):
-    """What decides how often each data set is drawn from."""
+    """What decides how often each data set is drawn from.
+
+    One that has a method `at_step(sizes, step)` too, as `InTurn`, decides anew in each step.
+    """
 
     def probabilities(self, sizes: Mapping[str, int], epoch: int) -> dict[str, float]:
         """By data set how likely it is to be drawn from.
@@ -114,6 +117,66 @@ class Annealed:
         done = min(epoch / (self.epochs - 1), 1.0)
         power = self.start + (self.end - self.start) * done
         return normalized({name: size**power for name, size in sizes.items()})
+
+
+@dataclasses.dataclass(frozen=True)
+class InTurn:
+    """Each data set in its turn, exactly, instead of by chance.
+
+    Args:
+        order: The names of one round, in which one may stand several times; data sets that are not
+            in it are not drawn from. Defaults to `None`, for all once, by name.
+        steps: For how many steps each has its turn, at least 1. Defaults to 1.
+
+    Raises:
+        ValueError: If an argument is out of its range, or `order` has a name that is no data set.
+
+    Example:
+    ```python
+    from mtlzoo.data import InTurn
+
+    turns = InTurn(order=["a", "a", "b"])
+    [turns.at_step({"a": 900, "b": 100}, step)["a"] for step in range(4)]  # [1.0, 1.0, 0.0, 1.0]
+    ```
+    """
+
+    order: Sequence[str] | None = None
+    steps: int = 1
+
+    def __post_init__(self) -> None:
+        check_count("steps", self.steps)
+        if self.order is not None and not (
+            isinstance(self.order, list | tuple)
+            and self.order
+            and all(isinstance(name, str) for name in self.order)
+        ):
+            raise ValueError(
+                f"`order` should be a list of names, or None. Received: order={self.order!r}"
+            )
+
+    def probabilities(self, sizes: Mapping[str, int], epoch: int) -> dict[str, float]:
+        """See `SamplingWeights`: those of a whole round."""
+        order = self._round(sizes)
+        return normalized({name: order.count(name) for name in sizes})
+
+    def at_step(self, sizes: Mapping[str, int], step: int) -> dict[str, float]:
+        """The probabilities in a step: 1 for the data set whose turn it is.
+
+        Args:
+            sizes: By data set anything.
+            step: The number of the step, from 0.
+        """
+        order = self._round(sizes)
+        now = order[step // self.steps % len(order)]
+        return {name: float(name == now) for name in sizes}
+
+    def _round(self, sizes: Mapping[str, int]) -> list[str]:
+        order = sorted(sizes) if self.order is None else list(self.order)
+        if unknown := sorted(set(order) - set(sizes)):
+            raise ValueError(
+                f"`order` should have names among {sorted(sizes)}. Received: {unknown}"
+            )
+        return order
 
 
 @dataclasses.dataclass(frozen=True)

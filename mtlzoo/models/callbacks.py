@@ -24,7 +24,7 @@ class BalancerEpochs(keras.callbacks.Callback):
 
 
 # Of the metrics that the tasks bring with them.
-LOWER_IS_BETTER = {"mae", "rmse"}
+LOWER_IS_BETTER = {"mae", "median_angle", "rel_error", "rmse"}
 
 
 def set_modes(callbacks: Any, model: Any) -> None:

@@ -1,0 +1,131 @@
+"""What tasks cost: how it is summed up, that it is measured, and that measuring leaves no trace."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtlzoo import HardSharing, Regression
+from mtlzoo.training import TaskCosts, measure_task_costs, model_state
+from mtlzoo.training.task_scheduling import costs as costs_file
+from mtlzoo.training.task_scheduling.live_bytes import most_live_bytes
+
+X = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+BATCH = X, {"a": X[:, :1], "b": X[:, 1:2]}
+
+
+def test_what_tasks_have_in_common_is_counted_once():
+    seconds = {"a": 3.0, "b": 4.0, "c": 5.0}
+    costs = TaskCosts(seconds, all_seconds=8.0, temporaries=seconds, shared_parameters=7)
+    assert costs.tasks == ["a", "b", "c"]
+    assert costs.shared_seconds == 2.0
+    for chosen in (["a"], ["b", "a"], ["a", "b", "c"], []):
+        own = sum(seconds[name] - 2.0 for name in chosen)
+        assert costs.seconds_of(chosen) == pytest.approx(own + 2.0 * bool(chosen))
+        assert costs.memory_of(chosen) == 7 + sum(seconds[name] for name in chosen)
+    assert TaskCosts({"a": 3.0}, all_seconds=1.0).shared_seconds == 0.0
+    # All together take longer than one after the other: nothing is saved.
+    assert TaskCosts({"a": 1.0, "b": 1.0}, all_seconds=3.0).seconds_of("ab") == 2.0
+
+
+REFUSED = {
+    "empty": ({}, {}, r"`seconds` should be a dict by task. Received: seconds=\{\}"),
+    "negative": ({"a": -1}, {}, r"`seconds` of task `a` should be a number that is not negative"),
+    "others": (
+        {"a": 1.0},
+        {"slots": {"b": 1}},
+        r"`slots` should have a number for each of the tasks \['a'\]",
+    ),
+    "shared": ({"a": 1.0}, {"shared_slots": "1"}, r"`shared_slots` should be a number"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_impossible_costs_are_refused(case):
+    seconds, others, message = REFUSED[case]
+    with pytest.raises(ValueError, match=message):
+        TaskCosts(seconds, **others)
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """A model that was measured in the middle of a training, and what it was before and after."""
+    keras.utils.set_random_seed(0)
+    tasks = [Regression("a"), Regression("b")]
+    model = HardSharing(keras.Input((4,)), tasks, shared_units=(6,), dropout=0.2)
+    model.compile(keras.optimizers.Adam(0.1), balancer="dwa", run_eagerly=True, jit_compile=False)
+    model.train_on_batch(*BATCH)
+    model.select_tasks(["b"])
+    before = model_state.read(model)
+    tf.config.run_functions_eagerly(True)  # tracing takes longer than all the rest
+    try:
+        found = measure_task_costs(model, BATCH, repeats=2)
+    finally:
+        tf.config.run_functions_eagerly(False)
+    return model, before, found
+
+
+def test_measuring_leaves_no_trace(measured):
+    model, before, _ = measured
+    after = model_state.read(model)
+    for group, values in before["values"].items():
+        for old, new in zip(values, after["values"][group], strict=True):
+            np.testing.assert_array_equal(new, old)
+    assert after["initial_losses"] == before["initial_losses"]
+    assert model.selected_tasks == ["b"]
+
+
+def of(variable):
+    return int(np.prod(variable.shape)) * np.dtype(variable.dtype).itemsize
+
+
+def test_bytes_are_those_of_variables_and_slots(measured):
+    model, _, costs = measured
+    inside = {n: [la for la in model.layers if la.name.startswith(n)] for n in ("a", "b")}
+    sizes = {n: sum(of(v) for la in each for v in la.variables) for n, each in inside.items()}
+    assert costs.parameters == sizes
+    own = 4 * (6 * 1 + 1)  # what is trained of a task
+    assert costs.slots == {"a": 2 * own, "b": 2 * own}  # Adam's
+    everything = sum(of(v) for v in model.variables)
+    assert costs.shared_parameters == everything - sum(sizes.values())
+    assert costs.shared_slots == sum(of(v) for v in model.optimizer.variables) - 4 * own
+    assert costs.temporaries_by == "graph"
+    assert 0 < costs.temporaries["a"] < costs.all_temporaries
+
+
+def test_seconds_are_positive_and_not_those_of_tracing(measured):
+    costs = measured[2]
+    assert sorted(costs.seconds) == ["a", "b"]
+    assert all(0 < seconds < 1 for seconds in [*costs.seconds.values(), costs.all_seconds])
+
+
+def test_the_most_bytes_that_live_at_a_time():
+    def branches(x):
+        first = tf.exp(x)  # 40 bytes, until the end
+        second = tf.reshape(tf.exp(first), (5, 2))  # a view
+        third = tf.matmul(second, second, transpose_b=True)  # 100 bytes
+        return first, tf.reduce_sum(third)
+
+    graph = tf.function(branches).get_concrete_function(tf.zeros(10)).graph
+    assert most_live_bytes(graph) == 40 + 40 + 100
+
+
+def test_memory_of_a_device_is_the_peak_above_what_is_there(monkeypatch):
+    info = {"current": 100, "peak": 100}
+    memory = tf.config.experimental
+    monkeypatch.setattr(memory, "reset_memory_stats", lambda device: info.update(peak=100))
+    monkeypatch.setattr(memory, "get_memory_info", lambda device: dict(info))
+    run = lambda: info.update(peak=170)  # noqa: E731
+    assert costs_file._peak_of_device(run, "/device:GPU:0") == 70
+
+
+def test_what_cannot_be_measured_is_refused(measured):
+    model = measured[0]
+    with pytest.raises(ValueError, match=r"`repeats` should be an integer of at least 1"):
+        measure_task_costs(model, BATCH, repeats=0)
+    with pytest.raises(ValueError, match=r"`batch` should be a tuple \(x, y\) or"):
+        measure_task_costs(model, list(BATCH))
+    with pytest.raises(ValueError, match=r"`memory` should be a bool"):
+        measure_task_costs(model, BATCH, memory=1)
+    with pytest.raises(ValueError, match=r"`model` should be a multi-task model"):
+        measure_task_costs(keras.Sequential(), BATCH)
