@@ -140,6 +140,16 @@ class L2SP(keras.layers.Layer):
                 variable.regularizer = _Pull(factor, start.get(i), variable.regularizer)
         model.attached = self
 
+    def move_start(self, model: Any) -> None:
+        """Pull towards the values of now from the next step on.
+
+        Args:
+            model: the model that has this penalty.
+        """
+        variables = _variables(model)
+        for i, start in zip(self.places, self.variables, strict=True):
+            start.assign(variables[i])
+
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {

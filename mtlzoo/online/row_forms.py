@@ -1,0 +1,97 @@
+"""Labels and weights of a stream in the one form in which they are kept and trained on."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from mtlzoo.online.batches import StreamBatch
+from mtlzoo.online.reading import Fault
+
+
+class RowForm:
+    """Gives rows labels and weights of all tasks, so that nothing is traced again.
+
+    Labels that are not there have the task's missing value, weights are 1. The first labels of a
+    task say what shape its labels have, where the task allows several.
+
+    Args:
+        model: a compiled multi-task model.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._tasks = model.tasks
+        self.labels: dict[str, list[int]] = {}
+        self.weights: dict[str, list[int]] = {}
+
+    def complete(self, batch: StreamBatch) -> tuple[StreamBatch | None, list[Fault]]:
+        """Rows with labels and weights of all tasks.
+
+        Args:
+            batch: what was read.
+
+        Returns:
+            The rows and no faults; or `None` and a fault for each row, if they cannot be brought
+            into this form.
+        """
+        dtype = "float64" if keras.backend.floatx() == "float64" else "float32"
+        y, weights = {}, {}
+        for name, task in self._tasks.items():
+            labels, weight = batch.y.get(name), batch.sample_weight.get(name)
+            one_number = task.label_shape in {(), (1,)}
+            if labels is None:
+                usual = [] if one_number else [size or 0 for size in task.label_shape]
+                shape = self.labels.setdefault(name, usual)
+                labels = np.full((batch.rows, *shape), task.missing, dtype)
+            else:
+                labels = np.asarray(labels).astype(dtype)
+                if one_number and labels.shape[1:] == (1,):
+                    labels = labels[:, 0]
+            if weight is None:
+                shape = self.weights.setdefault(name, [])
+                weight = np.ones((batch.rows, *shape), dtype)
+            else:
+                weight = np.asarray(weight).astype(dtype)
+            for what, kept, given in (
+                ("labels", self.labels, labels),
+                ("sample weights", self.weights, weight),
+            ):
+                shape = kept.setdefault(name, list(given.shape[1:]))
+                if list(given.shape[1:]) != shape:
+                    reason = (
+                        f"The {what} of task `{name}` should have the shape {tuple(shape)} by row, "
+                        f"as those before. Received: shape={given.shape[1:]}"
+                    )
+                    return None, faults(batch, reason)
+            y[name], weights[name] = labels, weight
+        x = keras.tree.map_structure(
+            lambda part: None if part is None else np.asarray(part), batch.x
+        )
+        return StreamBatch(x, y, weights, batch.ids, batch.times), []
+
+    def get_state(self) -> dict[str, Any]:
+        """The shapes of labels and weights."""
+        return {"labels": self.labels, "weights": self.weights}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state.
+
+        Args:
+            state: what `get_state` gave.
+        """
+        self.labels, self.weights = dict(state["labels"]), dict(state["weights"])
+
+
+def faults(batch: StreamBatch, reason: str) -> list[Fault]:
+    """Rows that something is wrong with.
+
+    Args:
+        batch: the rows.
+        reason: what it is.
+    """
+    parts = {"x": batch.x, "y": batch.y, "sample_weight": batch.sample_weight, "id": batch.ids}
+    given = {key: part for key, part in parts.items() if part is not None}
+    return [
+        Fault(keras.tree.map_structure(lambda a: a[i], given), reason)  # noqa: B023
+        for i in range(batch.rows)
+    ]
