@@ -21,6 +21,11 @@ class RowForm:
 
     def __init__(self, model: Any) -> None:
         self._tasks = model.tasks
+        # Ids are integers; probabilities in place of them, which have another shape, are not.
+        kinds = {
+            name: np.asarray(t.missing_labels(1)).dtype.kind for name, t in model.tasks.items()
+        }
+        self._of_ids = {name for name, kind in kinds.items() if kind == "i"}
         self.labels: dict[str, list[int]] = {}
         self.weights: dict[str, list[int]] = {}
 
@@ -42,9 +47,10 @@ class RowForm:
             if labels is None:
                 usual = [] if one_number else [size or 0 for size in task.label_shape]
                 shape = self.labels.setdefault(name, usual)
-                labels = np.full((batch.rows, *shape), task.missing, dtype)
-            else:
-                labels = np.asarray(labels).astype(dtype)
+                whole = name in self._of_ids and shape == usual
+                labels = np.full((batch.rows, *shape), task.missing, "int32" if whole else dtype)
+            else:  # in the type that the reader gives the labels of the task
+                labels = np.asarray(labels)
                 if one_number and labels.shape[1:] == (1,):
                     labels = labels[:, 0]
             if weight is None:

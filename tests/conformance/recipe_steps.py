@@ -78,6 +78,13 @@ def census_income(recipe):
     recipe.train_all(census, 10, "pcgrad")
 
 
+def census_stream(recipe):
+    """The training before the stream; each way of learning from it takes the same step."""
+    pool, test, tasks = recipe.load()
+    recipe.ways = lambda tasks: {}
+    recipe.learn(recipe.make("years", pool, test, 0), tasks, 0)
+
+
 def dynamic_sharing(recipe):
     census = data.load("census_income", batch_size=64)
     for name, sharing in recipe.settings(10).items():
@@ -180,6 +187,11 @@ def synthetic_relatedness(recipe):
         recipe.train(recipe.compiled(architecture), 0.5, 0)
 
 
+def task_scheduling(recipe):
+    mixture = data.mix({name: recipe.batches(name, 0) for name in recipe.ROWS})
+    recipe.compiled().fit(mixture.dataset)
+
+
 def text_transfer(recipe):
     from test_text_transfer import stand_in
 
@@ -227,6 +239,7 @@ RECIPES: dict[str, tuple[Callable, list[str]]] = {
     "quickstart": (quickstart, []),
     "quickstart, gated": (quickstart_gated, []),
     "census_income": (census_income, ["--seeds=1", "--epochs=1"]),
+    "census_stream": (census_stream, ["--source=sample", "--before=64", "--rows=64", "--test=16"]),
     "co_training": (co_training, ["--labelled=16", "--rounds=1"]),
     "detection_transfer": (detection_transfer, ["--widths=4,4,8"]),
     "distillation": (distillation, []),
@@ -242,6 +255,7 @@ RECIPES: dict[str, tuple[Callable, list[str]]] = {
     "stamp_scenes": (stamp_scenes, ["--widths=4,4,8"]),
     "stamp_fusion": (stamp_fusion, []),
     "synthetic_relatedness": (synthetic_relatedness, ["--rows=256"]),
+    "task_scheduling": (task_scheduling, []),
     "text_transfer": (text_transfer, ["--layers=1", "--batch_size=8"]),
 }
 # What is known not to run on TPUs, in some of a recipe's models: Keras's `RandomTranslation` of

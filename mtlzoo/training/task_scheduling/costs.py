@@ -33,12 +33,14 @@ class TaskCosts:
     Args:
         seconds: By task the seconds of a step that computes it alone.
         all_seconds: Those of a step of all tasks. Defaults to the sum: nothing in common.
-        parameters: By task the bytes of its own variables. Defaults to none.
+        parameters: By task the bytes of its own variables. Defaults to `None`: 0 for each.
         shared_parameters: The bytes of all other variables of the model, the balancer's among them.
             Defaults to 0.
-        slots: By task the bytes that the optimizer keeps for its own variables. Defaults to none.
+        slots: By task the bytes that the optimizer keeps for its own variables. Defaults to `None`:
+            0 for each.
         shared_slots: The bytes of all else that the optimizer keeps. Defaults to 0.
-        temporaries: By task the bytes that a step of it alone needs beside these. Defaults to none.
+        temporaries: By task the bytes that a step of it alone needs beside these. Defaults to
+            `None`: 0 for each.
         all_temporaries: Those of a step of all tasks. Defaults to the sum.
         temporaries_by: How they were found. `"graph"`: computed, the most bytes that tensors of the
             step's graph have at a time, were its operations run in the order in which they were
@@ -65,20 +67,22 @@ class TaskCosts:
 
     seconds: Mapping[str, float]
     all_seconds: float | None = None
-    parameters: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    parameters: Mapping[str, int] | None = None
     shared_parameters: int = 0
-    slots: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    slots: Mapping[str, int] | None = None
     shared_slots: int = 0
-    temporaries: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    temporaries: Mapping[str, int] | None = None
     all_temporaries: int | None = None
     temporaries_by: str = ""
 
     def __post_init__(self) -> None:
         for name in ("seconds", "parameters", "slots", "temporaries"):
             given = getattr(self, name)
-            if not isinstance(given, Mapping) or (not given and name == "seconds"):
+            if given is None and name != "seconds":
+                continue
+            if not isinstance(given, Mapping) or not given:
                 raise ValueError(f"`{name}` should be a dict by task. Received: {name}={given!r}")
-            if given and sorted(given) != sorted(self.seconds):
+            if sorted(given) != sorted(self.seconds):
                 raise ValueError(
                     f"`{name}` should have a number for each of the tasks {self.tasks}. "
                     f"Received: {name}={dict(given)!r}"
@@ -113,8 +117,8 @@ class TaskCosts:
         Args:
             tasks: Their names.
         """
-        kept = sum(self.parameters.values()) + sum(self.slots.values())
-        temporaries = _together(self.temporaries, self.all_temporaries, set(tasks))
+        kept = sum((self.parameters or {}).values()) + sum((self.slots or {}).values())
+        temporaries = _together(self.temporaries or {}, self.all_temporaries, set(tasks))
         return round(kept + self.shared_parameters + self.shared_slots + temporaries)
 
 

@@ -43,8 +43,8 @@ class TaskEarlyStopping(keras.callbacks.Callback):
             to 5.
         min_delta: what counts as an improvement, in units of the metric; a number, or a dict by
             task. Defaults to 0.
-        monitor: dict by task of what is looked at, a key of the logs. Defaults to
-            `"val_<task>_<metric>"` with the metric that decides the task (`task.monitor`).
+        monitor: dict by task of what is looked at, a key of the logs; else it is the metric that
+            decides the task, `"val_<task>_<task.monitor>"`. Defaults to `None`.
         mode: dict by task of `"min"` or `"max"`, for what is monitored that is neither a loss nor
             what decides the task. Defaults to `None`.
         resume_if_worse: a stopped task takes part again when its metric has fallen behind its best
