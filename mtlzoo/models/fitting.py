@@ -177,7 +177,7 @@ class FittedByTask(SelectedByTask):
                     )
             set_modes(callbacks, self)
             given["callbacks"] = [hook, *callbacks]
-        with lost_workers.named(self.distribute_strategy):
+        with lost_workers.named(self.distribute_strategy), self._as_chosen_after_errors():
             return super().fit(**self._resumed(given))
 
     def _check_trained(self):

@@ -1,5 +1,7 @@
 """How far apart the losses of the tasks are when training starts."""
 
+from collections.abc import Mapping, Sequence
+
 import keras
 from absl import logging
 
@@ -9,19 +11,25 @@ from mtlzoo.models.objectives import Objectives
 FAR_APART = 100
 
 
-def reported(objectives: Objectives) -> dict[str, float]:
+def reported(
+    objectives: Objectives, names: Sequence[str], before: Mapping[str, float]
+) -> dict[str, float]:
     """The mean losses so far by task; logged, with a warning if, times their loss weights, they
     are far apart.
 
     Args:
         objectives: the losses of the tasks, of which the first step (or sequence) was made.
+        names: the tasks that were computed in it.
+        before: the losses of tasks that were reported before, which stay.
     """
     losses = keras.ops.convert_to_numpy(objectives.tracker.result()).tolist()
-    weights = objectives.loss_weights or [1.0] * len(losses)
-    weighted = [loss * weight for loss, weight in zip(losses, weights, strict=True)]
-    found = [abs(loss) for loss in weighted if abs(loss) > 0]
-    names = objectives.names
-    text = ", ".join(f"`{n}` {loss:.3g}" for n, loss in zip(names, weighted, strict=True))
+    now = dict(zip(objectives.names, losses, strict=True))
+    known = {**{name: now[name] for name in names}, **before}
+    factors = objectives.loss_weights or [1.0] * len(losses)
+    weights = dict(zip(objectives.names, factors, strict=True))
+    weighted = {name: known[name] * weights[name] for name in sorted(known)}
+    found = [abs(loss) for loss in weighted.values() if abs(loss) > 0]
+    text = ", ".join(f"`{name}` {loss:.3g}" for name, loss in weighted.items())
     logging.info("Losses of the tasks at the start, times their loss weights: %s", text)
     if found and max(found) > FAR_APART * min(found):
         logging.warning(
@@ -32,4 +40,4 @@ def reported(objectives: Objectives) -> dict[str, float]:
             FAR_APART,
             text,
         )
-    return dict(zip(names, losses, strict=True))
+    return known

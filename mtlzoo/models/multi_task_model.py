@@ -341,14 +341,16 @@ class MultiTaskModel(FittedByTask):
 
     @property
     def initial_losses(self) -> dict[str, float]:
-        """The tasks' losses in the first step (or sequence of steps) after `compile`.
+        """The tasks' losses in the first step (or sequence of steps) after `compile` that computed
+        them.
 
-        NaN for a task without labels there.
+        NaN for a task without labels there, or that was not selected yet.
 
         They are logged too, with a warning if, times their loss weights, they are more than
         100-fold apart.
         """
-        return dict(self._step.initial_losses)
+        found = self._step.initial_losses
+        return {name: found.get(name, float("nan")) for name in self.task_names if found}
 
     # -- config -----------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """Which tasks the training steps compute, and how much each loss counts, while a model trains."""
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -94,6 +95,9 @@ class SelectedByTask(RunByPlan):
         kept. Tasks that are balanced as one (as those of soft targets, `model.row_of`) are selected
         together. `compile` selects all tasks; `evaluate` and `predict` are of all tasks always.
 
+        Layers that count steps by themselves (the annealing of `DynamicSharing`, the temperatures
+        of `LearningToBranch`) count those in which they are computed.
+
         Args:
             names: names of tasks, at least one; `None` for all.
 
@@ -146,13 +150,26 @@ class SelectedByTask(RunByPlan):
         for name, factor in factors.items():
             self._check_name(name)
             is_number = isinstance(factor, int | float | np.number) and not isinstance(factor, bool)
-            if not is_number or not 0 <= factor < float("inf"):
+            if not is_number or not 0 <= factor <= float(np.finfo("float32").max):
                 raise ValueError(
                     f"The factor of task `{name}` should be a number that is not negative. "
                     f"Received: {name}={factor!r}"
                 )
             found[name] = float(factor)
         self._step.factors.assign(list(found.values()))
+
+    @contextlib.contextmanager
+    def _as_chosen_after_errors(self) -> Iterator[None]:
+        """Whatever callbacks have selected, switched or weighed is undone where training fails."""
+        step = self._step
+        before = step.selection.names, self.task_mask, self.task_factors
+        try:
+            yield
+        except BaseException:
+            step.select(before[0])
+            step.mask.assign(list(before[1].values()))
+            step.factors.assign(list(before[2].values()))
+            raise
 
     def _by_task(self, variable):
         values = keras.ops.convert_to_numpy(variable)

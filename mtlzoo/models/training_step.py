@@ -355,9 +355,11 @@ class TrainingStep:
         self.model._loss_tracker.update_state(total, sample_weight=rows)
 
     def report_scales(self) -> None:
-        """Log the losses of the first step (or sequence of steps)."""
-        if not self.initial_losses:
-            self.initial_losses = initial_losses.reported(self.objectives)
+        """Log the losses of the first step (or sequence), also of tasks that come in later."""
+        if not self.initial_losses.keys() >= set(self.selection.names):
+            self.initial_losses = initial_losses.reported(
+                self.objectives, self.selection.names, self.initial_losses
+            )
 
 
 def _batch_size(x):

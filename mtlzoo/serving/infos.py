@@ -1,6 +1,7 @@
 """What a version tells of itself, a file in its folder."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ def checked(info: Any) -> dict[str, Any]:
     Args:
         info: a dict, or `None`.
 
+    Returns:
+        The same, with `None` for numbers that are not finite, which JSON does not have.
+
     Raises:
         ValueError: if it is something else, or has what JSON cannot hold.
     """
@@ -30,13 +34,12 @@ def checked(info: Any) -> dict[str, Any]:
             f"Received: {taken} in info={dict(info)!r}"
         )
     try:
-        json.dumps(info, default=_plain)
-    except (TypeError, ValueError) as error:
+        return _plain(info)
+    except TypeError as error:
         raise ValueError(
             f"`info` should be of what JSON can hold. Received: info={dict(info)!r}, which gives "
             f"{error}"
         ) from error
-    return dict(info)
 
 
 def write(folder: Path, content: Mapping[str, Any]) -> None:
@@ -48,7 +51,7 @@ def write(folder: Path, content: Mapping[str, Any]) -> None:
     """
     path = folder / _PLACE
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(content, default=_plain, indent=1))
+    path.write_text(json.dumps(content, allow_nan=False, indent=1))
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -65,7 +68,17 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Arrays and scalars of NumPy as JSON has them."""
+    """What JSON has in place of a value, arrays and scalars of NumPy among them."""
     if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError(f"keys that are no strings: {list(value)!r}")
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
     raise TypeError(f"JSON cannot hold {value!r}")

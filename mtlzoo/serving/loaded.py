@@ -18,11 +18,14 @@ class Loaded:
     Attributes:
         number: the number of the version.
         requests: how many requests are under way; whoever serves counts them.
+        last: the last request of each signature that had one.
     """
 
     def __init__(self, number: int, path: str | os.PathLike) -> None:
         self.number = number
         self.requests = 0
+        # The last request of each signature.
+        self.last: dict[str, Any] = {}
         self._model: Any = tf.saved_model.load(os.fspath(path))
         if not hasattr(self._model, "serve"):
             raise ValueError(
@@ -41,7 +44,11 @@ class Loaded:
             ValueError: if there is no such signature, or `x` does not fit.
         """
         function, inputs = self._function(signature)
-        return {name: np.asarray(each) for name, each in function(_fit(x, inputs)).items()}
+        x = _fit(x, inputs)
+        _check_rows(x)
+        values = {name: np.asarray(each) for name, each in function(x).items()}
+        self.last[signature] = x
+        return values
 
     def warm_up(self, requests: Mapping[str, Any]) -> None:
         """Answer once by each signature, since the first time takes longest.
@@ -70,6 +77,14 @@ class Loaded:
         return function, function.concrete_functions[0].structured_input_signature[0][0]
 
 
+def _check_rows(x: Any) -> None:
+    sizes = [int(tensor.shape[0]) for tensor in tf.nest.flatten(x) if tensor.shape.rank]
+    if len(set(sizes)) > 1:
+        raise ValueError(
+            f"The inputs of `x` should have the same number of rows. Received: {sizes} rows"
+        )
+
+
 def _zeros(spec: tf.TensorSpec) -> tf.Tensor:
     shape = [1 if size is None else size for size in spec.shape]
     return tf.fill(shape, "") if spec.dtype == tf.string else tf.zeros(shape, spec.dtype)
@@ -90,7 +105,11 @@ def _fit(x: Any, inputs: Any) -> Any:
             raise ValueError(f"`x` should be a list of {len(inputs)} inputs. Received: {received}")
         return [_fit(each, spec) for each, spec in zip(x, inputs, strict=True)]
     try:
-        tensor = tf.convert_to_tensor(np.asarray(x), inputs.dtype)
+        array = np.asarray(x)
+        number = inputs.dtype != tf.string
+        if number and not np.can_cast(array.dtype, inputs.dtype.as_numpy_dtype, "same_kind"):
+            raise TypeError(f"dtype={array.dtype}")  # a cast would change the numbers
+        tensor = tf.convert_to_tensor(array, inputs.dtype)
     except (TypeError, ValueError, tf.errors.OpError) as error:
         raise ValueError(
             f"Input `{inputs.name}` should be of dtype {inputs.dtype.name}. Received: {error}"

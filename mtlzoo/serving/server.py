@@ -46,6 +46,31 @@ class Swap(NamedTuple):
     time: float
 
 
+class _Frozen:
+    """Keeps what the process had before its first open server out of the collection of garbage."""
+
+    def __init__(self) -> None:
+        self._lock, self._servers = threading.Lock(), 0
+
+    def add(self) -> None:
+        """One more server is open."""
+        with self._lock:
+            if not self._servers:
+                gc.collect()
+                gc.freeze()
+            self._servers += 1
+
+    def remove(self) -> None:
+        """One server fewer is open."""
+        with self._lock:
+            self._servers -= 1
+            if not self._servers:
+                gc.unfreeze()
+
+
+_frozen = _Frozen()
+
+
 class Server:
     """Answers by the newest version in a folder, in this process.
 
@@ -61,8 +86,8 @@ class Server:
 
     While a version is loaded there are two in memory, and requests take longer, since Python runs
     one thread at a time. To free a version, Python's garbage has to be collected, and everything
-    waits for that; so that it does not take long, what the process has when the server begins is
-    left out of the collection until `close` (`gc.freeze`).
+    waits for that; so that it does not take long, what the process has when its first server begins
+    is left out of the collection until all are closed (`gc.freeze`).
 
     Args:
         folder: where `Versions` publishes.
@@ -108,20 +133,22 @@ class Server:
         self.failures: dict[int, str] = {}
         self.swaps: list[Swap] = []
         self._tried: dict[int, float] = {}  # when a version could not be loaded
-        self._last: dict[str, Any] = {}  # the last request of each signature
         self._old: list[Loaded] = []
         self._counting = threading.Lock()
         self._looking = threading.Lock()
         self._closed = threading.Event()
-        gc.collect()
-        gc.freeze()
-        self._current = self._load_newest(None)
-        if self._current is None:
-            gc.unfreeze()
-            raise ValueError(
-                "`folder` should have a version that can be loaded. "
-                f"Received: folder={str(folder)!r} with {self.failures or 'none'}"
-            )
+        self._current: Loaded | None = None
+        _frozen.add()
+        try:
+            self._current = self._load_newest(None)
+            if self._current is None:
+                raise ValueError(
+                    "`folder` should have a version that can be loaded. "
+                    f"Received: folder={str(folder)!r} with {self.failures or 'none'}"
+                )
+        except BaseException:
+            _frozen.remove()
+            raise
         self._thread = threading.Thread(target=self._watch, name="mtlzoo-server", daemon=True)
         self._thread.start()
 
@@ -152,7 +179,6 @@ class Server:
         finally:
             with self._counting:
                 loaded.requests -= 1
-        self._last[signature] = x
         return Answer(values, loaded.number)
 
     def look(self) -> int:
@@ -181,14 +207,16 @@ class Server:
 
     def close(self) -> None:
         """Stop looking, and let go of what is loaded; requests that are under way end."""
-        self._closed.set()
+        with self._counting:
+            if self._closed.is_set():
+                return
+            self._closed.set()
         if self._thread is not threading.current_thread():
             self._thread.join()
         with self._looking, self._counting:
             self._current = None
             self._old.clear()
-        self._last.clear()
-        gc.unfreeze()
+        _frozen.remove()
 
     def __enter__(self) -> "Server":
         return self
@@ -204,20 +232,29 @@ class Server:
 
     def _load_newest(self, current: int | None) -> Loaded | None:
         """The newest version that can be loaded, unless that is the current one."""
-        for number in reversed(folders.numbers(self._folder)):
+        try:
+            found = folders.numbers(self._folder)
+        except NotADirectoryError as error:
+            raise ValueError(
+                f"`folder` should be a folder. Received: folder={str(self._folder)!r}"
+            ) from error
+        for number in self.failures.keys() - set(found):  # pruned, or withdrawn
+            del self.failures[number], self._tried[number]
+        for number in reversed(found):
             if number == current:
                 return None
             if number in self._tried and time.monotonic() - self._tried[number] < _AGAIN:
                 continue
             try:
                 loaded = Loaded(number, self._folder / str(number))
-                loaded.warm_up(dict(self._last))
+                loaded.warm_up({} if self._current is None else dict(self._current.last))
             except Exception as error:  # whatever is in the folder, the one before goes on
                 self._tried[number] = time.monotonic()
                 self.failures[number] = f"{type(error).__name__}: {error}"
                 logging.error("Version %d cannot be served: %s", number, self.failures[number])
             else:
                 self.failures.pop(number, None)
+                self._tried.pop(number, None)
                 return loaded
         return None
 

@@ -121,7 +121,8 @@ def read(model: Any) -> dict[str, Any]:
         "metrics_by_replica": [
             [keras.ops.convert_to_numpy(part) for part in parts] for parts in _metric_parts(model)
         ],
-        "initial_losses": model.initial_losses,
+        "initial_losses": model._step.initial_losses,
+        "selected_tasks": model.selected_tasks,
         "stopped": bool(model.stop_training),
     }
 
@@ -137,6 +138,7 @@ def restore(model: Any, state: Mapping[str, Any]) -> None:
         for variable, value in zip(variables(model)[group], values, strict=True):
             variable.assign(np.asarray(value))
     model._step.initial_losses = dict(state["initial_losses"])
+    model.select_tasks(state["selected_tasks"])
 
 
 def restore_metrics(model: Any, state: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from model_cases import assert_all_moved, assert_close, assert_same, copies, dou
 
 from mtlzoo import FAMO, HardSharing, MMoE, MultiTaskModel, PCGrad, Regression
 from mtlzoo.balancing import AutoLambda, Combined, MoDo
-from mtlzoo.training import Distillation
+from mtlzoo.training import Backup, Distillation
 
 NAMES = ("a", "b", "c")
 #: What is selected in each step: a set that was there before comes again.
@@ -216,7 +216,7 @@ def test_unusable_selections_are_refused(names):
         model.select_tasks(names)
 
 
-@pytest.mark.parametrize("factor", [-1, float("nan"), float("inf"), True, "1", None])
+@pytest.mark.parametrize("factor", [-1, float("nan"), float("inf"), 1e39, True, "1", None])
 def test_unusable_factors_are_refused(factor):
     model = compiled()
     with pytest.raises(ValueError, match=r"^The factor of task `b` should be a number that is not"):
@@ -227,3 +227,48 @@ def test_unusable_factors_are_refused(factor):
 def test_before_compile_there_is_nothing_to_select():
     with pytest.raises(ValueError, match=r"should be compiled first"):
         with_batch_norm().select_tasks(["a"])
+
+
+def test_a_training_that_fails_leaves_what_was_chosen_before_it():
+    model = compiled()
+    model.select_tasks(["a", "b"])
+    model.weigh_tasks(a=0.5)
+
+    def choose(batch, logs):
+        model.select_tasks(["c"])
+        model.switch_tasks(b=False)
+        model.weigh_tasks(a=0.0)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(model, *data(), callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=choose)])
+    assert model.selected_tasks == ["a", "b"]
+    assert model.task_mask == dict.fromkeys(NAMES, True)
+    assert model.task_factors == {"a": 0.5, "b": 1.0, "c": 1.0}
+
+
+def test_initial_losses_are_of_the_first_step_of_each_task():
+    model = compiled(loss_weights={"a": 2.0})
+    model.select_tasks(["a"])
+    train(model, *data(), batch_size=8)
+    found = model.initial_losses
+    assert found["a"] == pytest.approx(model.history.history["a_loss"][0])
+    assert np.isnan([found["b"], found["c"]]).all()
+    model.select_tasks(["b", "c"])
+    train(model, *data(), batch_size=8)
+    assert model.initial_losses["a"] == found["a"]
+    assert model.initial_losses["c"] == pytest.approx(model.history.history["c_loss"][0])
+
+
+def test_a_killed_training_goes_on_with_the_tasks_that_were_selected(tmp_path):
+    def run(epochs, choose):
+        model = compiled(model=HardSharing(keras.Input((4,)), tasks(), shared_units=[3]))
+        chosen = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: choose and model.select_tasks(["a", "c"])
+        )
+        backup = Backup(tmp_path / "backup.npz")
+        train(model, *data(), epochs=epochs, shuffle=False, callbacks=[chosen, backup])
+        return model
+
+    run(1, True)
+    assert run(2, False).selected_tasks == ["a", "c"]

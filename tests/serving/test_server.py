@@ -1,5 +1,6 @@
 """The serving loop: which version answers, swaps under load, what cannot be loaded."""
 
+import gc
 import shutil
 import threading
 import time
@@ -8,8 +9,9 @@ import weakref
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
-from mtlzoo import BinaryClassification, HardSharing, Regression
+from mtlzoo import BinaryClassification, HardSharing, MultiTaskModel, Regression
 from mtlzoo.serving import Server, Versions
 from mtlzoo.serving.loaded import Loaded
 
@@ -158,6 +160,42 @@ def test_inputs_of_other_forms(tmp_path):
         with pytest.raises(ValueError, match=r"`signature` should be one of \['serve', 'serving_"):
             server.answer(x, "other")
         assert server._current.requests == 0
+
+
+def test_servers_share_what_is_left_out_of_the_collection(folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"^`folder` should be a folder. Received: folder="):
+        Server(tmp_path / "file")
+    assert gc.get_freeze_count() == 0
+    first, second = (Server(folder, poll_seconds=1000) for _ in range(2))
+    first.close()
+    first.close()
+    assert gc.get_freeze_count() > 0
+    second.close()
+    assert gc.get_freeze_count() == 0
+
+
+def test_a_version_that_is_gone_is_no_failure(folder):
+    with Server(folder, poll_seconds=1000) as server:
+        (folder / "7").mkdir()
+        assert server.look() == 1 and set(server.failures) == {7}
+        (folder / "7").rmdir()
+        assert server.look() == 1 and not server.failures
+
+
+def test_inputs_are_not_changed_in_kind(tmp_path):
+    inputs = {"n": keras.Input((1,), name="n", dtype="int32"), "x": keras.Input((2,), name="x")}
+    joined = keras.layers.Concatenate()([ops.cast(inputs["n"], "float32"), inputs["x"]])
+    task = Regression("stay")
+    model = MultiTaskModel(inputs, {"stay": task.head(joined)}, tasks=[task])
+    Versions(tmp_path).publish(model)
+    with Server(tmp_path, poll_seconds=1000) as server:
+        x = np.zeros((2, 2))
+        assert server.answer({"n": np.ones((2, 1), "int64"), "x": x})["stay"].shape == (2, 1)
+        with pytest.raises(ValueError, match=r"^Input `n` should be of dtype int32. Received: dt"):
+            server.answer({"n": np.full((2, 1), 1.9), "x": x})
+        with pytest.raises(ValueError, match=r"the same number of rows. Received: \[3, 2\] rows"):
+            server.answer({"n": np.ones((3, 1), "int32"), "x": x})
 
 
 def test_bad_arguments_are_named(tmp_path):

@@ -48,7 +48,7 @@ def hidden(versions):
 def test_a_version_answers_as_the_model_and_tells_what_it_is(model, tmp_path):
     versions = Versions(tmp_path / "served")
     assert versions.numbers() == [] and versions.newest() is None
-    first = versions.publish(model, {"auc": np.float32(0.5), "labels": np.arange(2)})
+    first = versions.publish(model, {"auc": [np.float32(0.5), np.nan], "of": {"n": np.arange(2)}})
     second = versions.publish(model, tasks=["stay"])
     assert (first, second, versions.newest()) == (1, 2, 2)
     assert versions.numbers() == [1, 2] == folders.numbers(tmp_path / "served")
@@ -61,7 +61,8 @@ def test_a_version_answers_as_the_model_and_tells_what_it_is(model, tmp_path):
 
     told = versions.info(1)
     assert told.pop("time") > 1.7e9
-    assert told == {"auc": 0.5, "labels": [0, 1], "number": 1, "tasks": ["click", "stay"]}
+    own = {"auc": [0.5, None], "of": {"n": [0, 1]}}
+    assert told == {**own, "number": 1, "tasks": ["click", "stay"]}
     assert versions.info(2)["tasks"] == ["stay"]
 
 
@@ -263,6 +264,10 @@ def test_bad_arguments_are_named(quick, model, tmp_path):
         versions.publish(model, [1])
     with pytest.raises(ValueError, match=r"`info` should leave the keys .* Received: \['time'\]"):
         versions.publish(model, {"time": 3})
+    with pytest.raises(
+        ValueError, match=r"`info` should be of what JSON can hold.*no strings: \[1"
+    ):
+        versions.publish(model, {"of": {1: 0.5}})
     with pytest.raises(ValueError, match=r"`info` should be of what JSON can hold"):
         versions.publish(model, {"model": model})
     with pytest.raises(ValueError, match=r"`number` should be one of the versions \[\]"):
