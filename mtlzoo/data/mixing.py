@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,8 @@ import numpy as np
 from absl import logging
 
 from mtlzoo.data.arguments import check_count
-from mtlzoo.data.sampling import check, draw, normalized, resolve
-from mtlzoo.data.unifying import unify
+from mtlzoo.data.sampling import Explicit, InTurn, check, draw, normalized, resolve
+from mtlzoo.data.unifying import check_datasets, unify
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -49,6 +50,7 @@ class Mixture:
         names: Those of the data sets, sorted.
         tasks: By data set the tasks that it has labels of, sorted.
         form: Whether batches or rows are drawn.
+        lag: After how many steps a change comes into force.
         begun: The steps at which reading the stream was begun, in order.
     """
 
@@ -64,7 +66,7 @@ class Mixture:
         seed: int,
         lag: int,
     ) -> None:
-        _check_datasets(datasets)
+        check_datasets(datasets)
         if form not in FORMS:
             raise ValueError(f"`form` should be one of {list(FORMS)}. Received: form={form!r}")
         if (batch_size is None) == (form == "rows"):
@@ -87,8 +89,8 @@ class Mixture:
         if steps_per_epoch is None:
             steps_per_epoch = max(1, -(-total // (batch_size or 1)))
         self.steps_per_epoch = check_count("steps_per_epoch", steps_per_epoch)
-        self._seed, self._lag = seed, lag
-        self._changes: list[tuple[int, dict[str, float]]] = []
+        self._seed, self.lag = seed, lag
+        self._changes: list[tuple[int, Explicit | InTurn]] = []
         self._of_epoch: tuple[int, dict[str, float]] | None = None  # the last ones that were asked
         self._drawn = 0  # steps whose draws the stream has asked for
         self._shown: tuple[tuple[int, int], np.ndarray] | None = None  # the last ones
@@ -105,10 +107,11 @@ class Mixture:
             Numbers with the sum 1.
         """
         done = bisect.bisect_right(self._changes, step, key=lambda change: change[0])
+        given: Any = self._changes[done - 1][1] if done else self.sampling_weights
+        if hasattr(given, "at_step"):
+            return normalized(check(given.at_step(self.sizes, step), self.names))
         if done:
-            return normalized(self._changes[done - 1][1])
-        if hasattr(self.sampling_weights, "at_step"):
-            return normalized(check(self.sampling_weights.at_step(self.sizes, step), self.names))
+            return given.probabilities(self.sizes, 0)
         epoch = step // self.steps_per_epoch
         if self._of_epoch is None or self._of_epoch[0] != epoch:
             found = self.sampling_weights.probabilities(self.sizes, epoch)
@@ -146,14 +149,20 @@ class Mixture:
             self._shown = known, self._places(first).reshape(_AT_ONCE, per_step)
         return [self.names[place] for place in np.unique(self._shown[1][step - first])]
 
-    def set_sampling_weights(self, weights: Mapping[str, float], step: int) -> int:
+    @property
+    def latest(self) -> Any:
+        """What decides how often each data set is drawn from, as it was given last."""
+        return self._changes[-1][1] if self._changes else self.sampling_weights
+
+    def set_sampling_weights(self, weights: Mapping[str, float] | InTurn, step: int) -> int:
         """Change the probabilities during training.
 
         A stream is read ahead of the training. So that its depth does not matter, a change comes
         into force `lag` steps after it is made, rounded up to a multiple of 16.
 
         Args:
-            weights: By data set a number that is not negative; they are scaled to the sum 1.
+            weights: By data set a number that is not negative; they are scaled to the sum 1. Or an
+                `InTurn`.
             step: How many steps of training are done.
 
         Returns:
@@ -163,8 +172,9 @@ class Mixture:
             ValueError: If the weights are unusable, `step` lies before an earlier change, or the
                 stream was read further ahead than `lag`.
         """
-        weights = check(weights, self.names)
-        start = -(-(check_count("step", step, least=0) + self._lag) // _AT_ONCE) * _AT_ONCE
+        given = weights if isinstance(weights, InTurn) else Explicit(check(weights, self.names))
+        given.probabilities(self.sizes, 0)  # so that unknown names fail here
+        start = -(-(check_count("step", step, least=0) + self.lag) // _AT_ONCE) * _AT_ONCE
         if self._changes and start < self._changes[-1][0]:
             raise ValueError(
                 "`step` should not lie before that of an earlier change. "
@@ -173,15 +183,15 @@ class Mixture:
         if start < self._drawn:
             raise ValueError(
                 f"`lag` should be at least what is read ahead: {self._drawn - step} steps. "
-                f"Received: lag={self._lag}"
+                f"Received: lag={self.lag}"
             )
-        self._changes.append((start, weights))
+        self._changes.append((start, given))
         return start
 
     @property
     def state(self) -> dict[str, Any]:
         """What makes the same stream in another process: numbers and strings, for JSON."""
-        changes = [{"step": start, "weights": dict(w)} for start, w in self._changes]
+        changes = [{"step": start, **dataclasses.asdict(given)} for start, given in self._changes]
         return {**self._identity, "changes": changes}
 
     @property
@@ -210,8 +220,11 @@ class Mixture:
                 raise ValueError(
                     f"`state` should be that of a mixture with the {key} {own}. Received: {given}"
                 )
-        changes = [(int(c["step"]), check(c["weights"], self.names)) for c in state["changes"]]
-        self._changes, self._shown = changes, None
+        self._changes, self._shown = [], None
+        for change in state["changes"]:
+            weights, turns = change.get("weights"), (change.get("order"), change.get("steps", 1))
+            given = InTurn(*turns) if weights is None else Explicit(check(weights, self.names))
+            self._changes.append((int(change["step"]), given))
 
     @property
     def dataset(self) -> tf.data.Dataset:
@@ -384,17 +397,3 @@ def _counted(dataset: tf.data.Dataset, rows: bool) -> int:
 
     counts = dataset.map(of_batch)
     return int(counts.reduce(np.int64(0), lambda total, count: total + count))
-
-
-def _check_datasets(datasets: Any) -> None:
-    import tensorflow as tf
-
-    if not isinstance(datasets, Mapping) or not datasets:
-        raise ValueError(
-            f"`datasets` should be a dict from names to data sets. Received: datasets={datasets!r}"
-        )
-    for name, dataset in datasets.items():
-        if not isinstance(name, str) or not isinstance(dataset, tf.data.Dataset):
-            raise ValueError(
-                f"`datasets[{name!r}]` should be a `tf.data.Dataset`. Received: {dataset!r}"
-            )

@@ -112,3 +112,25 @@ def _filled(spec: Any, rows: Any, value: Any) -> tf.Tensor:
         )
     shape = tf.concat([[rows], tf.constant(shape.as_list(), "int32")], 0)
     return tf.fill(shape, "" if spec.dtype == tf.string else tf.cast(value, spec.dtype))
+
+
+def check_datasets(datasets: Any) -> None:
+    """Check data sets by name.
+
+    Args:
+        datasets: What was given.
+
+    Raises:
+        ValueError: If it is no dict of `tf.data.Dataset`, or an empty one.
+    """
+    import tensorflow as tf
+
+    if not isinstance(datasets, Mapping) or not datasets:
+        raise ValueError(
+            f"`datasets` should be a dict from names to data sets. Received: datasets={datasets!r}"
+        )
+    for name, dataset in datasets.items():
+        if not isinstance(name, str) or not isinstance(dataset, tf.data.Dataset):
+            raise ValueError(
+                f"`datasets[{name!r}]` should be a `tf.data.Dataset`. Received: {dataset!r}"
+            )

@@ -175,7 +175,8 @@ def copy_of(model: MultiTaskModel, preprocessor: bool = False) -> MultiTaskModel
     config = model.get_config()
     if "tasks" in config:  # also those that were made by `compile`
         config["tasks"] = keras.saving.serialize_keras_object(list(model.tasks.values()))
-    config["preprocessor"] = None  # its config lacks what it has adapted to
+    if "preprocessor" in config:
+        config["preprocessor"] = None  # its config lacks what it has adapted to
     # Kinds of one's own need not be registered for a copy.
     kinds = {type(task).__name__: type(task) for task in model.tasks.values()}
     try:

@@ -24,7 +24,42 @@ class BalancerEpochs(keras.callbacks.Callback):
 
 
 # Of the metrics that the tasks bring with them.
-LOWER_IS_BETTER = {"mae", "median_angle", "rel_error", "rmse"}
+LOWER_IS_BETTER = {"abs_error", "mae", "mean_angle", "median_angle", "rel_error", "rmse"}
+HIGHER_IS_BETTER = {
+    *("accuracy", "auc", "exact_match", "f1", "overlap_f1", "precision", "r2", "recall"),
+    *("macro_auc", "macro_f1", "macro_precision", "macro_recall", "micro_accuracy", "micro_f1"),
+    *("delta_1", "map", "map_50", "mean_iou", "pixel_accuracy"),
+    *("within_11_25", "within_22_5", "within_30"),
+}
+
+
+def usual_mode(metric: str) -> str | None:
+    """The direction of a metric that is better, `"min"` or `"max"`, by its name alone.
+
+    Args:
+        metric: The name, without that of a task.
+
+    Returns:
+        The direction, or `None` if it is none of the metrics that tasks bring with them.
+    """
+    if metric == "loss" or metric in LOWER_IS_BETTER:
+        return "min"
+    return "max" if metric in HIGHER_IS_BETTER else None
+
+
+def known_modes(model: Any) -> dict[str, str]:
+    """By key of the logs, without `val_`, the direction that is better, wherever it is known.
+
+    Args:
+        model: A multi-task model.
+    """
+    modes = {"loss": "min"}
+    for name, task in model.tasks.items():
+        modes[f"{name}_loss"] = "min"
+        for metric in task.default_metrics():
+            modes[f"{name}_{metric.name}"] = usual_mode(metric.name) or "max"
+        modes[f"{name}_{task.monitor}"] = task.mode
+    return modes
 
 
 def set_modes(callbacks: Any, model: Any) -> None:
@@ -32,13 +67,7 @@ def set_modes(callbacks: Any, model: Any) -> None:
 
     Keras cannot tell the direction of a metric that it did not compile itself, and gives up.
     """
-    modes = {}
-    for name, task in model.tasks.items():
-        modes[f"{name}_loss"] = "min"
-        for metric in task.default_metrics():
-            lower = metric.name in LOWER_IS_BETTER
-            modes[f"{name}_{metric.name}"] = "min" if lower else "max"
-        modes[f"{name}_{task.monitor}"] = task.mode
+    modes = known_modes(model)
     for callback in callbacks:
         monitor = getattr(callback, "monitor", None)
         mode = modes.get(monitor.removeprefix("val_")) if isinstance(monitor, str) else None

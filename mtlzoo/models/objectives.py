@@ -315,6 +315,12 @@ class LossTracker(keras.metrics.Metric):
         super().__init__(name="task_losses")
         self.total = self.add_variable((tasks,), "zeros", name="total")
         self.count = self.add_variable((tasks,), "zeros", name="count")
+        self.resets = 0  # how often the sums have begun anew, for whoever reads them
+
+    def reset_state(self) -> None:
+        """Begin the sums anew."""
+        super().reset_state()
+        self.resets += 1
 
     def update_state(self, losses: Any, counts: Any) -> None:
         """Add the losses of one batch with the numbers of their labels."""

@@ -125,7 +125,10 @@ def backbone_of(name, inputs):
     return keras.Model(inputs, layers.GlobalAveragePooling2D()(inputs))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [n if n in {"celeb_a", "glue"} else pytest.param(n, marks=pytest.mark.slow) for n in NAMES],
+)
 def test_a_model_trains_on_it(load, name):
     small = load(name, batch_size=16)
     backbone = backbone_of(name, small.inputs)

@@ -1,6 +1,7 @@
 """The policy of budgets: shares against an independent solution, spending, the end, memory."""
 
 import math
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -48,6 +49,13 @@ def test_without_importance_a_task_is_not_trained():
     assert started(seconds=9, importance={"c": 0.0}).shares() == {"a": 0.5, "b": 0.5, "c": 0.0}
 
 
+def test_tasks_that_are_off_leave_their_part_of_the_budget_to_the_others():
+    policy = started(seconds_per_step=3.0)
+    policy.off = frozenset("a")
+    shares = policy.shares()
+    assert shares["a"] == 0 and 2 * shares["b"] + 6 * shares["c"] == pytest.approx(3.0)
+
+
 def test_what_is_spent_is_counted_by_the_costs():
     policy = started(TaskCosts(SECONDS, all_seconds=7.0), seconds=1e3)  # 1 in common
     policy.observe(Window(10, 0, steps={"a": 4, "c": 6}))  # one task in a step
@@ -55,6 +63,22 @@ def test_what_is_spent_is_counted_by_the_costs():
     policy.observe(Window(15, 0, steps={"a": 5, "c": 5}))  # two in each
     assert policy.spent == pytest.approx({"a": 4.0 + 2.5, "b": 0.0, "c": 36.0 + 25.0 + 2.5})
     assert policy.logs() == {f"{name}_seconds": s for name, s in policy.spent.items()}
+
+
+def test_what_is_spent_is_never_negative_and_that_of_all_is_what_was_measured():
+    costs = TaskCosts({"a": 0.001, "b": 0.01, "c": 0.01}, all_seconds=0.0125)
+    policy = started(costs, seconds=1e3)
+    policy.observe(Window(10, 0, steps={"b": 10, "c": 10}))
+    policy.observe(Window(11, 0, steps={"a": 1, "b": 1}))
+    assert min(policy.spent.values()) >= 0
+    before = sum(policy.spent.values())
+    policy.observe(Window(21, 0, steps=dict.fromkeys("abc", 10)))
+    assert sum(policy.spent.values()) - before == pytest.approx(10 * 0.0125)
+    # Through weights all are computed, whoever has a share.
+    policy.check_use("weights", 1)
+    before = sum(policy.spent.values())
+    policy.observe(Window(31, 0, steps={"a": 10}))
+    assert sum(policy.spent.values()) - before == pytest.approx(10 * 0.0125)
 
 
 def test_a_mean_that_was_too_high_is_made_good_again():
@@ -130,6 +154,49 @@ def test_memory_says_what_fits_into_a_step():
     assert not policy.fits(["a", "c"])
     with pytest.raises(ValueError, match=r"`memory` should be enough for a step of `c` alone, 35"):
         started(costs, memory=34)
+
+
+def test_a_budget_that_would_not_be_kept_is_refused():
+    for budget in ({"seconds_per_step": 3.0}, {"seconds": 60.0, "steps": 20}):
+        policy = started(**budget)
+        policy.check_use("selection", 1)
+        with pytest.raises(ValueError, match=rf"`{list(budget)[-1]}` should be given with at_once"):
+            policy.check_use("selection", 2)
+    started(seconds=60.0).check_use("selection", 2)
+    costs = TaskCosts(SECONDS, temporaries={"a": 10, "b": 20, "c": 30}, all_temporaries=50)
+    started(costs, memory=50).check_use("weights", 1)
+    policy = started(costs, memory=49)
+    policy.check_use("selection", 2)
+    with pytest.raises(ValueError, match=r"enough for a step of all tasks, .* 50 bytes"):
+        policy.check_use("weights", 1)
+
+
+def test_memory_is_not_kept_through_weights_and_so_refused_before_training():
+    model = HardSharing(keras.Input((4,)), [Regression(name) for name in SECONDS], shared_units=())
+    model.compile("sgd", run_eagerly=True, jit_compile=False)
+    costs = TaskCosts(SECONDS, temporaries=SECONDS)
+    scheduler = TaskScheduler(ResourceBudget(costs, memory=8), "weights")
+    x = np.zeros((8, 4), "float32")
+    with pytest.raises(ValueError, match=r"`memory` should be enough for a step of all tasks"):
+        model.fit(x, {"a": x[:, :1]}, callbacks=[scheduler], verbose=0)
+    assert int(model.optimizer.iterations) == 0
+
+
+def test_tasks_that_are_balanced_as_one_cost_what_their_row_does():
+    class Model:
+        row_of = {"a_soft": "a"}
+        _step = SimpleNamespace(rows=SimpleNamespace(names=("a", "b")))
+
+    costs = TaskCosts({"a": 1.0, "b": 2.0})
+    policy = ResourceBudget(costs, seconds=9.0)
+    policy.start(["a", "b"], tasks={"a": ["a", "a_soft"], "b": ["b"]})
+    policy.check_model(Model())
+    policy.observe(Window(3, 0, steps={"a": 1, "b": 2}))
+    assert policy.spent == {"a": 1.0, "b": 4.0}
+    # A data set that happens to have the name of a task is not one of that task alone.
+    policy.start(["a"], tasks={"a": ["a", "c"]})
+    with pytest.raises(ValueError, match=r"tasks \['a', 'b'\]. .* without `c`"):
+        policy.check_model(Model())
 
 
 REFUSED = {

@@ -153,3 +153,35 @@ def test_enormous_rewards_do_not_overflow():
     for _ in range(300):
         planted.window(policy)
         assert np.isfinite(list(policy.shares().values())).all()
+
+
+def test_exp3_divides_by_the_shares_that_were_in_force():
+    windows = [
+        Window(10, 0, {"a": 4.0, "b": 4.0}, {"a": 5, "b": 5}),
+        Window(20, 0, {"a": 3.0, "b": 3.9}, {"a": 5, "b": 5}),
+        Window(30, 0, {"a": 2.0, "b": 3.8}, {"a": 5, "b": 5}, {}, {"a": 0.25, "b": 0.75}),
+    ]
+    policy = started(EXP3(step_size=0.4, exploration=0.2, mixing=0.0), NAMES[:2])
+    for window in windows:
+        policy.observe(window)
+    # Rewards 1 and -1 twice, of half of the steps each: alpha is 1/2, which makes both alike, and
+    # then 1/3.
+    powers = np.exp([0.4 * 0.5 / 0.25, -0.4 * 0.5 / 0.75])
+    expected = powers @ [[2 / 3, 1 / 3], [1 / 3, 2 / 3]]
+    expected = 0.8 * expected / expected.sum() + 0.1
+    np.testing.assert_allclose(list(policy.shares().values()), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("loss", [None, 0.0])
+def test_one_of_which_no_progress_can_be_told_does_not_starve_the_others(loss):
+    policy = started(UCB())
+    counts, falling = dict.fromkeys(NAMES, 0), {"b": 9.0, "c": 9.0}
+    for k in range(60):
+        (name,) = [name for name, share in policy.shares().items() if share == 1.0]
+        counts[name] += 1
+        if name in falling:
+            falling[name] -= 0.1
+        losses = falling.get(name, loss)
+        losses = {} if losses is None else {name: losses}
+        policy.observe(Window(k + 1, 0, losses, {name: 1}))
+    assert all(2 <= count <= 50 for count in counts.values()), counts

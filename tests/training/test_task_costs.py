@@ -25,7 +25,23 @@ def test_what_tasks_have_in_common_is_counted_once():
         assert costs.memory_of(chosen) == 7 + sum(seconds[name] for name in chosen)
     assert TaskCosts({"a": 3.0}, all_seconds=1.0).shared_seconds == 0.0
     # All together take longer than one after the other: nothing is saved.
-    assert TaskCosts({"a": 1.0, "b": 1.0}, all_seconds=3.0).seconds_of("ab") == 2.0
+    longer = TaskCosts({"a": 1.0, "b": 1.0}, all_seconds=3.0)
+    assert (longer.shared_seconds, longer.seconds_of("ab")) == (0.0, 3.0)
+
+
+def test_no_task_costs_less_than_what_all_have_in_common():
+    costs = TaskCosts({"a": 0.001, "b": 0.01, "c": 0.01}, all_seconds=0.0125)
+    assert costs.shared_seconds == 0.001  # not (0.021 - 0.0125) / 2
+    assert costs.seconds_of("abc") == 0.0125
+    assert costs.seconds_of("bc") == pytest.approx(0.019)
+    assert TaskCosts({"a": 1.0, "b": 1.0}, all_seconds=0.1).shared_seconds == 0.1
+
+
+def test_costs_of_unknown_tasks_are_refused():
+    costs = TaskCosts({"a": 1.0, "b": 1.0})
+    for of in (costs.seconds_of, costs.memory_of):
+        with pytest.raises(ValueError, match=r"among \['a', 'b'\], .* Received: 'z'"):
+            of(["a", "z"])
 
 
 REFUSED = {
@@ -93,10 +109,10 @@ def test_bytes_are_those_of_variables_and_slots(measured):
     assert 0 < costs.temporaries["a"] < costs.all_temporaries
 
 
-def test_seconds_are_positive_and_not_those_of_tracing(measured):
+def test_there_are_seconds_of_each_task_and_of_all(measured):
     costs = measured[2]
     assert sorted(costs.seconds) == ["a", "b"]
-    assert all(0 < seconds < 1 for seconds in [*costs.seconds.values(), costs.all_seconds])
+    assert all(seconds > 0 for seconds in [*costs.seconds.values(), costs.all_seconds])
 
 
 def test_the_most_bytes_that_live_at_a_time():
@@ -129,3 +145,18 @@ def test_what_cannot_be_measured_is_refused(measured):
         measure_task_costs(model, BATCH, memory=1)
     with pytest.raises(ValueError, match=r"`model` should be a multi-task model"):
         measure_task_costs(keras.Sequential(), BATCH)
+    with pytest.raises(ValueError, match=r"`batch` should have labels of task `b`. Received: None"):
+        measure_task_costs(model, (X, {"a": X[:, :1], "b": None}))
+    with pytest.raises(ValueError, match=r"`batch` should have labels as a dict by task"):
+        measure_task_costs(model, (X, None))
+
+
+def test_weights_of_none_are_no_weights(measured, monkeypatch):
+    seen = []
+    monkeypatch.setattr(costs_file, "_time", lambda model, batch, *_: seen.append(batch) or TIMES)
+    found = measure_task_costs(measured[0], (*BATCH, None), memory=False)
+    assert len(seen[0]) == 2
+    assert (found.seconds, found.all_seconds) == ({"a": 1.0, "b": 2.0}, 2.5)
+
+
+TIMES = {"a": 1.0, "b": 2.0, None: 2.5}

@@ -8,8 +8,6 @@ import tensorflow as tf
 from mtlzoo import BinaryClassification, HardSharing, Regression, SoftSharing
 from mtlzoo.balancing import MGDA, GradDrop
 from mtlzoo.training import Backup, TaskEarlyStopping
-from mtlzoo.training.task_scheduling import best_weights
-from mtlzoo.training.task_scheduling.best_weights import WeightsOfEpochs
 
 # Of tf.data, which is not meant to be eager here.
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
@@ -18,6 +16,7 @@ X = RNG.normal(size=(24, 4)).astype("float32")
 Y = {"a": X[:, :1] - X[:, 1:2], "b": X[:, 2:3], "c": RNG.normal(size=(24, 1)).astype("float32")}
 TRAIN = X[:16], {name: labels[:16] for name, labels in Y.items()}
 VALID = X[16:], {name: labels[16:] for name, labels in Y.items()}
+KEYS = [f"val_{name}_rmse" for name in Y]
 NEVER = 1e9  # an improvement that never comes: the task is stopped by its patience
 
 
@@ -153,6 +152,18 @@ def test_a_task_that_falls_behind_takes_part_again():
     assert callback.best_epochs["a"] == 0
 
 
+def test_a_scheduler_may_come_before_it():
+    model, stopping = shared(), TaskEarlyStopping({"a": 1, "b": 9, "c": 9})
+    stopping.set_model(model)
+    model.select_tasks(["b"])  # as the scheduler does when the training begins
+    stopping.on_train_begin()
+    for epoch in range(2):
+        stopping.on_epoch_end(epoch, dict.fromkeys(KEYS, 1.0))
+    assert stopping.best.keys() == {"a", "b", "c"} and stopping.stopped_epochs == {"a": 1}
+    stopping.on_train_end()
+    assert model.selected_tasks == ["a", "b", "c"]
+
+
 def test_a_stopped_task_may_still_be_at_its_best_later():
     logs = {"val_a_rmse": [2, 3, 1], "val_b_rmse": [5, 4, 3], "val_c_rmse": [5, 4, 3]}
     found = told(TaskEarlyStopping(1), logs)
@@ -234,7 +245,28 @@ def test_the_assembled_model_has_what_is_measured_to_be_better():
         own = values(model.task_variables(name))
         assert same(own, seen.owned[epoch][name][: len(own)])
     assert same(values(model.shared_variables), seen.common[1])
-    assert len({task.with_best != task.with_last for task in found.values()}) == 1
+    assert all(task.with_best != task.with_last for task in found.values())
+
+
+def test_a_task_without_validation_labels_is_not_looked_at(caplog):
+    model = shared()
+    only = VALID[0], {"a": VALID[1]["a"], "b": VALID[1]["b"]}
+    stopping = TaskEarlyStopping(1, NEVER)
+    logs = fit(model, stopping, epochs=3, validation_data=only).history
+    assert logs["val_c_rmse"] == [0.0] * 3 and np.isnan(logs["val_c_loss"]).all()  # so it looks
+    assert stopping.best.keys() == stopping.stopped_epochs.keys() == {"a", "b"}
+    assert logs["c_stopped"] == [0] * 3
+    assert caplog.text.count("An epoch whose logs lack ['val_c_rmse'], or labels for it") == 1
+
+
+def test_the_user_s_selection_is_kept():
+    model, seen = shared(), Seen()
+    model.select_tasks(["a", "b"])
+    stopping = TaskEarlyStopping({"a": 1, "b": 9, "c": 1}, NEVER)
+    logs = fit(model, stopping, seen, epochs=3).history
+    assert seen.selected == [["a", "b"], ["a", "b"], ["b"]]
+    assert "c_stopped" not in logs
+    assert model.selected_tasks == ["a", "b"]
 
 
 def test_what_shares_nothing_is_assembled_exactly():
@@ -297,25 +329,6 @@ def test_a_training_goes_on_from_its_backup(tmp_path):
         fit(shared("pcgrad"), stopping(folder), Backup(path), epochs=5)
 
 
-def test_weights_outlive_their_need_by_an_epoch_and_a_full_disk(tmp_path, monkeypatch, caplog):
-    kept = WeightsOfEpochs(tmp_path, writes=True)
-    for epoch, needed in enumerate([{0}, {0, 1}, {2}, {2, 3}]):
-        kept.keep(epoch, [np.full(2, epoch)])
-        kept.drop_all_but(needed)
-        there = {int(path.stem[-5:]) - 1 for path in tmp_path.iterdir()}
-        assert there == [{0}, {0, 1}, {0, 1, 2}, {2, 3}][epoch]
-
-    def full(*_):
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(best_weights.backup_files, "write", full)
-    kept.keep(4, [np.full(2, 4)])
-    assert "could not be written" in caplog.text
-    again = WeightsOfEpochs(tmp_path, writes=True)
-    again.set_state(kept.get_state(), {3, 4})
-    assert [again.get(epoch)[0].tolist() for epoch in (3, 4)] == [[3, 3], [4, 4]]
-
-
 def test_what_is_switched_off_before_stays_off():
     model = shared()
     model.switch_tasks(a=False)
@@ -349,6 +362,10 @@ OF_MODEL = {
         {"monitor": {"a": "val_b_extra"}},
         r"`mode` should say for task `a` which direction of 'b_extra' is better",
     ),
+    "no labels": (
+        {"restore": "assemble", "validation": (VALID[0], {"a": VALID[1]["a"]})},
+        r"`validation` should have labels of task `b`, .* labels of \['a'\]",
+    ),
     "validation": (
         {"restore": "assemble"},
         r"`validation` should be given with restore='assemble'",
@@ -378,3 +395,5 @@ def test_it_is_for_multi_task_models_with_a_best_epoch():
         plain.fit(X, Y["a"], callbacks=[TaskEarlyStopping()], verbose=0)
     with pytest.raises(ValueError, match=r"`name` should be one of the tasks \[\]"):
         TaskEarlyStopping().best_model("a")
+    with pytest.raises(ValueError, match=r"`name` should be one of the tasks .*: name=\['a'\]"):
+        TaskEarlyStopping().best_model(["a"])

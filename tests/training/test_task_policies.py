@@ -252,3 +252,28 @@ def test_a_curriculum_measures_what_is_easy_and_counts_from_there():
     logs = {"a_auc": 0.9, "val_a_auc": 0.6, "b_auc": 0.7, "c_f1": 0.65}
     assert seen(policy, Window(5, 0, {"a": 3.0}), epoch(0, **logs)) == {"a": 0, "b": 1, "c": 0}
     assert seen(policy, epoch(1, **logs)) == {"a": 0, "b": 0.5, "c": 0.5}
+
+
+def test_what_is_off_is_left_out_of_the_order():
+    turns = started(RoundRobin(["a", "b", "b", "c"]))
+    turns.off = frozenset({"b"})
+    found = []
+    for step in range(4):
+        found.append(max(turns.shares(), key=turns.shares().get))
+        turns.observe(Window(step, 0, steps={found[-1]: 1}))
+    assert found == ["a", "c", "a", "c"]
+    easy_first = started(Curriculum(["a", "b", "c"], unit="steps"))
+    easy_first.off = frozenset({"a"})
+    assert easy_first.shares() == {"a": 0.0, "b": 1.0, "c": 0.0}
+    easy_first.observe(Window(1, 0))
+    assert easy_first.shares() == {"a": 0.0, "b": 0.5, "c": 0.5}
+    measured = started(Curriculum())
+    measured.off = frozenset({"a"})
+    measured.observe(Window(1, 0, {"b": 2.0, "c": 1.0}, {"b": 1, "c": 1}))
+    assert measured.order == ["c", "b", "a"]
+    bandit = started(UCB())
+    assert bandit.shares()["a"] == 1.0
+    bandit.off = frozenset({"a"})
+    assert bandit.shares()["b"] == 1.0
+    bandit.off = frozenset({"a", "b", "c"})  # all are as good as none
+    assert bandit.on == ["a", "b", "c"]

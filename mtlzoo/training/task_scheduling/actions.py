@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from mtlzoo.data import Mixture
+from mtlzoo.data import InTurn, Mixture
+from mtlzoo.data.sampling import Explicit
 
 # By model who acts through what in its training.
 _CLAIMS: weakref.WeakKeyDictionary[Any, dict[str, weakref.ref]] = weakref.WeakKeyDictionary()
+# By model the training and what was chosen before its first scheduler began to act.
+_CHOSEN: weakref.WeakKeyDictionary[Any, tuple[Any, Chosen]] = weakref.WeakKeyDictionary()
+_LEAST = 1e-9  # what is less than this is no share, but what is left of rounding
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """What the user has chosen of a model before the training, and finds again after it.
+
+    Args:
+        selected: The selected tasks.
+        factors: By task its factor.
+    """
+
+    selected: Sequence[str]
+    factors: Mapping[str, float]
 
 
 class Action:
@@ -19,15 +37,29 @@ class Action:
 
     Args:
         model: The model that is trained.
+        chosen: What was chosen before.
     """
 
     #: Whether all tasks are computed in each step.
     computes_all = False
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        self.off: set[str] = set()  # tasks that are switched off
+    def __init__(self, model: Any, chosen: Chosen) -> None:
+        self.model, self.chosen = model, chosen
+        self.off: set[str] = set()  # tasks that cannot be trained
         self.shares: dict[str, float] = {}
+
+    def find_off(self) -> set[str]:
+        """The tasks of which nothing can be trained: switched off, not selected, or weighed by 0.
+
+        Of tasks that are balanced as one, only if it is so for all.
+        """
+        mask, row_of = self.model.task_mask, self.model.row_of
+        on = {
+            row_of.get(name, name)
+            for name in self.chosen.selected
+            if mask[name] and self.chosen.factors[name] > 0
+        }
+        return set(self.model._step.rows.names) - on
 
     def act(self, shares: Mapping[str, float], step: int, window: int) -> None:
         """Put shares in force, now or as soon as it can be.
@@ -65,10 +97,16 @@ class Action:
 
     def end(self) -> None:
         """Leave the model as it was."""
+        self.model.select_tasks(list(self.chosen.selected))
 
     def get_state(self) -> dict[str, Any]:
         """What is remembered."""
-        return {"shares": dict(self.shares)}
+        return {
+            "shares": dict(self.shares),
+            "off": sorted(self.off),
+            "selected": list(self.chosen.selected),
+            "factors": dict(self.chosen.factors),
+        }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state.
@@ -76,11 +114,16 @@ class Action:
         Args:
             state: What `get_state` gave.
         """
-        self.shares = dict(state["shares"])
+        self.shares, self.off = dict(state["shares"]), set(state["off"])
+        # Where a training goes on, the model has what was scheduled already.
+        self.chosen = Chosen(list(state["selected"]), dict(state["factors"]))
 
 
 class Weighing(Action):
-    """Shares as factors of the losses, with the mean 1 over the tasks that have any."""
+    """Shares as factors of the losses, with the mean 1 over the tasks that have any.
+
+    They multiply the factors that were there before.
+    """
 
     computes_all = True
 
@@ -90,12 +133,16 @@ class Weighing(Action):
         self._weigh()
 
     def _weigh(self) -> None:
-        count = sum(share > 0 for share in self.shares.values())
-        self.model.weigh_tasks(**{name: share * count for name, share in self.shares.items()})
+        count, row_of = sum(share > 0 for share in self.shares.values()), self.model.row_of
+        factors = {
+            name: factor * count * self.shares[row_of.get(name, name)]
+            for name, factor in self.chosen.factors.items()
+        }
+        self.model.weigh_tasks(**factors)
 
     def end(self) -> None:
         """See `Action`."""
-        self.model.weigh_tasks(**dict.fromkeys(self.model.task_names, 1.0))
+        self.model.weigh_tasks(**self.chosen.factors)
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """See `Action`."""
@@ -108,22 +155,28 @@ class Selecting(Action):
 
     Args:
         model: The model that is trained.
+        chosen: What was chosen before.
         at_once: How many are drawn, if so many have shares.
         seed: Of the draws.
         fits: Whether tasks may be in one step; one that does not fit is passed over.
     """
 
     def __init__(
-        self, model: Any, at_once: int, seed: int, fits: Callable[[Iterable[str]], bool]
+        self,
+        model: Any,
+        chosen: Chosen,
+        at_once: int,
+        seed: int,
+        fits: Callable[[Iterable[str]], bool],
     ) -> None:
-        super().__init__(model)
+        super().__init__(model, chosen)
         self._at_once, self._seed, self._fits = at_once, seed, fits
-        self._chosen: list[str] = []
+        self._drawn: list[str] = []
 
     def act(self, shares: Mapping[str, float], step: int, window: int) -> None:
         """See `Action`."""
         super().act(shares, step, window)
-        names = [name for name, share in shares.items() if share > 0]
+        names = [name for name, share in shares.items() if share >= _LEAST]
         # The first ones of a race of exponential variables with these rates: one alone is drawn
         # with its share, several as if one after the other.
         uniform = np.random.default_rng([self._seed, window]).random(len(shares))
@@ -136,25 +189,25 @@ class Selecting(Action):
         self._choose(chosen)
 
     def _choose(self, names: list[str]) -> None:
-        self._chosen = names
+        self._drawn = names
         self.model.select_tasks(names)
+
+    def before(self, step: int, count: int) -> None:
+        """See `Action`."""
+        self._choose(self._drawn)  # whatever other callbacks have selected since
 
     def trained(self, step: int) -> Iterable[str]:
         """See `Action`."""
-        return self._chosen
-
-    def end(self) -> None:
-        """See `Action`."""
-        self.model.select_tasks(None)
+        return self._drawn
 
     def get_state(self) -> dict[str, Any]:
         """See `Action`."""
-        return {**super().get_state(), "chosen": list(self._chosen)}
+        return {**super().get_state(), "drawn": list(self._drawn)}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """See `Action`."""
         super().set_state(state)
-        self._choose(list(state["chosen"]))
+        self._choose(list(state["drawn"]))
 
 
 class Mixing(Action):
@@ -162,16 +215,19 @@ class Mixing(Action):
 
     Args:
         model: The model that is trained.
+        chosen: What was chosen before.
         mixture: What it is fitted to, which begins with the first shares.
-        is_fixed: Whether they are all that there will be.
+        turns: What gives turns by the step in place of shares, or `None`.
 
     Raises:
         ValueError: If it has labels of a task that the model does not have.
     """
 
-    def __init__(self, model: Any, mixture: Mixture, is_fixed: bool) -> None:
-        super().__init__(model)
-        self._mixture, self._is_fixed = mixture, is_fixed
+    def __init__(
+        self, model: Any, chosen: Chosen, mixture: Mixture, turns: Callable[[], InTurn | None]
+    ) -> None:
+        super().__init__(model, chosen)
+        self._mixture, self._turns = mixture, turns
         self._reading: int | None = None  # the number of the reading that the steps come from
         for name, tasks in mixture.tasks.items():
             for task in tasks:
@@ -183,10 +239,15 @@ class Mixing(Action):
                     )
 
     def act(self, shares: Mapping[str, float], step: int, window: int) -> None:
-        """See `Action`."""
-        if not self._is_fixed and self.shares and shares != self.shares:
-            self._mixture.set_sampling_weights(shares, step)
+        """See `Action`; of turns, the shares are those of a round."""
+        turns = self._turns()
+        if turns is not None:
+            shares = turns.probabilities(self._mixture.sizes, 0)
         super().act(shares, step, window)
+        # A training that goes on begins with changes already, and `Backup` brings the rest back.
+        goes_on = step == 0 and self._mixture.state["changes"]
+        if not goes_on and self._mixture.latest != (turns or Explicit(self.shares)):
+            self._mixture.set_sampling_weights(turns or self.shares, step)
 
     def before(self, step: int, count: int) -> None:
         """See `Action`."""
@@ -194,6 +255,7 @@ class Mixing(Action):
             return
         drawn = {name for k in range(step, step + count) for name in self._mixture.drawn_at(k)}
         tasks = {task for name in drawn for task in self._mixture.tasks[name]}
+        # What was drawn before its tasks were switched off trains nothing, whatever is selected.
         self.model.select_tasks(sorted(tasks - self.off or tasks))
 
     def in_force(self, step: int) -> dict[str, float]:
@@ -202,7 +264,8 @@ class Mixing(Action):
 
     def trained(self, step: int) -> Iterable[str]:
         """See `Action`."""
-        return self._mixture.drawn_at(step)
+        tasks = self._mixture.tasks
+        return [n for n in self._mixture.drawn_at(step) if not set(tasks[n]) <= self.off]
 
     def check_reading(self, before: int) -> None:
         """Check, after steps, that they came from this mixture, read as a whole.
@@ -229,10 +292,6 @@ class Mixing(Action):
                 "fit(mixture.dataset, steps_per_epoch=mixture.steps_per_epoch). "
                 f"Received: one that was begun at the steps {begun[before:]}"
             )
-
-    def end(self) -> None:
-        """See `Action`."""
-        self.model.select_tasks(None)
 
     def get_state(self) -> dict[str, Any]:
         """See `Action`."""
@@ -278,3 +337,15 @@ def claim(scheduler: Any, through: Any) -> None:
                 f"{list(scheduler.model.task_names)}, with the policies {names}"
             )
         claims[thing] = weakref.ref(scheduler)
+
+
+def chosen_before(scheduler: Any) -> Chosen:
+    """What was chosen of a model before any scheduler of this training began to act.
+
+    Args:
+        scheduler: The callback.
+    """
+    model, training = scheduler.model, scheduler.params  # one object for all callbacks
+    if model not in _CHOSEN or _CHOSEN[model][0] is not training:
+        _CHOSEN[model] = training, Chosen(model.selected_tasks, model.task_factors)
+    return _CHOSEN[model][1]

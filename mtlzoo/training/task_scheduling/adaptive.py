@@ -12,6 +12,7 @@ import numpy as np
 
 from mtlzoo.balancing import TaskPrioritization
 from mtlzoo.layers.arguments import check_number, check_rate
+from mtlzoo.training.task_scheduling.monitored import value_in
 from mtlzoo.training.task_scheduling.policy import TaskPolicy, Window, check_least, raised
 
 
@@ -88,8 +89,11 @@ class MetricPriority(TaskPolicy):
         told = dict(window.metrics)
         for task, metric in (self._balancer.metrics or {}).items():
             # The balancer passes over a task without a loss. One that was not trained in this epoch
-            # is judged all the same, where there are validation data.
-            if f"val_{task}_{metric}" in told:
+            # is judged all the same, where there are validation data with labels of it.
+            key = f"val_{task}_{metric}"
+            if value_in(told, key, task) is None:
+                told.pop(key, None)
+            else:
                 told[f"{task}_loss"] = 0.0
         self._balancer.on_epoch_end(told)
 

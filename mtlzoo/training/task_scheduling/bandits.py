@@ -27,7 +27,8 @@ class Bandit(TaskPolicy):
     last window with such steps to this one, in parts of its first loss, so that losses of different
     sizes compare. With costs it is divided by the cost of a step. The reward is the progress,
     spread from −1 to 1 between the 0.2 and the 0.8 quantile of the last `memory` of all names, and
-    clipped (Graves et al., 2017).
+    clipped (Graves et al., 2017). It is 0 where no progress can be told of what was trained, since
+    there was no loss, or the first one was 0.
 
     Args:
         costs: By name what a step costs, positive numbers in one unit, such as seconds; or `None`,
@@ -59,19 +60,24 @@ class Bandit(TaskPolicy):
     def observe(self, window: Window) -> None:
         """See `TaskPolicy`."""
         progress: dict[str, float] = {}
-        for name, loss in self.losses_by_name(window.losses).items():
-            steps = window.steps.get(name, 0)
-            if not steps:
+        rewards: dict[str, float] = {}
+        losses = self.losses_by_name(window.losses)
+        for name in [name for name in self.names if window.steps.get(name, 0)]:
+            if name not in losses or self.first.get(name) == 0:
+                rewards[name] = 0.0  # no progress can be told, now or ever
                 continue
+            loss = losses[name]
             self.first.setdefault(name, loss)
-            if name in self.last and self.first[name] != 0:
+            if name in self.last:
                 change = (self.last[name] - loss) / abs(self.first[name])
-                progress[name] = change / steps / self._costs.get(name, 1.0)
+                progress[name] = change / window.steps[name] / self._costs.get(name, 1.0)
             self.last[name] = loss
         self.past = [*self.past, *progress.values()][-self._memory :]
         if progress:
             low, high = np.quantile(self.past, [_LOW, _HIGH])
-            self.learn({n: _spread(p, low, high) for n, p in progress.items()}, window)
+            rewards |= {name: _spread(p, low, high) for name, p in progress.items()}
+        if rewards:
+            self.learn(rewards, window)
         self.step = window.step
 
     def learn(self, rewards: Mapping[str, float], window: Window) -> None:
@@ -190,7 +196,7 @@ class UCB(Bandit):
     def shares(self) -> dict[str, float]:
         """See `TaskPolicy`."""
         bounds = self.bounds()
-        best = max(self.names, key=lambda name: bounds[name])
+        best = max(self.on, key=lambda name: bounds[name])
         return raised({name: float(name == best) for name in self.names}, self._least)
 
 
@@ -205,8 +211,9 @@ class EXP3(Bandit):
                  + αₜ/(n − 1) · Σⱼ≠ᵢ exp(wⱼ + step_size · r̃ⱼ)]
         πᵢ = (1 − exploration) · exp(wᵢ) / Σⱼ exp(wⱼ) + exploration / n
 
-    and the shares are π. Where all were trained in every step, as through weights, rᵢ is used
-    as it is in place of (partᵢ · rᵢ) / πᵢ.
+    and the shares are π; the rewards are divided by those that were in force in the window. Where
+    all were trained in every step, as through weights, rᵢ is used as it is in place of
+    (partᵢ · rᵢ) / πᵢ.
 
     Args:
         step_size: Positive number. Defaults to 0.05.
@@ -283,15 +290,16 @@ class EXP3(Bandit):
         count = len(self.names)
         if count == 1:
             return
-        shares, total = self.shares(), sum(window.steps.values())
+        shares, total = {**self.shares(), **window.shares}, sum(window.steps.values())
         done = window.step - self.step
-        everywhere = all(window.steps.get(n, 0) == done for n in self.names)
+        everywhere = all(window.steps.get(n, 0) == done for n in self.names if shares[n] > 0)
         grown = {}
         for name in self.names:
             reward = rewards.get(name, 0.0)
-            if not everywhere:
-                reward *= window.steps.get(name, 0) / total / shares[name]
-            reward += self._bias / shares[name]
+            if shares[name] > 0:  # else it was off
+                if not everywhere:
+                    reward *= window.steps.get(name, 0) / total / shares[name]
+                reward += self._bias / shares[name]
             grown[name] = self.weights[name] + self._step_size * reward
         top = max(grown.values())  # by which powers cannot overflow
         powers = {name: math.exp(weight - top) for name, weight in grown.items()}

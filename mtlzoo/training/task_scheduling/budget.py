@@ -51,8 +51,9 @@ class ResourceBudget(TaskPolicy):
 
     Raises:
         ValueError: If an argument is out of its range or there is no budget; when a training
-            begins, if `costs` lack a task, or even the cheapest step costs more than a step may, or
-            does not fit into the memory.
+            begins, if `costs` lack a task, even the cheapest step costs more than a step may or
+            does not fit into the memory, or the budget would not be kept by what the shares act
+            through, see `check_use`.
 
     Example:
     ```python
@@ -129,10 +130,17 @@ class ResourceBudget(TaskPolicy):
                 f"Received: importance={self._importance!r}"
             )
         self._weights = self.by_name(weights)
+        # What is looked up in the costs, which know tasks that are balanced as one by their row.
+        known = {} if self._costs is None else self._costs.seconds
+        self._priced = {
+            name: (name,) if name in known and not set(tasks) <= set(known) else tasks
+            for name, tasks in self.tasks.items()
+        }
         if self._costs is not None:
             self._check_costs(self._costs)
         self.spent = dict.fromkeys(self.names, 0.0)
         self.finished = ""
+        self._computes_all = False
         self._step = self._windows = 0
         self._last = 0.0  # what the last window took
         self._products = np.zeros((len(self.names), len(self.names)))
@@ -140,12 +148,13 @@ class ResourceBudget(TaskPolicy):
         self._clock = time.perf_counter()
 
     def _check_costs(self, costs: TaskCosts) -> None:
-        for task in self.task_names:
-            if task not in costs.seconds:
-                raise ValueError(
-                    f"`costs` should have the tasks {self.task_names}. Received: {costs.tasks}"
-                )
-        useful = [tasks for name, tasks in self.tasks.items() if self._weights[name] > 0]
+        for tasks in self._priced.values():
+            for task in tasks:
+                if task not in costs.seconds:
+                    raise ValueError(
+                        f"`costs` should have the tasks {self.task_names}. Received: {costs.tasks}"
+                    )
+        useful = [tasks for name, tasks in self._priced.items() if self._weights[name] > 0]
         least = min(costs.seconds_of(tasks) for tasks in useful)
         allowed = self._per_step
         if self._planned is not None and self._seconds is not None:
@@ -155,16 +164,52 @@ class ResourceBudget(TaskPolicy):
                 f"The budget should allow a step of the cheapest task, {least:.6g} seconds. "
                 f"Received: {allowed:.6g} seconds per step"
             )
-        for name, tasks in self.tasks.items():
-            if not self.fits(tasks):
-                raise ValueError(
-                    f"`memory` should be enough for a step of `{name}` alone, "
-                    f"{costs.memory_of(tasks)} bytes. Received: memory={self._memory!r}"
-                )
+        for name, tasks in self._priced.items():
+            self._check_memory(f"`{name}` alone", tasks)
+
+    def _check_memory(self, what: str, tasks: Iterable[str]) -> None:
+        if self._costs is not None and not self.fits(tasks):
+            raise ValueError(
+                f"`memory` should be enough for a step of {what}, "
+                f"{self._costs.memory_of(tasks)} bytes. Received: memory={self._memory!r}"
+            )
 
     def check_model(self, model: Any) -> None:
         """See `TaskPolicy`; the model is stopped when the budget is used up."""
         self._model = model
+        if self._costs is None:
+            return
+        for task in self.task_names:
+            row = model.row_of.get(task, task)
+            if row not in self._costs.seconds:
+                raise ValueError(
+                    f"`costs` should have the tasks {list(model._step.rows.names)}. "
+                    f"Received: {self._costs.tasks}, without `{row}`"
+                )
+
+    def check_use(self, through: str, at_once: int) -> None:
+        """See `TaskPolicy`.
+
+        Args:
+            through: What the shares act through.
+            at_once: How many tasks are selected at once.
+
+        Raises:
+            ValueError: If the budget would not be kept: a mean cost per step where several tasks
+                are drawn for one, or memory where all are computed that do not fit together.
+        """
+        if at_once > 1 and (self._per_step is not None or self._planned is not None):
+            given = "seconds_per_step" if self._planned is None else "steps"
+            raise ValueError(
+                f"`{given}` should be given with at_once=1, where a step costs what its task does. "
+                f"Received: at_once={at_once}"
+            )
+        self._computes_all = through == "weights"
+        if self._computes_all and self._costs is not None:
+            self._check_memory("all tasks, as through='weights' has it", self._everything())
+
+    def _everything(self) -> list[str]:
+        return sorted({task for tasks in self._priced.values() for task in tasks})
 
     def fits(self, names: Iterable[str]) -> bool:
         """Whether tasks may be trained in one step.
@@ -192,6 +237,9 @@ class ResourceBudget(TaskPolicy):
             if self._costs is None:
                 by_name *= (now - before) / by_name.sum()
                 self._learn(counts, now - before)
+            elif self._computes_all or (counts == count).all():
+                total = count * self._costs.seconds_of(self._everything())
+                by_name *= total / max(by_name.sum(), 1e-12)
             for name, seconds in zip(self.names, by_name.tolist(), strict=True):
                 self.spent[name] += seconds
             self._last = float(by_name.sum())
@@ -209,7 +257,7 @@ class ResourceBudget(TaskPolicy):
     def _of_names(self) -> np.ndarray:
         """The seconds of a step of each name."""
         if self._costs is not None:
-            return np.array([self._costs.seconds_of(self.tasks[name]) for name in self.names])
+            return np.array([self._costs.seconds_of(self._priced[name]) for name in self.names])
         if not self._sums.any():
             return np.ones(len(self.names))
         # Least squares with a little weight on the mean cost, for names that are rarely trained.
@@ -244,6 +292,8 @@ class ResourceBudget(TaskPolicy):
         """See `TaskPolicy`."""
         costs = self._of_names()
         weights = np.array([self._weights[name] for name in self.names])
+        on = np.isin(self.names, list(self.on))
+        weights = weights * on if (weights * on).any() else weights
         shares = _nearest(weights, costs, self._allowed())
         return normalized(dict(zip(self.names, shares.tolist(), strict=True)))
 

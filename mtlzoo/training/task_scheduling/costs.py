@@ -27,8 +27,8 @@ class TaskCosts:
     balanced as one have the name of their row. `dataclasses.asdict` makes a dict of them.
 
     What several tasks have in common in a step is counted once:
-    $c = (\sum_t c_t - c_{all}) / (T - 1)$, and a step of the tasks $S$ costs
-    $\sum_{t \in S} c_t - (|S| - 1) c$.
+    $c = (\sum_t c_t - c_{all}) / (T - 1)$, but no more than the cheapest step. A step of the tasks
+    $S$ costs $\sum_{t \in S} c_t - (|S| - 1) c$, and one of all tasks $c_{all}$.
 
     Args:
         seconds: By task the seconds of a step that computes it alone.
@@ -108,18 +108,37 @@ class TaskCosts:
 
         Args:
             tasks: Their names; none is a step that costs nothing.
+
+        Raises:
+            ValueError: If a name is unknown.
         """
-        return _together(self.seconds, self.all_seconds, set(tasks))
+        return _together(self.seconds, self.all_seconds, self._known(tasks))
 
     def memory_of(self, tasks: Iterable[str]) -> int:
         """The bytes of a step of some of the tasks: the whole model, its optimizer, temporaries.
 
         Args:
             tasks: Their names.
+
+        Raises:
+            ValueError: If a name is unknown.
         """
+        chosen = self._known(tasks)
         kept = sum((self.parameters or {}).values()) + sum((self.slots or {}).values())
-        temporaries = _together(self.temporaries or {}, self.all_temporaries, set(tasks))
+        temporaries = 0.0
+        if self.temporaries is not None:
+            temporaries = _together(self.temporaries, self.all_temporaries, chosen)
         return round(kept + self.shared_parameters + self.shared_slots + temporaries)
+
+    def _known(self, tasks: Iterable[str]) -> list[str]:
+        chosen = sorted(set(tasks))
+        for name in chosen:
+            if name not in self.seconds:
+                raise ValueError(
+                    f"`tasks` should be among {self.tasks}, of which the costs are known. "
+                    f"Received: {name!r}"
+                )
+        return chosen
 
 
 def measure_task_costs(
@@ -179,7 +198,18 @@ def measure_task_costs(
             "`model` should be a multi-task model. Received: a model of type "
             f"{type(model).__name__}"
         )
+    labels = batch[1]
+    if not isinstance(labels, Mapping):
+        raise ValueError(
+            "`batch` should have labels as a dict by task. "
+            f"Received: labels of type {type(labels).__name__}"
+        )
+    for name, of_task in labels.items():
+        if of_task is None:
+            raise ValueError(f"`batch` should have labels of task `{name}`. Received: None")
+    batch = batch if batch[-1] is not None else batch[:-1]  # no weights
     batch = tf.nest.map_structure(tf.convert_to_tensor, batch)
+    model._step.objectives.check_batches(batch)
     rows = model._step.rows.names
     cases = {**{name: [name] for name in rows}, None: list(rows)}
     selected = model.selected_tasks
@@ -286,18 +316,20 @@ def _bytes(variables: Iterable[keras.Variable]) -> int:
 
 
 def _common(alone: Mapping[str, float], everything: float | None) -> float:
-    """What tasks have in common, counted once."""
+    """What tasks have in common, counted once; no more than any step takes."""
     if everything is None or len(alone) < 2:
         return 0.0
-    return max(0.0, (sum(alone.values()) - everything) / (len(alone) - 1))
+    found = (sum(alone.values()) - everything) / (len(alone) - 1)
+    return max(0.0, min(found, everything, *alone.values()))
 
 
-def _together(alone: Mapping[str, float], everything: float | None, tasks: set[str]) -> float:
-    chosen = [alone[name] for name in sorted(tasks) if name in alone]
-    if not chosen:
+def _together(alone: Mapping[str, float], everything: float | None, tasks: Sequence[str]) -> float:
+    """What some tasks take in one step; all of them what was measured."""
+    if not tasks:
         return 0.0
-    common = min(_common(alone, everything), *chosen)
-    return sum(chosen) - (len(chosen) - 1) * common
+    if everything is not None and 1 < len(tasks) == len(alone):
+        return everything
+    return sum(alone[name] for name in tasks) - (len(tasks) - 1) * _common(alone, everything)
 
 
 def _check(where: str, number: Any, name: str) -> None:

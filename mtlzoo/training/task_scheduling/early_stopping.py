@@ -2,20 +2,32 @@
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 from absl import logging
 
 from mtlzoo.data.arguments import check_count, is_number
 from mtlzoo.distribution import is_chief
 from mtlzoo.ensembles.members import copy_of, weights_of
-from mtlzoo.training.task_scheduling.assembling import AssembledTask, assemble
+from mtlzoo.training.task_scheduling.assembling import (
+    AssembledTask,
+    assemble,
+    assign,
+    check_assembling,
+    measured,
+)
 from mtlzoo.training.task_scheduling.best_weights import WeightsOfEpochs
-from mtlzoo.training.task_scheduling.monitored import DIRECTIONS, direction, monitored
+from mtlzoo.training.task_scheduling.by_task import check_tasks, of_task, values
+from mtlzoo.training.task_scheduling.monitored import (
+    DIRECTIONS,
+    direction,
+    monitored,
+    task_of,
+    value_in,
+)
 
 
 class TaskEarlyStopping(keras.callbacks.Callback):
@@ -34,8 +46,9 @@ class TaskEarlyStopping(keras.callbacks.Callback):
     what was taken.
 
     Beside a `TaskScheduler`, give this callback first; the scheduler selects among the tasks that
-    are not stopped. A task that is switched off before the training stays so, and is not looked at.
-    After the training all others are switched on again, and all are selected.
+    are not stopped. A task that is switched off or not selected before the training stays so, and
+    is not looked at. After the training the others are switched on again, and selected as before.
+    Nor is a task looked at in an epoch that has no labels of it for what is monitored.
 
     Args:
         patience: how many epochs without improvement stop a task; a number, or a dict by task.
@@ -100,10 +113,10 @@ class TaskEarlyStopping(keras.callbacks.Callback):
         folder: str | os.PathLike | None = None,
     ) -> None:
         super().__init__()
-        for each in _values(patience):
+        for each in values(patience):
             check_count("patience", each)
         for argument, given in (("min_delta", min_delta), ("resume_if_worse", resume_if_worse)):
-            for each in _values(given):
+            for each in values(given):
                 if each is not None and not (is_number(each) and each >= 0):
                     raise ValueError(
                         f"`{argument}` should be a number that is not negative, or a dict of such. "
@@ -114,7 +127,7 @@ class TaskEarlyStopping(keras.callbacks.Callback):
                 raise ValueError(
                     f"`{argument}` should be a dict by task. Received: {argument}={texts!r}"
                 )
-        if set(_values(mode or {})) - set(DIRECTIONS):
+        if set(values(mode or {})) - set(DIRECTIONS):
             raise ValueError(f"`mode` should have 'min' or 'max'. Received: mode={mode!r}")
         if restore not in (None, "assemble"):
             raise ValueError(
@@ -124,16 +137,27 @@ class TaskEarlyStopping(keras.callbacks.Callback):
         self._monitor, self._mode = dict(monitor or {}), dict(mode or {})
         self._restore, self._validation = restore, validation
         self._folder = None if folder is None else Path(folder)
-        self._members: dict[str, list[str]] = {}  # by task those that are balanced as one with it
+        self._members: dict[
+            str, list[str]
+        ] = {}  # by task those that are on and balanced as one with it
         self._rows: list[str] = []  # those that are looked at
         self._off: list[str] = []
+        self._selected: list[str] = []  # the tasks, before the training
         self._training = False
+        self._trained: Any = None  # the model of the last training
         self.best: dict[str, float] = {}
         self.best_epochs: dict[str, int] = {}
         self.stopped_epochs: dict[str, int] = {}
         self.report: dict[str, AssembledTask] = {}
 
     # -- begin ----------------------------------------------------------------------------------
+
+    def set_model(self, model: Any) -> None:
+        """Remember what is selected, before a scheduler that begins first selects anything."""
+        super().set_model(model)
+        if self._off and self._trained is model:  # an interrupted training has left them so
+            self._leave()
+        self._selected = model.selected_tasks if hasattr(model, "task_mask") else []
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Check the arguments against the model's tasks, and begin anew."""
@@ -143,57 +167,37 @@ class TaskEarlyStopping(keras.callbacks.Callback):
                 "`TaskEarlyStopping` should be given to `fit` of a multi-task model. "
                 f"Received: a model of type {type(model).__name__}"
             )
-        if set(self._off) & set(model.task_names):  # an interrupted training has left them so
-            self._switch(self._off, True)
-        step, mask = model._step, model.task_mask
-        self._members = {
-            row: [task for task in model.task_names if model.row_of.get(task, task) == row]
-            for row in step.rows.names
-        }
-        self._rows = [row for row, tasks in self._members.items() if any(mask[t] for t in tasks)]
-        self._check_names()
+        on, of = [task for task, is_on in model.task_mask.items() if is_on], model.row_of
+        rows = model._step.rows.names
+        self._members = {row: [t for t in on if of.get(t, t) == row] for row in rows}
+        self._trained = model
+        self._rows = [
+            row for row, tasks in self._members.items() if set(tasks) & set(self._selected)
+        ]
+        for argument, given, for_all in (
+            ("patience", self._patience, True),
+            ("min_delta", self._min_delta, True),
+            ("monitor", self._monitor, False),
+            ("mode", self._mode, False),
+            ("resume_if_worse", self._resume, False),
+        ):
+            check_tasks(argument, given, list(self._members), for_all)
         self._keys = {
             name: monitored(model, name, self._monitor.get(name)) for name in self._members
         }
+        self._about = {name: task_of(model, key) for name, key in self._keys.items()}
         self._signs = {
             name: DIRECTIONS[direction(model, name, key, self._mode.get(name))]
             for name, key in self._keys.items()
         }
-        shares = any(len(step.ownership.of(v)) != 1 for v in weights_of(model))
-        if self._restore is not None and self._validation is None and shares:
-            raise ValueError(
-                "`validation` should be given with restore='assemble' where tasks share variables: "
-                f"it is measured there. Received: validation=None, and the model `{model.name}`"
-            )
+        if self._restore is not None:
+            about = {name: self._about[name] for name in self._rows}
+            check_assembling(model, self._keys, about, self._validation)
         self._weights = WeightsOfEpochs(self._folder, is_chief(model.distribute_strategy))
         self._waits = dict.fromkeys(self._members, 0)
         self._off, self._epoch, self._warned = [], 0, False
         self.best, self.best_epochs, self.stopped_epochs, self.report = {}, {}, {}, {}
         self._training = True
-
-    def _check_names(self) -> None:
-        checked = {
-            "patience": (self._patience, True),
-            "min_delta": (self._min_delta, True),
-            "monitor": (self._monitor, False),
-            "mode": (self._mode, False),
-            "resume_if_worse": (self._resume, False),
-        }
-        for argument, (given, for_all) in checked.items():
-            if not isinstance(given, Mapping):
-                continue
-            for name in given:
-                if name not in self._members:
-                    raise ValueError(
-                        f"`{argument}` should be by the tasks {list(self._members)}. "
-                        f"Received: {argument}={given!r}, with {name!r}"
-                    )
-            for name in self._members:
-                if for_all and name not in given:
-                    raise ValueError(
-                        f"`{argument}` should have a number for task `{name}`. "
-                        f"Received: {argument}={given!r}"
-                    )
 
     # -- in training ----------------------------------------------------------------------------
 
@@ -202,54 +206,57 @@ class TaskEarlyStopping(keras.callbacks.Callback):
         model: Any = self.model
         logs = {} if logs is None else logs
         self._epoch = epoch
-        if self._seen(logs):
-            on = [name for name in self._rows if name not in self._off]
-            improved = [name for name in self._rows if self._improves(name, logs)]
-            for name in improved:
-                self.best[name] = float(logs[self._keys[name]])
-                self.best_epochs[name] = epoch
-                self._waits[name] = 0
-            if improved:
-                values = [keras.ops.convert_to_numpy(v) for v in weights_of(model)]
-                self._weights.keep(epoch, values)
-            self._weights.drop_all_but(set(self.best_epochs.values()))
-            self._resume_tasks(logs, epoch)
-            for name in on:
-                if name not in improved and not _was_absent(name, logs):
-                    self._waits[name] += 1
-            self._stop([n for n in on if self._waits[n] >= _of(self._patience, n)], epoch)
+        found = self._found(logs)
+        on = [name for name in self._rows if name not in self._off]
+        improved = [name for name, value in found.items() if self._improves(name, value)]
+        for name in improved:
+            self.best[name] = found[name]
+            self.best_epochs[name] = epoch
+            self._waits[name] = 0
+        if improved:
+            self._weights.keep(epoch, _values_of(weights_of(model)))
+        self._weights.drop_all_but(set(self.best_epochs.values()))
+        self._resume_tasks(found, epoch)
+        for name in on:
+            is_absent = math.isnan(float(logs.get(f"{name}_loss", 0.0)))  # not trained
+            if name in found and name not in improved and not is_absent:
+                self._waits[name] += 1
+        self._stop([n for n in on if self._waits[n] >= of_task(self._patience, n)], epoch)
         for name in self._rows:
             logs[f"{name}_stopped"] = float(name in self._off)
         if self._rows and len(self._off) == len(self._rows):
             logging.info("All tasks have stopped: training ends after epoch %d.", epoch + 1)
             model.stop_training = True
 
-    def _seen(self, logs: Mapping[str, float]) -> bool:
-        """Whether this epoch has what is monitored."""
-        missing = [self._keys[name] for name in self._rows if self._keys[name] not in logs]
+    def _found(self, logs: Mapping[str, float]) -> dict[str, float]:
+        """By task what is monitored, of those that have labels for it in this epoch."""
+        found = {n: value_in(logs, self._keys[n], self._about[n]) for n in self._rows}
+        missing = [self._keys[name] for name, value in found.items() if value is None]
+        # A task that is not trained in an epoch has no training metrics; that is as it should be.
+        missing = [key for key in missing if key not in logs or key.startswith("val_")]
         if missing and not self._warned:
             self._warned = True
             logging.warning(
-                "An epoch without %s in its logs stops no task. Without `validation_data` there "
-                "is never one with it.",
+                "An epoch whose logs lack %s, or labels for it, stops no task by it. Without "
+                "`validation_data` that have labels of all tasks there is none that has all.",
                 missing,
             )
-        return not missing
+        return {name: value for name, value in found.items() if value is not None}
 
-    def _improves(self, name: str, logs: Mapping[str, float]) -> bool:
-        value = self._signs[name] * float(logs[self._keys[name]])
+    def _improves(self, name: str, value: float) -> bool:
+        value *= self._signs[name]
         if name not in self.best:
             return not math.isnan(value)
-        return value - _of(self._min_delta, name) > self._signs[name] * self.best[name]
+        return value - of_task(self._min_delta, name) > self._signs[name] * self.best[name]
 
-    def _resume_tasks(self, logs: Mapping[str, float], epoch: int) -> None:
+    def _resume_tasks(self, found: Mapping[str, float], epoch: int) -> None:
         """Have stopped tasks take part again that the others have made too much worse."""
         resumed = []
         for name in self._off:
-            allowed = _of(self._resume, name)
-            if allowed is None or name not in self.best:
+            allowed = of_task(self._resume, name)
+            if allowed is None or name not in self.best or name not in found:
                 continue
-            behind = self._signs[name] * (self.best[name] - float(logs[self._keys[name]]))
+            behind = self._signs[name] * (self.best[name] - found[name])
             if behind > allowed:
                 resumed.append(name)
                 self._waits[name] = 0
@@ -295,13 +302,16 @@ class TaskEarlyStopping(keras.callbacks.Callback):
             tasks = [task for name in self._off for task in self._members[name]]
             self.model.switch_tasks(**dict.fromkeys(tasks, on))
 
+    def _leave(self) -> None:
+        off, self._off = self._off, []
+        self._switch(off, True)
+        self.model.select_tasks(self._selected)
+
     # -- end ------------------------------------------------------------------------------------
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Switch all tasks on again, and assemble the model."""
-        off, self._off = self._off, []
-        self._switch(off, True)
-        self.model.select_tasks(None)
+        """Switch what was stopped on again, select as before, and assemble the model."""
+        self._leave()
         self._training = False
         if self._restore is None or not self.best:
             return
@@ -315,18 +325,10 @@ class TaskEarlyStopping(keras.callbacks.Callback):
             logging.info("Task `%s` of the assembled model: %s", name, found)
 
     def _measure(self) -> dict[str, float]:
-        """By task its metric on the validation data."""
-        given = self._validation
-        if not isinstance(given, tuple):
-            given = (given,)
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(given)
-        found = self.model.evaluate(x, y, sample_weight=weight, return_dict=True, verbose=0)
-        return {name: float(found[key.removeprefix("val_")]) for name, key in self._keys.items()}
+        return measured(self.model, self._validation, self._keys, self._about)
 
     def _is_worse(self, name: str, value: float, than: float) -> bool:
-        if math.isnan(value):
-            return not math.isnan(than)
-        return self._signs[name] * value < self._signs[name] * than
+        return math.isnan(value) or self._signs[name] * value < self._signs[name] * than
 
     def best_model(self, name: str) -> keras.Model:
         """A plain model of one task with all of its best weights, shared ones included.
@@ -340,18 +342,18 @@ class TaskEarlyStopping(keras.callbacks.Callback):
         Raises:
             ValueError: if there is no such task, or it has no best epoch yet.
         """
-        if name not in self.best:
+        if name not in list(self.best):  # which need not be hashable
             raise ValueError(
                 f"`name` should be one of the tasks {list(self.best)}, which have a best epoch. "
                 f"Received: name={name!r}"
             )
         weights = weights_of(self.model)
-        now = [keras.ops.convert_to_numpy(variable) for variable in weights]
-        _assign(weights, self._weights.get(self.best_epochs[name]))
+        now = _values_of(weights)
+        assign(weights, self._weights.get(self.best_epochs[name]))
         try:
             return copy_of(self.model).single_task(name)
         finally:
-            _assign(weights, now)
+            assign(weights, now)
 
     # -- state ----------------------------------------------------------------------------------
 
@@ -359,6 +361,8 @@ class TaskEarlyStopping(keras.callbacks.Callback):
         """What a training that goes on after a kill needs."""
         return {
             "tasks": list(self._rows),
+            "members": dict(self._members),
+            "selected": list(self._selected),
             "best": dict(self.best),
             "best_epochs": dict(self.best_epochs),
             "stopped_epochs": dict(self.stopped_epochs),
@@ -371,6 +375,8 @@ class TaskEarlyStopping(keras.callbacks.Callback):
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from what `get_state` gave."""
         self._rows, self._off = list(state["tasks"]), list(state["off"])
+        self._members = {name: list(tasks) for name, tasks in state["members"].items()}
+        self._selected = list(state["selected"])
         self.best, self.best_epochs = dict(state["best"]), dict(state["best_epochs"])
         self.stopped_epochs, self._waits = dict(state["stopped_epochs"]), dict(state["waits"])
         self._epoch = int(state["epoch"])
@@ -378,19 +384,5 @@ class TaskEarlyStopping(keras.callbacks.Callback):
         self._switch(self._off, False)
 
 
-def _of(given: Any, name: str) -> Any:
-    return given.get(name) if isinstance(given, Mapping) else given
-
-
-def _was_absent(name: str, logs: Mapping[str, float]) -> bool:
-    """Whether a task was not trained in an epoch: its loss is a mean over no labels."""
-    return math.isnan(float(logs.get(f"{name}_loss", 0.0)))
-
-
-def _values(given: Any) -> list:
-    return list(given.values()) if isinstance(given, Mapping) else [given]
-
-
-def _assign(weights: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
-    for variable, value in zip(weights, values, strict=True):
-        variable.assign(value)
+def _values_of(weights: list[keras.Variable]) -> list[Any]:
+    return [keras.ops.convert_to_numpy(variable) for variable in weights]

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mtlzoo.data import InTurn
 from mtlzoo.data.arguments import check_count, is_number
 from mtlzoo.data.sampling import normalized
 
@@ -24,6 +25,8 @@ class Window:
         steps: By name how many steps of the window have trained it: names of tasks, or with a
             mixture those of its data sets. Empty if it is not given.
         metrics: The epoch's logs, where the window ends with the epoch, else empty.
+        shares: By name the mean over the steps of the window of the share that was in force, which
+            with a mixture is not the last one that was decided. Empty if it is not given.
     """
 
     step: int
@@ -31,6 +34,7 @@ class Window:
     losses: Mapping[str, float] = dataclasses.field(default_factory=dict)
     steps: Mapping[str, int] = dataclasses.field(default_factory=dict)
     metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    shares: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 class TaskPolicy:
@@ -49,6 +53,8 @@ class TaskPolicy:
         tasks: By name the tasks that are trained with it; each itself where the names are tasks.
         sizes: By name how large its data set is, or `None`.
         seed: Of what is drawn.
+        off: The names of which nothing can be trained now, since their tasks are switched off; what
+            shares they are given goes to the others.
         needs_losses: Whether it reads the losses of windows, which costs a moment at their ends.
         kept: Names of the attributes that are its state, of what JSON can hold and arrays.
 
@@ -66,6 +72,7 @@ class TaskPolicy:
 
     needs_losses: bool = True
     kept: tuple[str, ...] = ()
+    off: frozenset[str] = frozenset()
 
     def start(
         self,
@@ -100,10 +107,22 @@ class TaskPolicy:
             )
         self.tasks = {name: tuple(sorted(given[name])) for name in self.names}
         self.sizes = None if sizes is None else dict(sizes)
+        self.off = frozenset()
         self.begin()
 
     def begin(self) -> None:
         """Check the arguments against the names, and set what is remembered."""
+
+    def check_use(self, through: str, at_once: int) -> None:
+        """Look at how the shares will be used; called after `check_model`.
+
+        Args:
+            through: `"mixture"`, `"weights"` or `"selection"`.
+            at_once: How many are selected at once, of `"selection"`.
+
+        Raises:
+            ValueError: If the policy cannot be used so.
+        """
 
     def check_model(self, model: Any) -> None:
         """Look at the model that will be trained; called after `start`, before the first step.
@@ -126,11 +145,11 @@ class TaskPolicy:
         """By name its share from now on: numbers that are not negative, with the sum 1."""
         return {name: 1 / len(self.names) for name in self.names}
 
-    def by_step(self) -> Any | None:
-        """Shares that depend on the number of the step alone, as an object for `data.mix`.
+    def by_step(self) -> InTurn | None:
+        """Turns by the number of the step, which a mixture takes exactly.
 
         Returns:
-            An object with the methods of `data.InTurn`, or `None` where shares follow what happens.
+            A `data.InTurn`, or `None` where shares follow what happens.
         """
         return None
 
@@ -160,6 +179,11 @@ class TaskPolicy:
             setattr(self, name, copy.deepcopy(state[name]))
 
     # -- for the policies -----------------------------------------------------------------------
+
+    @property
+    def on(self) -> list[str]:
+        """The names that are not off, sorted; all of them where all are off."""
+        return [name for name in self.names if name not in self.off] or list(self.names)
 
     @property
     def task_names(self) -> list[str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any
 
 from mtlzoo.data.arguments import check_count, is_number
 from mtlzoo.data.sampling import normalized
-from mtlzoo.models.callbacks import LOWER_IS_BETTER, set_modes
+from mtlzoo.models.callbacks import known_modes, usual_mode
+from mtlzoo.training.task_scheduling.monitored import metric_in
 from mtlzoo.training.task_scheduling.policy import TaskPolicy, Window, check_positive
 
 MODES = ("max", "min")
@@ -33,7 +33,8 @@ class Priority(TaskPolicy):
         targets: Dict by task of a pair of a metric and its target, as `("auc", 0.94)`, or a dict
             of several, which all have to be reached, as `{"auc": 0.94, "loss": 0.2}`. A task
             without an entry never gives way. Read from the logs of the validation data, or where
-            there are none, from those of the training. Defaults to `None`.
+            there are none with labels of the task, from those of the training; where it was not
+            trained either, it is what it was before. Defaults to `None`.
         deadlines: Dict by task of the number of epochs by whose end it should be done, at least 1.
             Defaults to `None`.
         least: The share of a task that has reached its targets, from 0 to below 1 over the number
@@ -48,7 +49,8 @@ class Priority(TaskPolicy):
     Raises:
         ValueError: If an argument is out of its range; when a training begins, for an unknown task
             or metric, a target that the metric cannot have, or a direction that is not known; at
-            the end of an epoch, if a metric is not in its logs.
+            the end of an epoch, if a metric is not in its logs, or without a model its direction
+            is not known by its name.
 
     Example:
     ```python
@@ -106,8 +108,8 @@ class Priority(TaskPolicy):
                 f"`least` should be below 1 over the number of the tasks {self.task_names}. "
                 f"Received: least={self._least}"
             )
-        self._modes = {
-            task: {m: self._given_modes.get(m, _usual_mode(m)) for m in targets}
+        self._modes: dict[str, dict[str, str | None]] = {
+            task: {m: self._given_modes.get(m, usual_mode(m)) for m in targets}
             for task, targets in self._targets.items()
         }
         self.reached = dict.fromkeys(self._targets, False)
@@ -115,21 +117,16 @@ class Priority(TaskPolicy):
 
     def check_model(self, model: Any) -> None:
         """See `TaskPolicy`."""
+        known = known_modes(model)
         for task, targets in self._targets.items():
             own = {m.name for m in model.tasks[task].default_metrics()}
-            known = ["loss", *model._step.objectives.metric_names[task]]
+            there = ["loss", *model._step.objectives.metric_names[task]]
             for metric, target in targets.items():
-                if metric not in known:
-                    raise _unknown(task, metric, known)
-                asked = SimpleNamespace(monitor=f"{task}_{metric}", mode="auto")
-                set_modes([asked], model)
-                mode = self._given_modes.get(metric, asked.mode)
-                if mode == "auto":
-                    raise ValueError(
-                        f"`modes` should say which direction of the metric {metric!r} of task "
-                        f"`{task}` is better, 'max' or 'min'. Received: modes={self._given_modes}"
-                    )
+                if metric not in there:
+                    raise _unknown(task, metric, there)
+                mode = self._given_modes.get(metric, known.get(f"{task}_{metric}"))
                 self._modes[task][metric] = mode
+                self._check_mode(task, metric)
                 # All metrics that tasks bring with them are at most 1 or at least 0.
                 beyond = target > 1 if mode == "max" else target < 0
                 if metric in own and beyond:
@@ -138,6 +135,13 @@ class Priority(TaskPolicy):
                         f"`targets[{task!r}]` should be one that can be reached: {metric} is "
                         f"{bound}. Received: {metric}={target}"
                     )
+
+    def _check_mode(self, task: str, metric: str) -> None:
+        if self._modes[task][metric] is None:
+            raise ValueError(
+                f"`modes` should say which direction of the metric {metric!r} of task `{task}` is "
+                f"better, 'max' or 'min'. Received: modes={self._given_modes}"
+            )
 
     def observe(self, window: Window) -> None:
         """See `TaskPolicy`."""
@@ -153,8 +157,8 @@ class Priority(TaskPolicy):
         for task, targets in self._targets.items():
             found = []
             for metric, target in targets.items():
-                key = f"{task}_{metric}"
-                value = logs.get(f"val_{key}", logs.get(key))
+                self._check_mode(task, metric)
+                value = metric_in(logs, task, metric)
                 if value is None:
                     there = [k for k in logs if k.removeprefix("val_").startswith(f"{task}_")]
                     raise _unknown(task, metric, there)
@@ -203,11 +207,6 @@ def _targets(given: Any) -> dict[str, dict[str, float]]:
             )
         found[task] = {m.removeprefix("val_"): float(v) for m, v in target.items()}
     return found
-
-
-def _usual_mode(metric: str) -> str:
-    """The direction of a metric by its name, where there is no model that knows."""
-    return "min" if metric == "loss" or metric in LOWER_IS_BETTER else "max"
 
 
 def _unknown(task: str, metric: str, known: Any) -> ValueError:

@@ -8,11 +8,21 @@ from typing import Any
 
 import keras
 import numpy as np
+from absl import logging
 
 from mtlzoo.data import Mixture
 from mtlzoo.data.arguments import check_count
 from mtlzoo.data.sampling import normalized
-from mtlzoo.training.task_scheduling.actions import Action, Mixing, Selecting, Weighing, claim
+from mtlzoo.training.task_scheduling.actions import (
+    Action,
+    Chosen,
+    Mixing,
+    Selecting,
+    Weighing,
+    chosen_before,
+    claim,
+)
+from mtlzoo.training.task_scheduling.bandits import Bandit
 from mtlzoo.training.task_scheduling.policy import TaskPolicy, Window
 from mtlzoo.training.task_scheduling.window_losses import WindowLosses
 
@@ -43,7 +53,12 @@ class TaskScheduler(keras.callbacks.Callback):
 
     The logs of an epoch get `<name>_share`, the mean over its steps of the share that was in force,
     and, but for weights, `<name>_steps`, how many steps trained it. Put the scheduler before other
-    callbacks that read these. After the training all tasks are selected, with the factor 1.
+    callbacks that read these.
+
+    Tasks that are switched off, not selected when the training begins, or weighed by 0, have no
+    share; if only such tasks would have any, all others are trained alike. Factors multiply those
+    of before. After the training the same tasks are selected as before, with the same factors.
+    Tasks that are balanced as one (as those of soft targets, `model.row_of`) have one share.
 
     Args:
         policy: A `TaskPolicy`.
@@ -57,7 +72,7 @@ class TaskScheduler(keras.callbacks.Callback):
         policy: The policy.
         shares: By name the last shares that were decided.
         history: What was decided and when: `"step"` `(n,)`, after how many steps of training, and
-            `"shares"`, by name `(n,)`.
+            `"shares"`, by name `(n,)`; where turns go by the step, those of a round.
 
     Raises:
         ValueError: If an argument is out of its range; in `fit`, before the first step, for names
@@ -120,7 +135,7 @@ class TaskScheduler(keras.callbacks.Callback):
         self._at_once = at_once
         self._seed = check_count("seed", seed, least=0)
         self._is_used = False
-        self._action = Action(None)
+        self._action = Action(None, Chosen([], {}))
         self._steps: list[int] = []
         self._decisions: list[list[float]] = []
         if isinstance(through, Mixture):
@@ -135,7 +150,13 @@ class TaskScheduler(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Begin a training: check everything, and act for the first window."""
         model: Any = self.model
+        if not hasattr(model, "task_mask"):
+            raise ValueError(
+                "`TaskScheduler` should be given to `fit` of a multi-task model. "
+                f"Received: a model of type {type(model).__name__}"
+            )
         claim(self, self.through)
+        chosen = chosen_before(self)
         if isinstance(self.through, Mixture):
             if self._is_used:
                 raise ValueError(
@@ -145,14 +166,16 @@ class TaskScheduler(keras.callbacks.Callback):
                 )
             of = self.through
             self.policy.start(of.names, self._seed, of.tasks, of.sizes)
-            fixed = self.policy.by_step() is not None
-            self._action = Mixing(model, self.through, fixed)
+            self._warn_of_lag(of)
+            self._action = Mixing(model, chosen, of, self.policy.by_step)
         else:
-            self.policy.start(model.task_names, self._seed)
+            self.policy.start(model._step.rows.names, self._seed)
             weighs = self.through == "weights"
-            selecting = Selecting(model, self._at_once, self._seed, self.policy.fits)
-            self._action = Weighing(model) if weighs else selecting
+            drawing = (self._at_once, self._seed, self.policy.fits)
+            self._action = Weighing(model, chosen) if weighs else Selecting(model, chosen, *drawing)
+        used = self.through if isinstance(self.through, str) else "mixture"
         self.policy.check_model(model)
+        self.policy.check_use(used, self._at_once)
         self._losses = WindowLosses(model)
         self._step = self._epoch = self._windows = 0
         self._steps, self._decisions = [], []
@@ -160,11 +183,19 @@ class TaskScheduler(keras.callbacks.Callback):
         self._begin_epoch()
         self._decide()
 
+    def _warn_of_lag(self, mixture: Mixture) -> None:
+        if isinstance(self.policy, Bandit) and self._every and self._every < mixture.lag:
+            logging.warning(
+                "`every` should be at least the `lag` of the mixture with the policy `%s`, which "
+                "is told of steps with older shares otherwise. Received: every=%d, lag=%d",
+                *(type(self.policy).__name__, self._every, mixture.lag),
+            )
+
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Count anew; decide anew if other tasks are switched off than before."""
         self._epoch = epoch
         self._begin_epoch()
-        if self._off() != self._action.off:
+        if self._action.find_off() != self._action.off:
             self._decide()
 
     def _begin_epoch(self) -> None:
@@ -174,37 +205,52 @@ class TaskScheduler(keras.callbacks.Callback):
 
     def _begin_window(self) -> None:
         self._trained = dict.fromkeys(self.policy.names, 0)
-        self._found: dict[str, float] | None = None
+        self._window_shares = dict.fromkeys(self.policy.names, 0.0)  # sums over its steps
 
     # -- in training ----------------------------------------------------------------------------
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Select the tasks of the steps that follow."""
-        self._action.before(self._step, self.model.steps_per_execution)
+        count = self.model.steps_per_execution
+        self._action.before(self._step, count)
+        self._losses.skip_evaluations()
+        if count > 1:
+            self._counter = self._count_steps()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Count the steps, and end the window if it is time."""
-        count = self.model.steps_per_execution
+        at_once = count = self.model.steps_per_execution
+        if count > 1:  # the data may have ended within the execution
+            count = self._count_steps() - self._counter
         if isinstance(self._action, Mixing):
             self._action.check_reading(self._readings)
         self._is_used = True
         for step in range(self._step, self._step + count):
             for name, share in self._action.in_force(step).items():
                 self._share_sums[name] += share
+                self._window_shares[name] += share
             for name in self._action.trained(step):
                 self._trained[name] += 1
                 self._trained_in_epoch[name] += 1
         self._step += count
         self._epoch_steps += count
-        self._found = None
         if self._every is not None:
             done = batch + 1
-            if done // self._every > (done - count) // self._every:
+            if done // self._every > (done - at_once) // self._every:
                 self._end_window({})
 
+    def _count_steps(self) -> int:
+        return int(keras.ops.convert_to_numpy(self.model._step.balancer.step))
+
     def on_test_begin(self, logs: Any = None) -> None:
-        """Read the losses of the steps before the validation begins the sums anew."""
-        self._read_losses()
+        """Keep the losses of the steps before the validation begins the sums anew."""
+        if self.policy.needs_losses:
+            self._losses.keep()
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """Leave the losses of the validation out."""
+        if self.policy.needs_losses:
+            self._losses.skip()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """End the window, and put the shares into the logs."""
@@ -220,14 +266,12 @@ class TaskScheduler(keras.callbacks.Callback):
         """Leave the model with all tasks."""
         self._action.end()
 
-    def _read_losses(self) -> None:
-        if self._found is None and any(self._trained.values()) and self.policy.needs_losses:
-            self._found = self._losses.read()
-
     def _end_window(self, metrics: Mapping[str, float]) -> None:
-        self._read_losses()
         trained = {name: count for name, count in self._trained.items() if count}
-        window = Window(self._step, self._epoch, self._found or {}, trained, metrics)
+        losses = self._losses.read() if trained and self.policy.needs_losses else {}
+        sums = self._window_shares
+        shares = normalized(sums) if any(sums.values()) else {}
+        window = Window(self._step, self._epoch, losses, trained, metrics, shares)
         self.policy.observe(window)
         self._begin_window()
         self._windows += 1
@@ -235,17 +279,17 @@ class TaskScheduler(keras.callbacks.Callback):
 
     def _decide(self) -> None:
         """Ask the policy, and act."""
-        self._action.off = self._off()
-        shares = self._checked()
-        without = {n for n, tasks in self.policy.tasks.items() if set(tasks) <= self._action.off}
-        if without < set(shares) and any(shares[n] for n in set(shares) - without):
-            shares = normalized({n: 0.0 if n in without else s for n, s in shares.items()})
+        off = self._action.off = self._action.find_off()
+        tasks = self.policy.tasks
+        self.policy.off = frozenset(n for n in self.policy.names if set(tasks[n]) <= off)
+        shares, on = self._checked(), self.policy.on
+        # Alike, if all that the policy would train is off.
+        left = {name: shares[name] for name in on if shares[name] > 0} or dict.fromkeys(on, 1.0)
+        if set(left) != {name for name, share in shares.items() if share > 0}:
+            shares = dict.fromkeys(shares, 0.0) | normalized(left)
         self._action.act(shares, self._step, self._windows)
         self._steps.append(self._step)
-        self._decisions.append([shares[name] for name in self.policy.names])
-
-    def _off(self) -> set[str]:
-        return {name for name, on in self.model.task_mask.items() if not on}
+        self._decisions.append([self._action.shares[name] for name in self.policy.names])
 
     def _checked(self) -> dict[str, float]:
         """The policy's shares, if they are any."""
@@ -288,7 +332,8 @@ class TaskScheduler(keras.callbacks.Callback):
             "numbers": [self._step, self._epoch, self._windows, self._epoch_steps],
             "steps": np.array(self._steps, "int64"),
             "decisions": np.array(self._decisions, "float64"),
-            "counts": [dict(self._trained), dict(self._trained_in_epoch), dict(self._share_sums)],
+            "counts": [dict(self._trained), dict(self._trained_in_epoch)],
+            "sums": [dict(self._share_sums), dict(self._window_shares)],
             "losses": self._losses.get_state(),
             "action": self._action.get_state(),
             "policy": self.policy.get_state(),
@@ -303,9 +348,8 @@ class TaskScheduler(keras.callbacks.Callback):
         self._step, self._epoch, self._windows, self._epoch_steps = map(int, state["numbers"])
         self._steps = np.asarray(state["steps"]).tolist()
         self._decisions = np.asarray(state["decisions"]).tolist()
-        counts = [dict(each) for each in state["counts"]]
-        self._trained, self._trained_in_epoch, self._share_sums = counts
+        self._trained, self._trained_in_epoch = map(dict, state["counts"])
+        self._share_sums, self._window_shares = map(dict, state["sums"])
         self._losses.set_state(state["losses"])
         self._action.set_state(state["action"])
         self.policy.set_state(state["policy"])
-        self._found = None

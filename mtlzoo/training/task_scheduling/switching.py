@@ -8,6 +8,7 @@ from typing import Any
 
 from mtlzoo.data import InTurn, Temperature
 from mtlzoo.data.arguments import check_count
+from mtlzoo.training.task_scheduling.monitored import metric_in
 from mtlzoo.training.task_scheduling.policy import (
     TaskPolicy,
     Window,
@@ -21,6 +22,7 @@ class RoundRobin(TaskPolicy):
     """Trains one after the other.
 
     Through a mixture the turns are exact, step by step, from the first one on (`data.InTurn`).
+    Those that are off are left out of the round.
 
     Args:
         order: The names of one round, in which one may stand several times. Defaults to `None`, for
@@ -59,11 +61,12 @@ class RoundRobin(TaskPolicy):
 
     def shares(self) -> dict[str, float]:
         """See `TaskPolicy`."""
-        return self._turns.at_step(dict.fromkeys(self.names, 1), self.windows)
+        return self.by_step().at_step(dict.fromkeys(self.names, 1), self.windows)
 
     def by_step(self) -> InTurn:
-        """See `TaskPolicy`."""
-        return self._turns
+        """See `TaskPolicy`; without those that are off."""
+        order = self._turns.order or self.names
+        return InTurn([n for n in order if n in self.on] or self.on, self._turns.steps)
 
 
 class Proportional(TaskPolicy):
@@ -229,24 +232,24 @@ class Curriculum(TaskPolicy):
                 self._seen.setdefault(task, loss)
         elif isinstance(self._by, Mapping) and window.metrics:
             for task, metric in self._by.items():
-                key = f"{task}_{metric}"
-                found = window.metrics.get(f"val_{key}", window.metrics.get(key))
+                found = metric_in(window.metrics, task, metric)
                 if found is None:
                     raise _unknown(task, metric, sorted(window.metrics))
                 if math.isfinite(found):
                     self._seen.setdefault(task, -found)
         difficulty = self.losses_by_name(self._seen)
-        if len(difficulty) == len(self.names):
-            self.order = sorted(self.names, key=lambda name: (difficulty[name], name))
+        if difficulty.keys() >= set(self.on):  # those that are off come last
+            rank = {name: difficulty.get(name, math.inf) for name in self.names}
+            self.order = sorted(self.names, key=lambda name: (rank[name], name))
             self.began = self.now
 
     def shares(self) -> dict[str, float]:
         """See `TaskPolicy`."""
         if self.order is None:
             return super().shares()
-        count = min(self._first + (self.now - self.began) // self._pace, len(self.names))
-        open_now = self.order[:count]
-        shares = {name: (name in open_now) / count for name in self.names}
+        order = [name for name in self.order if name in self.on]
+        open_now = order[: self._first + (self.now - self.began) // self._pace]
+        shares = {name: (name in open_now) / len(open_now) for name in self.names}
         return raised(shares, self._least)
 
     def get_state(self) -> dict[str, Any]:
