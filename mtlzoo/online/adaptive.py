@@ -68,8 +68,8 @@ class Adaptive(UpdatePolicy):
 
     Raises:
         ImportError: If river is not installed and drift is not switched off.
-        ValueError: If an argument is out of its range, or a task that `importance` names is
-            unknown when the stream begins.
+        ValueError: If an argument is out of its range, or a task that `importance` or `complexity`
+            names is unknown to the learner.
 
     Example:
     ```python
@@ -150,6 +150,11 @@ class Adaptive(UpdatePolicy):
             raise ValueError(
                 f"`importance` should have keys among the tasks {names}. Received: {unknown}"
             )
+        scored = [] if self.complexity is None else list(self.complexity.tasks)
+        if not set(scored) <= set(names):
+            raise ValueError(
+                f"`complexity` should be of tasks among {names}. Received: tasks {scored}"
+            )
         self._tasks = {name: self._watch() for name in names}
 
     def decide(self, moment: Moment) -> Decision:
@@ -206,6 +211,17 @@ class Adaptive(UpdatePolicy):
                     parts[part], causes[part] = share * value, name
         parts["complexity"] = self._complexity(moment)
         return {part: self.weights[part] * value for part, value in parts.items()}, causes
+
+    def settings(self) -> dict[str, Any]:
+        """The detector, the memories of losses and what scores rows."""
+        pattern, complexity = self._pattern, self.complexity
+        return {
+            "detector": pattern and [pattern.name, pattern.chunk, pattern.memory, pattern.options],
+            "short": self.short,
+            "long": self.long,
+            "complexity": complexity
+            and [sorted(complexity.tasks), complexity.features, complexity.memory],
+        }
 
     def get_state(self) -> dict[str, Any]:
         """What it remembers."""

@@ -176,8 +176,8 @@ def _rows(where: np.ndarray) -> np.ndarray:
 
 
 def _cast(array: np.ndarray, column: Column, problems: Problems) -> np.ndarray:
-    if column.kind in ("string", "bool"):
-        return array
+    if column.kind in ("string", "bool"):  # text of any length: arrays of it have one width each
+        return array.astype(object, copy=False) if column.kind == "string" else array
     with np.errstate(over="ignore", invalid="ignore"):
         cast = array.astype(tf.as_dtype(column.dtype).as_numpy_dtype, copy=False)
     if column.kind == "float":

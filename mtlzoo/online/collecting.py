@@ -49,60 +49,67 @@ class Waiting:
         self._parts.append({**batch.to_dict(), "has": has})
         self.rows += batch.rows
 
-    def update(self, passes: int, to_the_last: bool = False) -> dict[str, int]:
+    def update(self, passes: int, told: dict[str, int], to_the_last: bool = False) -> None:
         """Train on the rows that wait, in the order in which they came.
+
+        Rows do not wait any more once a step was made with them, whatever comes of the next one.
 
         Args:
             passes: how often.
+            told: counts the rows that were `learned`, the `steps`, the rows `replayed` in them, and
+                the `failed_steps`.
             to_the_last: whether rows that do not fill a batch are trained on in a smaller one, for
                 which the step is traced once more. Defaults to `False`.
-
-        Returns:
-            The numbers of rows that were learned, of steps, of replayed rows in them, of failed
-            steps, and of rows in steps that failed.
         """
-        told = dict.fromkeys(("learned", "steps", "replayed", "failed_steps", "lost"), 0)
         pieces = self._pieces(to_the_last)
         if not pieces:
-            return told
+            return
         rows = joined(self._parts)
         all_new = StreamBatch.from_dict(rows)
         good = []
         for begin, end in pieces:
             good.append((all_new.take(np.arange(begin, end)), rows["has"][begin:end]))
-        for number in range(passes):
-            kept = []
-            for new, has in good:
-                lacking, old = self._batch_size - new.rows, None
-                if lacking and self._replay is not None and self._replay.rows >= lacking:
-                    old = self._replay.draw(lacking)
-                    told["replayed"] += lacking
-                try:
-                    self._steps.train(new, old)
-                except FloatingPointError as error:
-                    told["failed_steps"] += 1
-                    self.failures += 1
-                    if number == 0:
-                        told["lost"] += new.rows
-                        self._failed(new, str(error))
-                    continue
-                self.failures = 0
-                told["steps"] += 1
-                if number == 0:
-                    told["learned"] += new.rows
-                kept.append((new, has))
-            good = kept
-            if number == 0:
-                learned = kept
-        if self._replay is not None:
-            for new, has in learned:
-                self._replay.add(new, has, self._names)
-        last = pieces[-1][1]
-        self._parts, self.rows = [], self.rows - last
-        if self.rows:
-            rest = all_new.take(np.arange(last, all_new.rows))
-            self._parts = [{**rest.to_dict(), "has": rows["has"][last:]}]
-        return told
+        learned, last = [], 0
+        try:
+            for number in range(passes):
+                kept = []
+                for new, has in good:
+                    failure = self._step(new, told)
+                    if failure is None:
+                        kept.append((new, has))
+                    if number:
+                        continue
+                    last += new.rows
+                    if failure is None:
+                        told["learned"] += new.rows
+                        learned.append((new, has))
+                    else:
+                        self._failed(new, failure)
+                good = kept
+        finally:
+            self._parts, self.rows = [], all_new.rows - last
+            if self.rows:
+                rest = all_new.take(np.arange(last, all_new.rows))
+                self._parts = [{**rest.to_dict(), "has": rows["has"][last:]}]
+            if self._replay is not None:
+                for new, has in learned:
+                    self._replay.add(new, has, self._names)
+
+    def _step(self, new: StreamBatch, told: dict[str, int]) -> str | None:
+        """Make a step; why it has failed, if it has."""
+        lacking, old = self._batch_size - new.rows, None
+        if lacking and self._replay is not None and self._replay.rows >= lacking:
+            old = self._replay.draw(lacking)
+            told["replayed"] += lacking
+        try:
+            self._steps.train(new, old)
+        except FloatingPointError as error:
+            told["failed_steps"] += 1
+            self.failures += 1
+            return str(error)
+        self.failures = 0
+        told["steps"] += 1
+        return None
 
     def _pieces(self, to_the_last: bool) -> list[tuple[int, int]]:
         """Where the new rows of each step begin and end."""

@@ -22,7 +22,7 @@ class Complexity:
     * the predictions of any other task, which have no probabilities: how far they are from the
       recent ones, as for the inputs;
     * the inputs: $\sqrt{\frac{1}{F} \sum_f (x_f - \mu_f)^2 / \sigma_f^2}$, with a running mean
-      $\mu$ and variance $\sigma^2$ of each of the $F$ columns.
+      $\mu$ and variance $\sigma^2$ of each of the $F$ columns; text does not count.
 
     A part's score is the share of the last `memory` rows that had a smaller number (half of those
     that had the same), so that 0.5 is usual whatever the unit. A row's score is the mean of its
@@ -76,8 +76,13 @@ class Complexity:
             `(B,)`, from 0 to 1.
 
         Raises:
-            ValueError: If something that counts is missing.
+            ValueError: If something that counts is missing, or the inputs have no column.
         """
+        if self.features and features is not None and not np.size(features, 1):
+            raise ValueError(
+                "`features` should be False for a model without inputs that are numbers. Received: "
+                "features=True"
+            )
         missing = [name for name in self.tasks if name not in outputs]
         if missing or (self.features and features is None):
             raise ValueError(

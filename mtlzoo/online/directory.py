@@ -22,8 +22,8 @@ class DirectoryStream:
     """What `follow_directory` gives: an iterator over the files of a folder.
 
     Attributes:
-        position: the name of the last file that was given out or could not be read, `None` before
-            the first.
+        position: the names of the files that were given out or could not be read, in this order,
+            as far as they are still in the folder, with `/` between them; `None` before the first.
         failed: how many files could not be read.
     """
 
@@ -38,11 +38,12 @@ class DirectoryStream:
         quarantine: Quarantine | None,
     ) -> None:
         self._folder, self._read, self._pattern = folder, read, pattern
-        self._poll_seconds, self._until, self._start = poll_seconds, until, start
+        self._poll_seconds, self._until = poll_seconds, until
         self._quarantine = quarantine
         self.position = start
         self.failed = 0
-        self._done: set[str] = set()  # of those that are still in the folder
+        # Of those that are still in the folder.
+        self._done: set[str] = set() if start is None else set(start.split("/"))
         self._waiting: list[str] = []  # those of the last look that are still to be read
         self._stopped = threading.Event()
 
@@ -62,7 +63,7 @@ class DirectoryStream:
                     continue
             name = self._waiting.pop()
             self._done.add(name)
-            self.position = name
+            self.position = name if self.position is None else f"{self.position}/{name}"
             path = self._folder / name
             try:
                 return self._read(path)
@@ -83,14 +84,15 @@ class DirectoryStream:
         except OSError as error:  # not made yet, or away for a while
             logging.warning("The folder %s cannot be looked at: %s", self._folder, error)
             return []
-        self._done &= there
+        if self.position is not None and not self._done <= there:
+            names = [name for name in self.position.split("/") if name in there]
+            self._done, self.position = set(names), "/".join(names) or None
         new = [
             name
             for name in there - self._done - {self._until}
             if fnmatch.fnmatchcase(name, self._pattern)
             and not name.startswith(".")
             and not name.endswith(_UNFINISHED)
-            and (self._start is None or name > self._start)
         ]
         return sorted(new, reverse=True)
 
@@ -131,8 +133,8 @@ def follow_directory(
         poll_seconds: how often the folder is looked at. Defaults to 1.0.
         until: the name of a file with which the stream ends, after all others are read. Defaults to
             `None`, no end but `stop()`.
-        start: the name of the last file that was read before, the `position` of another time;
-            files up to it are passed over. Defaults to `None`, all files.
+        start: the `position` of another time, or the name of a file; the files that it names are
+            passed over. Defaults to `None`, all files.
         quarantine: for files that cannot be read. Defaults to `None`.
 
     Returns:
@@ -167,12 +169,10 @@ def follow_directory(
     seconds = check_number("poll_seconds", poll_seconds, "a positive number of seconds", 1e-3)
     if not isinstance(pattern, str) or not pattern:
         raise ValueError(f"`pattern` should be one of names. Received: pattern={pattern!r}")
-    for argument, name in {"until": until, "start": start}.items():
-        is_name = isinstance(name, str) and name and name == os.path.basename(name)
-        if name is not None and not is_name:
-            raise ValueError(
-                f"`{argument}` should be the name of a file or None. Received: {argument}={name!r}"
-            )
+    if until is not None and not (isinstance(until, str) and until and "/" not in until):
+        raise ValueError(f"`until` should be the name of a file or None. Received: until={until!r}")
+    if start is not None and not (isinstance(start, str) and all(start.split("/"))):
+        raise ValueError(f"`start` should be a `position` or None. Received: start={start!r}")
     return DirectoryStream(Path(folder), read, pattern, seconds, until, start, quarantine)
 
 
@@ -183,8 +183,9 @@ def read_json_lines(path: str | os.PathLike) -> list[Any]:
         path: the file, in UTF-8.
 
     Returns:
-        The rows, an element of a stream. A line that is no JSON stays the text that it is, so that
-        a `Reader` takes it for a fault and the others go on; empty lines are left out.
+        The rows, an element of a stream. A line that is no JSON, or no UTF-8, stays the text
+        that it is, so that a `Reader` takes it for a fault and the others go on; empty lines are
+        left out.
 
     Example:
     ```python
@@ -197,7 +198,7 @@ def read_json_lines(path: str | os.PathLike) -> list[Any]:
     ```
     """
     rows: list[Any] = []
-    with open(path, encoding="utf-8") as lines:
+    with open(path, encoding="utf-8", errors="backslashreplace") as lines:
         for line in lines:
             if text := line.strip():
                 try:

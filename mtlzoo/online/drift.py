@@ -126,6 +126,8 @@ class DriftDetector:
         """What it remembers."""
         return {
             "name": self.name,
+            "chunk": self.chunk,
+            "options": self.options,
             "values": np.array(self._values, "float64"),
             "part": np.array(self._part, "float64"),
             "found": self.found,
@@ -141,11 +143,12 @@ class DriftDetector:
         Raises:
             ValueError: If it is that of another detector.
         """
-        if state["name"] != self.name:
-            raise ValueError(
-                f"`state` should be that of the detector '{self.name}'. "
-                f"Received: that of '{state['name']}'"
-            )
+        for key, mine in {"name": self.name, "chunk": self.chunk, "options": self.options}.items():
+            if state[key] != mine:
+                raise ValueError(
+                    f"`state` should be that of a detector with {key}={mine!r}. "
+                    f"Received: that of one with {key}={state[key]!r}"
+                )
         self._values = np.asarray(state["values"], "float64").tolist()
         self._part = np.asarray(state["part"], "float64").tolist()
         self.found, self.seen = int(state["found"]), int(state["seen"])

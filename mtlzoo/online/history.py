@@ -54,7 +54,7 @@ class OnlineHistory:
             rows and `reason`.
         publications: a dict for each candidate and each roll-back: `rows`, `time`, `event`
             (`"published"`, `"rejected"`, `"returned"`, `"rolled back"` or `"failed"`), `version`
-            and `comparison` by task.
+            (of a candidate that was rejected, the one that is better) and `comparison` by task.
         drifts: a dict for each drift: `rows`, `time`, `task`.
         counts: numbers by name, see `mtlzoo.online.history.COUNTS`.
 

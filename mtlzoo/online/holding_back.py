@@ -1,5 +1,6 @@
 """Labelled rows that are never trained on, to judge models by."""
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from mtlzoo.online.slots import joined
 class HeldBack:
     """Every so many labelled rows are held back for validation, the newest of each task.
 
-    Which ones, a hash of the seed and the number of the row in the stream says, so that it is the
-    same in every run. They are neither trained on nor put in the replay memory.
+    Which ones, a hash of the seed and the `id` of the row says, so that it is the same in every
+    run, and when a row is delivered again; of rows without one, their number in the stream. They
+    are neither trained on nor put in the replay memory.
 
     Args:
         every: one row of so many, on average. Defaults to 20.
@@ -43,7 +45,7 @@ class HeldBack:
         """Which rows are held back, `(B,)` bool.
 
         Args:
-            numbers: the places of the rows in the stream, from 0.
+            numbers: of the rows, see `numbers_of`.
         """
         # The finalizer of SplitMix64 (Steele et al., 2014).
         with np.errstate(over="ignore"):
@@ -109,3 +111,16 @@ class HeldBack:
             state: what `get_state` gave.
         """
         self.seen, self._kept, self._new = state["seen"], state["kept"], []
+
+
+def numbers_of(ids: np.ndarray | None, places: np.ndarray) -> np.ndarray:
+    """The numbers by which rows are chosen, `(B,)` int64.
+
+    Args:
+        ids: of the rows, integers or text, or `None`.
+        places: of the rows in the stream, which stand for ids where there are none.
+    """
+    if ids is None or ids.dtype.kind != "U":
+        return (places if ids is None else ids).astype("int64")
+    hashes = [hashlib.blake2b(each.encode("utf-8", "surrogatepass"), digest_size=8) for each in ids]
+    return np.frombuffer(b"".join(each.digest() for each in hashes), "<i8").astype("int64")

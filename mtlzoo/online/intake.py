@@ -3,7 +3,7 @@
 import collections
 import random
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -33,8 +33,10 @@ class Intake:
 
     Attributes:
         read: The number of rows that the thread has read so far, those that were left out
-            with them.
+            with them; elements of labels alone count none.
         left_out: The number of rows that were left out so far.
+        position: The attribute `position` that the stream had after the element that was taken
+            last, if it has one.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -64,6 +66,7 @@ class Intake:
         self.capacity = check_count("capacity", capacity)
         self.when_full = when_full
         self.read = self.left_out = 0
+        self.position: Any = None
         self._random = random.Random(check_seed(seed))
         self._queue: collections.deque = collections.deque()
         self._since = capacity  # elements among which the sample is drawn
@@ -94,7 +97,8 @@ class Intake:
             if self._queue:
                 self._since = self.capacity
                 self._changed.notify_all()
-                return self._queue.popleft()
+                element, self.position = self._queue.popleft()
+                return element
             if self._error is not None:
                 error, self._error = self._error, None
                 raise error
@@ -109,8 +113,9 @@ class Intake:
     def _run(self, stream: Iterable) -> None:
         try:
             for element in stream:
+                position = getattr(stream, "position", None)
                 with self._changed:
-                    self._put(element)
+                    self._put(element, position)
                     if self._closed:
                         break
         except BaseException as error:  # also one that would end the thread without a word
@@ -119,7 +124,7 @@ class Intake:
             self._ended = True
             self._changed.notify_all()
 
-    def _put(self, element: Any) -> None:
+    def _put(self, element: Any, position: Any) -> None:
         self.read += rows_of(element)
         if self.when_full == "wait":
             self._changed.wait_for(lambda: len(self._queue) < self.capacity or self._closed)
@@ -127,28 +132,52 @@ class Intake:
             self._since += 1
             place = self._random.randrange(self._since)
             if place < self.capacity:
-                self.left_out += rows_of(self._queue[place])
+                self.left_out += rows_of(self._queue[place][0])
                 del self._queue[place]
             else:
                 self.left_out += rows_of(element)
                 return
-        self._queue.append(element)
+        self._queue.append((element, position))
         self._changed.notify_all()
 
 
 def rows_of(element: Any) -> int:
-    """How many rows an element of a stream has.
+    """How many rows with inputs an element of a stream has.
 
     Args:
         element: A batch in one of the forms that a learner reads, or a list of single rows. What
             is none of these counts as one row.
     """
     if isinstance(element, StreamBatch):
-        return element.rows
+        return 0 if element.x is None else element.rows
     if isinstance(element, list):
-        return len(element)
-    for part in keras.tree.flatten(element):
-        shape = getattr(part, "shape", ())
+        return sum(not isinstance(row, Mapping) or not _labels_alone(row) for row in element)
+    parts: Any = element
+    if isinstance(element, Mapping):
+        if _labels_alone(element):
+            return 0
+        # Labels first: of a list of lists, only those of labels are rows for sure.
+        parts = [element.get(key) for key in ("y", "id", "time", "sample_weight", "x")]
+    elif isinstance(element, tuple) and len(element) > 1:
+        parts = [element[1], element[0]]
+    for part in keras.tree.flatten(parts):
+        shape: Any = getattr(part, "shape", ())
         if len(shape):
             return int(shape[0])
+    return _length(parts)
+
+
+def _labels_alone(row: Mapping) -> bool:
+    return row.get("x") is None and "id" in row and "y" in row
+
+
+def _length(parts: Any) -> int:
+    """The length of the first list of all but a part's dicts, 1 if there is none."""
+    if not isinstance(parts, list):
+        return 1
+    for part in parts:
+        while isinstance(part, Mapping) and part:
+            part = next(iter(part.values()))
+        if isinstance(part, list | tuple):
+            return len(part)
     return 1

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtlzoo.online.batches import StreamBatch
+from mtlzoo.online.prequential import answering
 
 # Parts of the rows that are left out one after the other, for the standard error.
 BLOCKS = 10
@@ -53,9 +54,10 @@ class Judge:
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        self.names = list(model.task_names)
+        self._tasks = answering(model).tasks
+        self.names = list(self._tasks)
         self._metrics = {}
-        for name, task in model.tasks.items():
+        for name, task in self._tasks.items():
             own = [metric for metric in task.metrics() if metric.name == task.monitor]
             self._metrics[name] = own[0] if own else None
         self._values = tf.function(self._read_values, reduce_retracing=True)
@@ -87,7 +89,7 @@ class Judge:
             if labels < least or np.isnan([one[t, 0], two[t, 0]]).all():
                 continue
             metric = self._metrics[name]
-            is_max = metric is not None and self._model.tasks[name].mode == "max"
+            is_max = metric is not None and self._tasks[name].mode == "max"
             better = (1 if is_max else -1) * (one[t] - two[t])
             if np.isnan(two[t, 0]):  # anything is better
                 better[:] = np.inf
@@ -122,7 +124,7 @@ class Judge:
         read = objectives.read(y, weights, tf.shape(chosen)[1])
 
         def value(name: str, rows: tf.Tensor) -> tf.Tensor:
-            task, metric, batch = self._model.tasks[name], self._metrics[name], read[name]
+            task, metric, batch = self._tasks[name], self._metrics[name], read[name]
             axes = [1] * (len(batch.present.shape) - 1)
             there = batch.present & tf.reshape(rows, [-1, *axes])
             counted = tf.cast(there, keras.backend.floatx())

@@ -1,12 +1,14 @@
 """Rows that wait for labels which come later, and for some tasks only."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
 from mtlzoo.data.arguments import check_count, is_number
+from mtlzoo.online.batches import StreamBatch
 from mtlzoo.online.slots import Slots, joined
 
 
@@ -35,7 +37,8 @@ class LateLabels:
     it: each task's label is scored as it comes, against the prediction of then. The row is learned
     when it has the labels of all tasks, or, with those that it has, when the wait is over. One that
     has none by then is *expired*. Labels of ids that are not held (any more) are counted, as are
-    those of a task that has one already, of which the first holds.
+    those of a task that has one already, of which the first holds. No row waits for a label that
+    is there and has a sample weight of 0.
 
     Args:
         max_rows: how many rows are held at most; a further one ends the wait of the oldest.
@@ -187,3 +190,32 @@ class LateLabels:
         self._free = list(range(len(self._places), self.max_rows))[::-1]
         if self._places:
             self._slots.put(np.arange(len(self._places)), state["rows"])
+
+
+def have_come(
+    batch: StreamBatch, has: np.ndarray, present: Callable[[StreamBatch], np.ndarray]
+) -> np.ndarray:
+    """Which labels need not be waited for, `(B, T)` bool: those with a weight of 0, too.
+
+    Args:
+        batch: rows with labels and weights of all tasks.
+        has: `(B, T)` bool, which labels are there and have a weight.
+        present: finds this out for a batch.
+    """
+    if all(weights.all() for weights in batch.sample_weight.values()):
+        return has
+    ones = {name: np.ones_like(weights) for name, weights in batch.sample_weight.items()}
+    return present(dataclasses.replace(batch, sample_weight=ones))
+
+
+def weighted(has: np.ndarray, sample_weight: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Which labels have a weight, `(B, T)` bool.
+
+    Args:
+        has: `(B, T)` bool, which labels have come.
+        sample_weight: by task, in the order of the axis of `has`.
+    """
+    found = has.copy()
+    for t, each in enumerate(sample_weight.values()):
+        found[:, t] &= np.reshape(each, (len(each), -1)).any(1)
+    return found

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,12 +18,18 @@ from mtlzoo.online.late_labels import LateLabels
 from mtlzoo.online.learner_arguments import check, check_run
 from mtlzoo.online.learner_state import StateFile
 from mtlzoo.online.mini_batches import MiniBatches
+from mtlzoo.online.prequential import answering
 from mtlzoo.online.publishing import Publishing
 from mtlzoo.online.quarantine import Quarantine
 from mtlzoo.online.reading import Reader
 from mtlzoo.online.replay import Reservoir
 from mtlzoo.online.row_forms import RowForm
-from mtlzoo.online.training_steps import check_learning_rate, put_back, rates
+from mtlzoo.online.training_steps import (
+    check_learning_rate,
+    put_back,
+    rates,
+    set_rates,
+)
 from mtlzoo.online.updating import EveryBatch, UpdatePolicy
 from mtlzoo.training import backup_files
 
@@ -57,7 +64,8 @@ class OnlineLearner:
         held_back: which rows are kept from training to judge models by. Defaults to `None`: none,
             or with `versions`, `HeldBack()`.
         versions: where models are published, such as `mtlzoo.serving.Versions`. The newest one
-            there is taken for the model as it is given here; without any, it is published first.
+            there is taken for the model as it is given here, and `run` ends with an error if a
+            learner published it with other weights; without any, the model is published first.
             Defaults to `None`.
         publishing: the rules for it. Defaults to `None`, `Publishing()`.
         learning_rate: a number that the optimizer has in `run`; afterwards it has its own again.
@@ -143,13 +151,15 @@ class OnlineLearner:
                 "quarantine": (quarantine, ("put",)),
                 "clock": (clock, ("__call__",)),
             },
+            preprocessor=preprocessor,
         )
         self.model, self.position = model, 0
         self.source_position: Any = None
         self._batch_size, self._state_every = batch_size, state_every
         self._rate = check_learning_rate(model, learning_rate)
         self._own_rates: list[float] | None = rates(model)
-        self._reader, self._form = Reader(model, preprocessor), RowForm(model)
+        answers = answering(model)
+        self._reader, self._form = Reader(answers, preprocessor), RowForm(answers)
         self._batches = MiniBatches(
             model,
             EveryBatch() if update is None else update,
@@ -160,6 +170,7 @@ class OnlineLearner:
             held_back=HeldBack() if held_back is None and versions is not None else held_back,
             versions=versions,
             publishing=Publishing() if publishing is None else publishing,
+            preprocessor=preprocessor,
             quarantine=quarantine,
             most_waiting=most_waiting,
             most_failures=most_failures,
@@ -169,6 +180,8 @@ class OnlineLearner:
         self._stopping = False
         self._whole = True  # whether no mini-batch is half done
         self._written = 0  # rows read when the state was written
+        # By stream what it has left out that is counted already.
+        self._left_out: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         self._state = None if state is None else StateFile(state)
         if self._state is not None:
             found = self._state.read(model, self._batches.settings)
@@ -209,7 +222,8 @@ class OnlineLearner:
             stream: an iterable of elements, see `Reader`. Its attributes `load` and `left_out`, if
                 it has them as `Intake` does, are told to the policy and counted.
             skip_read: whether the first `position` elements, which were read before a kill, are
-                skipped, since the stream begins anew. Defaults to `False`.
+                skipped, since the stream begins anew; not with an `Intake` that leaves out rows.
+                Defaults to `False`.
             at_end: `"learn"`, or `"keep"` to let the rows that wait do so until the next `run`.
                 Defaults to `"learn"`.
             after_batch: is called with the learner after each mini-batch. Defaults to `None`.
@@ -219,8 +233,8 @@ class OnlineLearner:
 
         Raises:
             FloatingPointError: if too many steps in a row have failed.
-            ValueError: if an argument is out of its range, or the stream is shorter than what is to
-                be skipped.
+            ValueError: if an argument is out of its range, the stream is shorter than what is to
+                be skipped, or the newest of `versions` was published with other weights.
         """
         check_run(stream, skip_read, at_end)
         elements = iter(stream)
@@ -228,14 +242,14 @@ class OnlineLearner:
             self._skip(elements)
         else:
             self.position = 0
-        left_out = self.counts["left_out"]
         own, self._own_rates = self._own_rates or rates(self.model), None
         interrupts = Interrupts()
         self._whole = True
         try:
             with interrupts.deferred(), put_back(self.model, self._rate, own):
+                if self._batches.begin():
+                    self._write_state()
                 try:
-                    self._batches.begin()
                     while not self._stopping:
                         if not self._pending and not self._read(elements, stream, interrupts):
                             with self._half_done(interrupts):
@@ -243,15 +257,14 @@ class OnlineLearner:
                             break
                         if self._pending:
                             with self._half_done(interrupts):
-                                load = float(getattr(stream, "load", 0.0))
-                                judged = self._batches.take(self._pending.pop(0), load)
-                                left = left_out + int(getattr(stream, "left_out", 0))
-                                self._batches.counts["left_out"] = left
+                                judged = self._batches.take(self._pending.pop(0), _load(stream))
+                                self._count_left_out(stream)
                             if judged or self.counts["read"] - self._written >= self._state_every:
                                 self._write_state()
                             if after_batch is not None:
                                 after_batch(self)
                 finally:
+                    self._count_left_out(stream)
                     if self._whole:  # else one goes on from the state that was written last
                         self._write_state()
         finally:
@@ -272,21 +285,28 @@ class OnlineLearner:
         if element is self:
             return False
         with self._half_done(interrupts):
-            batch, faults = self._reader.read(element)
-            if batch is not None:
-                batch, more = self._form.complete(batch)
-                faults = [*faults, *more]
-            self._batches.set_aside(faults)
-            if batch is not None:
-                rows = np.arange(batch.rows)
-                self._pending = [
-                    batch.take(rows[begin : begin + self._batch_size])
-                    for begin in range(0, batch.rows, self._batch_size)
-                ]
+            for part in self._reader.split(element):
+                batch, faults = self._reader.read(part)
+                if batch is not None:
+                    batch, more = self._form.complete(batch)
+                    faults = [*faults, *more]
+                self._batches.set_aside(faults)
+                if batch is not None:
+                    rows = np.arange(batch.rows)
+                    self._pending += [
+                        batch.take(rows[begin : begin + self._batch_size])
+                        for begin in range(0, batch.rows, self._batch_size)
+                    ]
             self.position += 1
             position = getattr(stream, "position", None)
             self.source_position = position if backup_files.can_hold(position) else None
         return True
+
+    def _count_left_out(self, stream: Any) -> None:
+        now = getattr(stream, "left_out", None)
+        if now is not None:
+            self.history.counts["left_out"] += now - self._left_out.get(stream, 0)
+            self._left_out[stream] = now
 
     @contextlib.contextmanager
     def _half_done(self, interrupts: Interrupts) -> Iterator[None]:
@@ -307,6 +327,7 @@ class OnlineLearner:
             "pending": [vars(batch) for batch in self._pending],
             "position": self.position,
             "source_position": self.source_position,
+            "rate": self._rate,
         }
         if not self._state.write(self.model, self._batches.settings, content):
             self._batches.counts["state_failures"] += 1
@@ -318,3 +339,11 @@ class OnlineLearner:
         self.position = content["position"]
         self.source_position = content["source_position"]
         self._written = self.counts["read"]
+        if content["rate"] is not None and self._own_rates is not None:
+            set_rates(self.model, self._own_rates)  # not that of the stream of then
+
+
+def _load(stream: Any) -> float:
+    """How full an intake is; a `tf.data.Dataset` has a method of that name."""
+    load = getattr(stream, "load", 0.0)
+    return 0.0 if callable(load) else float(load)

@@ -6,6 +6,8 @@ from typing import Any
 
 from absl import logging
 
+from mtlzoo.online.stored_text import restored, stored
+from mtlzoo.online.updating import UpdatePolicy
 from mtlzoo.training import backup_files, model_state
 
 # Of the form of the files.
@@ -58,7 +60,7 @@ class StateFile:
             )
         model_state.check_identity(model, found["identity"], self.path)
         model_state.restore(model, found["model"])
-        return found["content"]
+        return restored(found["content"])
 
     def write(self, model: Any, settings: dict[str, Any], content: dict[str, Any]) -> bool:
         """Write the state; a disk that is full is logged, and leaves the file as it was.
@@ -76,7 +78,7 @@ class StateFile:
             "settings": settings,
             "identity": model_state.identity(model),
             "model": model_state.read(model),
-            "content": content,
+            "content": stored(content),
         }
         try:
             backup_files.write(self.path, whole)
@@ -84,6 +86,28 @@ class StateFile:
             logging.error("The state could not be written to %s: %s", self.path, error)
             return False
         return True
+
+
+def settings(batch_size: int, policy: UpdatePolicy, versions: Any, **parts: Any) -> dict[str, Any]:
+    """What a state must have in common with a learner that goes on from it.
+
+    Args:
+        batch_size: see `OnlineLearner`, as all others.
+        policy: when to learn.
+        versions: where models are published, or `None`.
+        **parts: `replay`, `late_labels` and `held_back`, or `None` each.
+    """
+    wanted = {
+        "replay": ("capacity", "per_task", "per_class"),
+        "late_labels": ("max_rows",),
+        "held_back": ("every", "seed"),
+    }
+    found = {
+        name: None if part is None else {each: getattr(part, each) for each in wanted[name]}
+        for name, part in parts.items()
+    }
+    update = {"policy": type(policy).__name__, **policy.settings()}
+    return {"batch_size": batch_size, "update": update, "versions": versions is not None, **found}
 
 
 def _shown(settings: dict[str, Any], keys: list[str]) -> str:

@@ -12,17 +12,19 @@ from mtlzoo.online.batches import StreamBatch
 from mtlzoo.online.clock import Clock
 from mtlzoo.online.collecting import Waiting
 from mtlzoo.online.history import OnlineHistory
-from mtlzoo.online.holding_back import HeldBack
+from mtlzoo.online.holding_back import HeldBack, numbers_of
 from mtlzoo.online.judging import Comparison
-from mtlzoo.online.late_labels import LateLabels
-from mtlzoo.online.prequential import Prequential
-from mtlzoo.online.publishing import Publisher, Publishing
+from mtlzoo.online.late_labels import LateLabels, have_come, weighted
+from mtlzoo.online.learner_state import settings
+from mtlzoo.online.prequential import Prequential, answering
+from mtlzoo.online.publisher import Publisher
+from mtlzoo.online.publishing import Publishing
 from mtlzoo.online.quarantine import Quarantine
 from mtlzoo.online.reading import Fault
 from mtlzoo.online.replay import Reservoir
 from mtlzoo.online.row_forms import faults
 from mtlzoo.online.training_steps import TrainingSteps
-from mtlzoo.online.updating import Moment, UpdatePolicy
+from mtlzoo.online.updating import Moment, UpdatePolicy, decided
 from mtlzoo.training import model_state
 
 # By event of the history what is counted.
@@ -48,6 +50,7 @@ class MiniBatches:
         held_back: the rows to judge by, or `None`.
         versions: where models are published, or `None`.
         publishing: the rules for it.
+        preprocessor: what stands in front of what is published, `None` for the model's own.
         quarantine: where rows are kept that something is wrong with, or `None`.
         most_waiting: when rows are learned whatever the policy says.
         most_failures: how many failures in a row are an error.
@@ -70,14 +73,16 @@ class MiniBatches:
         held_back: HeldBack | None,
         versions: Any,
         publishing: Publishing,
+        preprocessor: Any,
         quarantine: Quarantine | None,
         most_waiting: int,
         most_failures: int,
         clock: Callable[[], float],
     ) -> None:
         self.history = OnlineHistory()
-        self._names = list(model.task_names)
-        self._shapes = {n: [size or 0 for size in t.output_shape] for n, t in model.tasks.items()}
+        tasks = answering(model).tasks
+        self._names = list(tasks)
+        self._shapes = {n: [size or 0 for size in t.output_shape] for n, t in tasks.items()}
         self._policy, self._window = policy, window
         self._quarantine, self._arrival = quarantine, clock
         self._most_waiting, self._most_failures = most_waiting, most_failures
@@ -85,25 +90,19 @@ class MiniBatches:
         self._steps = TrainingSteps(model)
         self._replay, self._late, self._held_back = replay, late_labels, held_back
         if replay is not None:
-            replay.start(model.tasks)
+            replay.start(tasks)
         self._waiting = Waiting(batch_size, self._names, self._steps, replay, self._step_failed)
         self._publisher: Publisher | None = None
         if versions is not None and held_back is not None:
             predict = self._prequential.predict
             self._publisher = Publisher(
-                model, versions, publishing, held_back, predict, self._record
+                model, versions, publishing, held_back, predict, self._record, preprocessor
             )
         policy.start(self._names)
         model_state.build_metrics(model)
         self._number = self._window_began = self._sick = 0
-        self.settings = {
-            "batch_size": batch_size,
-            "update": type(policy).__name__,
-            "replay": None if replay is None else replay.capacity,
-            "late_labels": None if late_labels is None else late_labels.max_rows,
-            "held_back": None if held_back is None else [held_back.every, held_back.seed],
-            "versions": versions is not None,
-        }
+        given = {"replay": replay, "late_labels": late_labels, "held_back": held_back}
+        self.settings = settings(batch_size, policy, versions, **given)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -114,10 +113,11 @@ class MiniBatches:
         counts["clock_backwards"] = self._clock.backwards
         return counts
 
-    def begin(self) -> None:
-        """Publish the model, if no version is there."""
-        if self._publisher is not None:
-            self._publisher.begin(self.history.counts["read"], self._clock.time)
+    def begin(self) -> bool:
+        """Publish the model, if no version is there; whether there was none."""
+        if self._publisher is None:
+            return False
+        return self._publisher.begin(self.history.counts["read"], self._clock.time)
 
     def take(self, batch: StreamBatch, load: float) -> bool:
         """Predict, score and collect a mini-batch, and learn if it is time to.
@@ -133,7 +133,7 @@ class MiniBatches:
             FloatingPointError: if too many steps or mini-batches in a row have failed.
         """
         if batch.times is not None:
-            now = self._clock.read(float(np.max(batch.times)), "event")
+            now = self._clock.read(batch.times, "event")
         else:
             now = self._clock.read(float(self._arrival()), "arrival")
         if batch.x is None:
@@ -151,7 +151,7 @@ class MiniBatches:
             features=_flat(batch) if self._policy.needs_features else None,
             load=load,
         )
-        decision = self._policy.decide(moment)
+        decision = decided(self._policy, moment)
         for name in decision.drifts:
             self.history.counts["drifts"] += 1
             where = {"rows": self.history.counts["read"], "time": now}
@@ -208,7 +208,7 @@ class MiniBatches:
         counts = self.history.counts
         counts["read"] += batch.rows
         counts["predicted"] += batch.rows
-        numbers = np.arange(self._number, self._number + batch.rows)
+        numbers = numbers_of(batch.ids, np.arange(self._number, self._number + batch.rows))
         self._number += batch.rows
         outputs = self._prequential.predict(batch.x)
         everything = np.ones((batch.rows, len(self._names)), bool)
@@ -217,9 +217,10 @@ class MiniBatches:
         self._set_unsound_aside(batch, outputs, has & ~np.isfinite(losses), sound)
         waits = np.zeros(batch.rows, bool)
         if self._late is not None and batch.ids is not None:
-            waits = sound & ~has.all(1)
+            come = have_come(batch, has, self._prequential.present)
+            waits = sound & ~come.all(1)
             if waits.any():
-                held = {**batch.to_dict(), "outputs": outputs, "has": has, "number": numbers}
+                held = {**batch.to_dict(), "outputs": outputs, "has": come, "number": numbers}
                 held = keras.tree.map_structure(lambda a: a[waits], held)
                 self._end_wait(self._late.hold(batch.ids[waits], held, now))
         ready = sound & ~waits & has.any(1)
@@ -237,7 +238,7 @@ class MiniBatches:
         if self._late is None or batch.ids is None:
             counts["labels_unknown"] += batch.rows
             return outputs, losses, scored
-        has = self._prequential.present(batch)
+        has = have_come(batch, self._prequential.present(batch), self._prequential.present)
         joined = self._late.join(batch.ids, batch.y, batch.sample_weight, has)
         counts["labels_unknown"] += int((~joined.known).sum())
         counts["labels_joined"] += int(joined.new.any(1).sum())
@@ -271,11 +272,12 @@ class MiniBatches:
         """Pass on rows that were held, with the labels that they have."""
         if rows is None:
             return
-        labelled = rows["has"].any(1)
+        has = weighted(rows["has"], rows["sample_weight"])
+        labelled = np.any(has, axis=1)
         self.history.counts["expired"] += int((~labelled).sum())
         if labelled.any():
             batch = StreamBatch.from_dict(rows).take(labelled)
-            self._collect(batch, rows["has"][labelled], rows["number"][labelled])
+            self._collect(batch, has[labelled], rows["number"][labelled])
 
     def _collect(self, batch: StreamBatch, has: np.ndarray, numbers: np.ndarray) -> None:
         """Hold labelled rows back, or have them wait for an update."""
@@ -293,9 +295,12 @@ class MiniBatches:
 
     def _update(self, passes: int, reason: str, to_the_last: bool = False) -> bool:
         counts, now = self.history.counts, self._clock.time
-        told = self._waiting.update(passes, to_the_last)
-        for name in ("learned", "steps", "replayed", "failed_steps"):
-            counts[name] += told[name]
+        told = dict.fromkeys(("learned", "steps", "replayed", "failed_steps"), 0)
+        try:
+            self._waiting.update(passes, told, to_the_last)
+        finally:  # also those of before an error
+            for name, number in told.items():
+                counts[name] += number
         if not told["steps"]:
             return False
         counts["updates"] += 1
@@ -386,5 +391,6 @@ def _flat(batch: StreamBatch) -> np.ndarray:
     """The inputs as one row of numbers each; no rows for labels alone."""
     if batch.x is None:
         return np.zeros((0, 0), "float32")
-    parts = [np.reshape(part, (batch.rows, -1)) for part in keras.tree.flatten(batch.x)]
-    return np.concatenate(parts, 1).astype("float32")
+    numbers = [part for part in keras.tree.flatten(batch.x) if part.dtype != object]  # no text
+    parts = [np.reshape(part, (batch.rows, -1)) for part in numbers]
+    return np.concatenate([np.zeros((batch.rows, 0)), *parts], 1).astype("float32")

@@ -8,6 +8,16 @@ import tensorflow as tf
 
 from mtlzoo.online.batches import StreamBatch
 from mtlzoo.online.slots import joined
+from mtlzoo.training import Distillation
+
+
+def answering(model: Any) -> Any:
+    """The model whose tasks are predicted and served: of a distillation, the student.
+
+    Args:
+        model: a compiled multi-task model.
+    """
+    return model.student if isinstance(model, Distillation) else model
 
 
 class Prequential:
@@ -23,9 +33,10 @@ class Prequential:
 
     def __init__(self, model: Any, batch_size: int) -> None:
         self._model, self._batch_size = model, batch_size
-        self.names = list(model.task_names)
+        self._tasks = answering(model).tasks
+        self.names = list(self._tasks)
         self._metrics = {
-            kind: {name: task.metrics() for name, task in model.tasks.items()}
+            kind: {name: task.metrics() for name, task in self._tasks.items()}
             for kind in ("window", "total")
         }
         self._sums = {kind: np.zeros((2, len(self.names))) for kind in self._metrics}
@@ -37,7 +48,7 @@ class Prequential:
     def _build(self) -> None:
         """Have every metric create its variables, which some do at their first update."""
         for metrics in self._metrics.values():
-            for name, task in self._model.tasks.items():
+            for name, task in self._tasks.items():
                 read = task.read_labels(task.missing_labels(1), task.loss)
                 outputs = tf.zeros([1, *(size or 1 for size in task.output_shape)])
                 nothing = tf.zeros_like(read.present, keras.backend.floatx())
@@ -156,7 +167,7 @@ class Prequential:
         return tf.stack([_any(read[name].present) for name in self.names], 1)
 
     def _score_rows(self, y: Any, weights: Any, outputs: Any, chosen: tf.Tensor) -> Any:
-        objectives, tasks = self._model._step.objectives, self._model.tasks
+        objectives, tasks = self._model._step.objectives, self._tasks
         read = self._read(y, weights)
         sound = tf.ones([self._batch_size], bool)
         losses, labelled = [], []

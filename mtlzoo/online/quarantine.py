@@ -149,8 +149,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
     if isinstance(value, np.ndarray | np.generic):
-        finite = value.dtype.kind in "iub"
-        return value.tolist() if finite else _plain(value.tolist())
+        plain = value.tolist()
+        if value.dtype.kind in "iub":
+            return plain
+        # Python has no such number as NumPy's longest.
+        return str(plain) if isinstance(plain, np.generic) else _plain(plain)
     if hasattr(value, "numpy"):
         return _plain(value.numpy())
     return repr(value)

@@ -39,7 +39,7 @@ class Reader:
     has the form of the model's inputs, an array or a dict or list of them; it may be a dict by name
     always. `y` is a dict by task, and tasks may be left out, or all of it; `sample_weight` is one,
     or one array for all tasks. Rows without `x` bring labels for the rows of the same `id` that
-    came before; they come in elements of their own.
+    came before; in a list they may stand among others, see `split`.
 
     A row is a fault if it lacks an input or has an unknown one, has a value of another shape or
     kind, or one that is not finite, an unknown task, an illegal label, a sample weight that is
@@ -90,11 +90,30 @@ class Reader:
                 lambda x: front(x, training=False), input_signature=[export._specs(inputs)]
             )
 
+    def split(self, element: Any) -> list[Any]:
+        """The elements of which each can be read as one batch.
+
+        Args:
+            element: what the stream gave.
+
+        Returns:
+            The element; or where it is a list of rows of which some have inputs, an id or a time
+            and others do not, a list of each kind of them.
+        """
+        if not isinstance(element, list):
+            return [element]
+        kinds: dict[Any, list[Any]] = {}
+        for row in element:
+            names = row if isinstance(row, Mapping) else {}
+            kind = tuple(names.get(key) is not None for key in ("x", "id", "time"))
+            kinds.setdefault(kind, []).append(row)
+        return list(kinds.values())
+
     def read(self, element: Any) -> tuple[StreamBatch | None, list[Fault]]:
         """Tell the good rows of an element from the others.
 
         Args:
-            element: what the stream gave.
+            element: what the stream gave, or one of the parts that `split` made of it.
 
         Returns:
             The good rows as one batch, `None` if there are none, and the faults.
@@ -273,4 +292,5 @@ def _ids(values: Any, read_column: Callable, problems: Problems) -> np.ndarray |
     found = read_column(values, Column("`id`", (), dtype), problems)
     if found is None or dtype != "string":
         return found
-    return np.array([v.decode() if isinstance(v, bytes) else v for v in found.tolist()], str)
+    text = (v.decode(errors="backslashreplace") if isinstance(v, bytes) else v for v in found)
+    return np.array(list(text), str)

@@ -24,6 +24,9 @@ class Slots:
         Args:
             places: one for each row; where one is named twice, the last row stays.
             rows: nested dicts and lists of arrays, rows first.
+
+        Raises:
+            ValueError: if a part has another shape or dtype than in the first rows.
         """
         if self._arrays is None:
             self._arrays = keras.tree.map_structure(
@@ -32,6 +35,11 @@ class Slots:
         for kept, new in zip(
             keras.tree.flatten(self._arrays), keras.tree.flatten(rows), strict=True
         ):
+            if (kept.shape[1:], kept.dtype) != (new.shape[1:], new.dtype):
+                raise ValueError(
+                    f"`rows` should have the shape {kept.shape[1:]} and dtype {kept.dtype}, as "
+                    f"those before. Received: shape {new.shape[1:]} and dtype {new.dtype}"
+                )
             kept[places] = new
 
     def write(self, places: np.ndarray, path: tuple[str, ...], values: np.ndarray) -> None:

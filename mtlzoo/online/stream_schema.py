@@ -42,6 +42,9 @@ class Schema:
     Attributes:
         columns: what each input should be, by name.
         listed: whether the inputs are a list.
+
+    Raises:
+        ValueError: if inputs are nested in each other.
     """
 
     def __init__(self, inputs: Any, tasks: Sequence[str]) -> None:
@@ -49,6 +52,12 @@ class Schema:
         self._structure = inputs
         by_name = inputs if isinstance(inputs, Mapping) else None
         tensors = list(by_name.values()) if by_name else keras.tree.flatten(inputs)
+        parts = list(inputs) if isinstance(inputs, list | tuple) else tensors
+        if any(isinstance(part, Mapping | list | tuple) for part in parts):
+            raise ValueError(
+                "`model` should have one input, or a dict or a list of them, for a stream. "
+                "Received: inputs that are nested in each other"
+            )
         names = list(by_name) if by_name else [tensor.name for tensor in tensors]
         self.columns = {
             name: Column(f"Input `{name}`", tuple(tensor.shape[1:]), tensor.dtype)

@@ -132,6 +132,18 @@ def rates(model: Any) -> list[float]:
     return [float(keras.ops.convert_to_numpy(leaf.learning_rate)) for leaf in leaves]
 
 
+def set_rates(model: Any, values: list[float]) -> None:
+    """Give the optimizers in a model's optimizer learning rates; schedules stay as they are.
+
+    Args:
+        model: a compiled multi-task model.
+        values: what `rates` gave.
+    """
+    for leaf, value in zip(optimizers.leaves(model.optimizer), values, strict=True):
+        if not isinstance(leaf._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+            leaf.learning_rate = value
+
+
 @contextlib.contextmanager
 def put_back(model: Any, rate: float | None, own: list[float]) -> Iterator[None]:
     """Have the optimizer use a learning rate, and then those that it had.
@@ -141,11 +153,10 @@ def put_back(model: Any, rate: float | None, own: list[float]) -> Iterator[None]
         rate: the rate, or `None` to change nothing.
         own: those that it had.
     """
-    leaves = list(optimizers.leaves(model.optimizer)) if rate is not None else []
-    for leaf in leaves:
-        leaf.learning_rate = rate
+    if rate is not None:
+        set_rates(model, [rate] * len(own))
     try:
         yield
     finally:
-        for leaf, value in zip(leaves, own, strict=False):
-            leaf.learning_rate = value
+        if rate is not None:
+            set_rates(model, own)

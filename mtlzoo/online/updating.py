@@ -41,11 +41,24 @@ class Decision:
         updates: how many passes over the waiting rows are trained; 0 to go on collecting.
         reason: why, for the history.
         drifts: the tasks in which a drift was found now, for the history.
+
+    Raises:
+        ValueError: if they are something else.
     """
 
     updates: int
     reason: str = ""
     drifts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_count("updates", self.updates, 0)
+        if not isinstance(self.reason, str):
+            raise ValueError(f"`reason` should be a text. Received: reason={self.reason!r}")
+        given = self.drifts if isinstance(self.drifts, list | tuple) else [None]
+        if not all(isinstance(name, str) for name in given):
+            raise ValueError(
+                f"`drifts` should be a tuple of names of tasks. Received: drifts={self.drifts!r}"
+            )
 
 
 class UpdatePolicy:
@@ -91,6 +104,10 @@ class UpdatePolicy:
         """
         raise NotImplementedError
 
+    def settings(self) -> dict[str, Any]:
+        """The arguments that must be the same for it to go on from a state; none by default."""
+        return {}
+
     def get_state(self) -> dict[str, Any]:
         """What it remembers: dicts, lists, arrays, strings, numbers."""
         return {}
@@ -101,6 +118,25 @@ class UpdatePolicy:
         Args:
             state: what `get_state` gave.
         """
+
+
+def decided(policy: UpdatePolicy, moment: Moment) -> Decision:
+    """What a policy decides.
+
+    Args:
+        policy: the policy.
+        moment: what it may look at.
+
+    Raises:
+        ValueError: if it gives anything but a `Decision`.
+    """
+    decision = policy.decide(moment)
+    if not isinstance(decision, Decision):
+        raise ValueError(
+            f"`decide` of {type(policy).__name__} should return a `mtlzoo.online.Decision`. "
+            f"Received: {decision!r}"
+        )
+    return decision
 
 
 class EveryBatch(UpdatePolicy):

@@ -64,8 +64,8 @@ def switch(model, names):
     [
         "uncertainty",
         PCGrad(wrt="features"),
-        Combined("dwa", "mgda"),
         "grad_drop",
+        pytest.param(Combined("dwa", "mgda"), marks=pytest.mark.slow),
         pytest.param("equal", marks=pytest.mark.slow),
         pytest.param("pcgrad", marks=pytest.mark.slow),
         pytest.param(PCGrad(every=2), marks=pytest.mark.slow),
@@ -177,7 +177,16 @@ def test_soft_targets_are_selected_with_their_task():
     assert np.isnan(model.history.history["b_soft_loss"][0])
 
 
-@pytest.mark.parametrize("balancer", ["equal", "pcgrad", PCGrad(wrt="features"), FAMO()], ids=str)
+@pytest.mark.parametrize(
+    "balancer",
+    [
+        "equal",
+        PCGrad(wrt="features"),
+        pytest.param("pcgrad", marks=pytest.mark.slow),
+        pytest.param(FAMO(), marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_factors_are_loss_weights_that_may_change(balancer):
     double()
     weights = {"a": 3.0, "b": 0.25, "c": 1.0}
@@ -198,7 +207,7 @@ def test_factors_are_loss_weights_that_may_change(balancer):
     assert of_step["loss"][1] == pytest.approx(total)
 
 
-@pytest.mark.parametrize("balancer", ["uncertainty", "mgda", "grad_drop"])
+@pytest.mark.parametrize("balancer", ["uncertainty", "mgda"])
 def test_a_task_with_the_factor_0_is_absent(balancer):
     double()
     model, other = compiled(balancer), compiled(balancer)

@@ -80,9 +80,9 @@ def main(folder: str, out: str, kind: str = "", number: str = "0") -> None:
     learns, left = learner(made, *parts), int(number)
     publish, replace = versions.publish, os.replace
 
-    def publish_and_die(*args):
+    def publish_and_die(*args, **kwargs):
         nonlocal left
-        found = publish(*args)
+        found = publish(*args, **kwargs)
         left -= 1
         return found if left else kill()
 

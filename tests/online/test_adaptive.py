@@ -190,3 +190,5 @@ def test_bad_arguments_are_named():
         Adaptive(detector="sudden")
     with pytest.raises(ValueError, match=r"`importance` should have keys among the tasks \['a'\]"):
         Adaptive(importance={"b": 1}).start(["a"])
+    with pytest.raises(ValueError, match=r"`complexity` should be of tasks among \['a'\]"):
+        Adaptive(complexity=Complexity([Regression("b")])).start(["a"])

@@ -117,6 +117,8 @@ def test_what_is_missing_is_named():
         complexity.score({"other": np.zeros((2, 1))}, np.zeros((2, 3)))
     with pytest.raises(ValueError, match=r"features=None"):
         complexity.score({"stay": np.zeros((2, 1))})
+    with pytest.raises(ValueError, match=r"`features` should be False for a model without inputs"):
+        complexity.score({"stay": np.zeros((2, 1))}, np.zeros((2, 0)))
     complexity.score({"stay": np.zeros((2, 1))}, np.zeros((2, 3)))
     with pytest.raises(ValueError, match=r"should have 3 columns, as before. Received: 4"):
         complexity.score({"stay": np.zeros((2, 1))}, np.zeros((2, 4)))

@@ -36,7 +36,7 @@ def test_files_are_read_once_in_the_order_of_their_names_until_the_last_one(tmp_
     put(tmp_path, "end")
     put(tmp_path, "d")
     assert names(stream) == ["d"]
-    assert names(stream) == [] and stream.position == "d"
+    assert names(stream) == [] and stream.position == "a/b/0/d"
 
 
 def test_it_waits_for_files_and_for_the_folder(tmp_path):
@@ -59,6 +59,19 @@ def test_it_goes_on_after_a_position_and_looks_at_a_pattern(tmp_path):
     stream = follow_directory(tmp_path, read, pattern="*.json", until="end", start="1.json")
     assert stream.position == "1.json"
     assert names(stream) == ["2.json", "4.json"]
+
+
+def test_one_that_goes_on_neither_loses_nor_repeats_a_file(tmp_path):
+    put(tmp_path, "b")
+    first = follow_directory(tmp_path, read)
+    next(first)
+    put(tmp_path, "a")
+    assert next(first)[0] == "a" and first.position == "b/a"
+    for name in ("0", "c", "end"):
+        put(tmp_path, name)
+    (tmp_path / "b").unlink()
+    second = follow_directory(tmp_path, read, until="end", start=first.position)
+    assert names(second) == ["0", "c"] and second.position == "a/0/c"
 
 
 def test_stop_ends_it_while_it_waits(tmp_path):
@@ -99,7 +112,7 @@ def test_what_is_remembered_is_what_is_there(tmp_path):
         put(tmp_path, name)
         assert next(stream)[0] == name
         (tmp_path / name).unlink()
-    assert len(stream._done) <= 2
+    assert len(stream._done) <= 2 and stream.position in ("c", "b/c")
 
 
 def test_rows_as_lines_of_json(tmp_path):
@@ -108,6 +121,8 @@ def test_rows_as_lines_of_json(tmp_path):
     first, second, third = read_json_lines(path)
     assert first["id"] == "ä" and first["x"][1] != first["x"][1]
     assert second == '{"x":' and third == [1]
+    path.write_bytes(b'{"id": 1}\n{"id": "\xff"}\n{"id": 2}\n')
+    assert read_json_lines(path) == [{"id": 1}, '{"id": "\\xff"}', {"id": 2}]
 
 
 def test_bad_arguments_are_named(tmp_path):
@@ -119,7 +134,7 @@ def test_bad_arguments_are_named(tmp_path):
         ({"poll_seconds": 0}, r"`poll_seconds` should be a positive number of seconds"),
         ({"pattern": ""}, r"`pattern` should be one of names. Received: pattern=''"),
         ({"until": "a/b"}, r"`until` should be the name of a file or None. Received: until='a/b'"),
-        ({"start": ""}, r"`start` should be the name of a file or None. Received: start=''"),
+        ({"start": "a//b"}, r"`start` should be a `position` or None. Received: start='a//b'"),
     ]:
         with pytest.raises(ValueError, match=message):
             follow_directory(**{"folder": tmp_path, "read": read, **arguments})

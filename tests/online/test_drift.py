@@ -109,8 +109,13 @@ def test_bad_arguments_are_named():
         detector.update([0.0, math.nan])
     with pytest.raises(ValueError, match=r"`values` should be finite numbers.*shape \(2, 1\)"):
         detector.update([[0.0], [1.0]])
-    with pytest.raises(ValueError, match=r"of the detector 'adwin'. Received: that of 'ddm'"):
-        detector.set_state(DriftDetector("ddm").get_state())
+    for name, arguments in {
+        "name='adwin'": {"name": "ddm"},
+        "chunk=1": {"chunk": 4},
+        "options={}": {"delta": 0.1},
+    }.items():
+        with pytest.raises(ValueError, match=f"should be that of a detector with {name}"):
+            detector.set_state(DriftDetector(**arguments).get_state())
 
 
 def test_without_river_one_line_says_what_to_install(monkeypatch):

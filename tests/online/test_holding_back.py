@@ -5,6 +5,7 @@ import pytest
 from stream_models import accounted, elements, model, rows
 
 from mtlzoo.online import HeldBack, OnlineLearner, Reservoir, StreamBatch
+from mtlzoo.online.holding_back import numbers_of
 
 
 def test_which_rows_a_hash_says():
@@ -14,6 +15,15 @@ def test_which_rows_a_hash_says():
     parts = [HeldBack(10).chooses(np.arange(i, i + 7)) for i in range(0, 20_000, 7)]
     assert np.array_equal(np.concatenate(parts)[:20_000], chosen)
     assert not np.array_equal(HeldBack(10, seed=1).chooses(np.arange(20_000)), chosen)
+
+
+@pytest.mark.parametrize("dtype", ["int64", str])
+def test_a_row_that_is_delivered_again_is_chosen_again(dtype):
+    held, ids = HeldBack(3), np.arange(300).astype(dtype)
+    first = held.chooses(numbers_of(ids, np.arange(300)))
+    again = held.chooses(numbers_of(ids[100:], np.arange(300, 500)))
+    assert np.array_equal(first[100:], again) and 60 < first.sum() < 140
+    assert numbers_of(None, np.arange(3)).tolist() == [0, 1, 2]
 
 
 def test_the_newest_rows_of_each_task_are_kept():

@@ -120,6 +120,19 @@ def test_after_closing_what_was_read_is_still_there(when_full):
     assert 4 * (1 + len(rest)) + intake.left_out == intake.read
 
 
+def test_the_position_is_that_after_what_was_taken():
+    class Positioned:
+        position = 0
+
+        def __iter__(self):
+            for self.position in range(1, 9):
+                yield batch(self.position)
+
+    with Intake(Positioned(), capacity=8) as intake:
+        assert intake.position is None
+        assert [(int(x[0, 0]), intake.position) for x, _ in intake] == [(i, i) for i in range(1, 9)]
+
+
 def test_a_data_set_is_a_stream():
     dataset = tf.data.Dataset.from_tensor_slices({"x": np.arange(10.0)[:, None]}).batch(4)
     with Intake(dataset, capacity=2) as intake:
@@ -131,8 +144,12 @@ def test_a_data_set_is_a_stream():
 def test_rows_are_counted_in_each_form():
     assert rows_of(batch(0)) == 4
     assert rows_of([{"x": np.zeros(3)}, {"x": np.zeros(3)}]) == 2
-    assert rows_of({"id": np.arange(7), "y": {"a": np.zeros(7)}}) == 7
-    assert rows_of(StreamBatch(x=None, y={"a": np.zeros(3)}, ids=np.arange(3))) == 3
+    assert rows_of({"x": np.zeros((7, 2)), "id": np.arange(7)}) == 7
+    assert rows_of(([[1, 2], [3, 4], [5, 6]], {"a": [1, 2, 3]})) == 3  # lists of Python
+    assert rows_of({"x": {"b": [[1, 2], [3, 4]]}}) == 2
+    assert rows_of({"id": np.arange(7), "y": {"a": np.zeros(7)}}) == 0  # labels alone
+    assert rows_of(StreamBatch(x=None, y={"a": np.zeros(3)}, ids=np.arange(3))) == 0
+    assert rows_of([{"x": [1]}, {"id": 1, "y": {"a": 2}}, "a broken line"]) == 2
     assert rows_of("a broken line") == rows_of(None) == rows_of({"x": 3}) == 1
 
 

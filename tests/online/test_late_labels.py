@@ -92,6 +92,34 @@ def test_without_a_place_to_wait_rows_are_learned_with_what_they_have():
     assert counts["labels_unknown"] == 8 and accounted(counts)
 
 
+def test_no_row_waits_for_a_label_without_weight():
+    def stream():
+        ids, half = np.arange(8), slice(0, 4)
+        y = {name: part[:8] for name, part in Y.items()}
+        weight = {"click": np.repeat([0.0, 1.0], 4)}
+        yield {"x": X[:8], "id": ids, "y": y, "sample_weight": weight}  # all is there
+        yield inputs(8, 16, click=Y["click"][8:16])
+        yield {**labels([8, 9, 10, 11], "stay"), "sample_weight": {"stay": np.zeros(4)}}
+        yield {"x": X[half], "id": 90 + ids[half], "y": {}}
+        yield {**labels([90, 91], "click", "stay"), "sample_weight": np.zeros(2)}
+
+    learner = OnlineLearner(model(), batch_size=8, late_labels=LateLabels())
+    history = learner.run(stream())
+    assert history.counts["learned"] == 12 and history.counts["expired"] == 2
+    assert history.counts["awaiting_labels"] == 6 and accounted(history.counts)
+    assert history.windows[-1]["total"]["stay"]["labels"] == 8
+
+
+def test_rows_and_labels_may_come_in_one_list():
+    first = [{"x": X[i], "id": i, "y": {"click": Y["click"][i]}} for i in range(3)]
+    late = [{"id": i, "y": {"stay": Y["stay"][i]}} for i in range(2)]
+    plain = {"x": X[4], "y": {name: part[4] for name, part in Y.items()}}
+    learner = OnlineLearner(model(), batch_size=8, late_labels=LateLabels())
+    counts = learner.run([[first[0], plain, *first[1:], *late]]).counts
+    assert counts["learned"] == 3 and counts["awaiting_labels"] == 1
+    assert counts["labels_joined"] == 2 and not counts["quarantined"] and accounted(counts)
+
+
 def test_bad_arguments_are_errors():
     with pytest.raises(ValueError, match=r"`max_rows` should be an integer of at least 1"):
         LateLabels(0)

@@ -7,17 +7,22 @@ import threading
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from stream_models import accounted, compiled, elements, model, rows, same, weights
 
+from mtlzoo import BinaryClassification, HardSharing, Regression
 from mtlzoo.online import (
+    Decision,
     EveryBatch,
     HeldBack,
+    Intake,
     OnlineLearner,
     Quarantine,
     Reservoir,
     UpdatePolicy,
     Windows,
 )
+from mtlzoo.training import Distillation, model_state
 
 
 def test_prequential_metrics_are_those_of_predictions_made_before_learning():
@@ -105,11 +110,100 @@ def test_the_last_rows_are_learned_or_kept():
     assert kept.run(elements(x, y, 16), at_end="keep").counts["learned"] == 32
     assert kept.counts["waiting"] == 8 and accounted(kept.counts)
     assert kept.run(elements(x[:8], {k: v[:8] for k, v in y.items()}, 8)).counts["learned"] == 48
-    full = OnlineLearner(model(), Windows(rows=1000), batch_size=16, most_waiting=32)
+    full = OnlineLearner(model(), Windows(seconds=1e9), batch_size=16, most_waiting=32)
     assert [u["reason"] for u in full.run(elements(x, y, 8)).updates] == [
         "32 rows wait",
         "the stream has ended",
     ]
+
+
+def test_a_data_set_is_a_stream():
+    x, y = rows(40)
+    dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
+    assert OnlineLearner(model(), batch_size=16).run(dataset).counts["learned"] == 40
+
+
+@pytest.mark.slow
+def test_a_student_is_predicted_and_learns_from_its_teacher():
+    x, y = rows(48)
+    tasks = [BinaryClassification("click"), Regression("stay", metrics=["rmse"])]
+    student = HardSharing(keras.Input((4,)), tasks, shared_units=[4])
+    made = Distillation(student, model())
+    made.compile(keras.optimizers.Adam(0.01))
+    model_state.build_metrics(made)
+    before, first = model_state.read(made), student.predict(x[:16], verbose=0)["stay"][:, 0]
+    learner = OnlineLearner(made, batch_size=16, window=16)
+    history = learner.run(elements(x, y, 16))
+    online = weights(made)
+    assert history.counts["learned"] == 48 and set(history.windows[0]["tasks"]) == {"click", "stay"}
+    rmse = ((first - y["stay"][:16]) ** 2).mean() ** 0.5
+    assert history.series("stay", "rmse")[1][0] == pytest.approx(rmse, rel=1e-4)
+    model_state.restore(made, before)
+    for inputs, labels in elements(x, y, 16):
+        made.train_on_batch(inputs, labels)
+    assert same(online, weights(made))
+
+
+def test_rows_are_not_learned_twice_after_an_error():
+    x, y = rows(48)
+    learner = OnlineLearner(model(), Windows(rows=48, passes=2), batch_size=16)
+    train, steps = learner._batches._steps.train, []
+
+    def failing(new, old=None):
+        steps.append(new.x[0])
+        if len(steps) == 2:
+            raise tf.errors.ResourceExhaustedError(None, None, "the memory is full")
+        train(new, old)
+
+    learner._batches._steps.train = failing
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        learner.run(elements(x, y, 16))
+    assert (learner.counts["learned"], learner.counts["waiting"], learner.counts["steps"]) == (
+        (16, 32, 1)
+    )
+    assert accounted(learner.counts)
+    counts = learner.run([]).counts
+    assert counts["learned"] == 48 and accounted(counts)
+    assert same(steps, [x[0], x[16], x[16], x[32]])
+
+
+class Sampled(list):
+    """A stream that leaves out rows."""
+
+    left_out = 0
+    __hash__ = object.__hash__
+
+
+def test_rows_that_a_stream_leaves_out_are_counted_once():
+    learner, stream = OnlineLearner(model(), batch_size=16), Sampled(elements(*rows(16), 16))
+    for left_out, total in ((5, 5), (5, 5), (8, 8)):
+        stream.left_out = left_out
+        assert learner.run(stream).counts["left_out"] == total
+    other = Sampled()
+    other.left_out = 2
+    assert learner.run(other).counts["left_out"] == 10
+    with Intake([], 2, "sample") as intake, pytest.raises(ValueError, match=r"`skip_read` should"):
+        learner.run(intake, skip_read=True)
+
+
+class Decides(UpdatePolicy):
+    def __init__(self, what):
+        self.what = what
+
+    def decide(self, moment):
+        return self.what
+
+
+def test_what_a_policy_decides_is_checked():
+    learner = OnlineLearner(model(), Decides(None), batch_size=16)
+    with pytest.raises(ValueError, match=r"`decide` of Decides should return a .*Received: None"):
+        learner.run(elements(*rows(16), 16))
+    with pytest.raises(ValueError, match=r"`updates` should be an integer of at least 0"):
+        Decision(1.5)
+    with pytest.raises(ValueError, match=r"`reason` should be a text"):
+        Decision(1, None)
+    with pytest.raises(ValueError, match=r"`drifts` should be a tuple of names of tasks"):
+        Decision(1, drifts="click")
 
 
 class Times(UpdatePolicy):
@@ -128,15 +222,14 @@ def test_a_clock_that_goes_backwards_neither_stops_windows_nor_runs_them_twice()
     def stream():
         for inputs, labels in elements(x, y, 8, end=80):
             yield {"x": inputs, "y": labels, "time": np.full(8, float(next(clock)))}
-        yield from elements(x, y, 8, begin=80)  # without times, the other clock is asked
+        yield from elements(x, y, 8, begin=80)  # without times
 
     policy, arrivals = Times(), iter([5.0, 8.0])
     learner = OnlineLearner(model(), policy, batch_size=8, clock=lambda: next(arrivals))
     history = learner.run(stream())
-    far = 1e9 - 36 + 27
-    assert policy.times == [0, 5, 11, 11, 17, 22, 27, far, far, far + 5, far + 5, far + 8]
-    assert [u["rows"] for u in history.updates] == [24, 48, 64, 96]
-    assert history.counts["clock_backwards"] == 2
+    assert policy.times == [0, 5, 11, 11, 11, 11, 16, 16, 20, 25, 25, 25]
+    assert [u["rows"] for u in history.updates] == [24, 80, 96]
+    assert history.counts["clock_backwards"] == 3
 
 
 def test_bad_rows_are_quarantined_and_the_stream_goes_on(tmp_path):
@@ -259,6 +352,11 @@ def test_bad_arguments_are_errors():
         ),
         ({"state": ""}, r"`state` should be the path of a file"),
         ({"replay": Reservoir(1, per_task=True)}, r"`capacity` should be at least 2"),
+        ({"preprocessor": "own"}, r"`preprocessor` should be a Keras model, or None, for a model"),
+        (
+            {"update": Windows(rows=80), "most_waiting": 60},
+            r"`most_waiting` should be at least the `rows` of the update policy",
+        ),
     ]:
         with pytest.raises(ValueError, match=text):
             OnlineLearner(made, **given)

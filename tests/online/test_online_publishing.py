@@ -1,5 +1,6 @@
 """Only what is not worse is published, and what turns out to be worse is withdrawn."""
 
+import copy
 import errno
 
 import keras
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 from stream_models import elements, model, rows, same
 
-from mtlzoo.online import HeldBack, OnlineLearner, Publishing
+from mtlzoo.online import HeldBack, OnlineLearner, Publishing, StreamBatch
 from mtlzoo.online.judging import Judge
+from mtlzoo.online.publisher import Publisher
 from mtlzoo.serving import Versions
 from mtlzoo.training import add_l2_sp
 
@@ -108,18 +110,126 @@ def test_a_version_that_turns_out_worse_is_withdrawn():
     assert found["comparison"]["stay"]["better"] < 0 and found["version"] not in versions.kept
 
 
-@pytest.mark.slow
-def test_a_publication_that_fails_is_counted_and_tried_again():
-    versions = InMemory()
-    versions.fails = 2
-    history = learner(model(), versions).run(elements(*rows(320), 16))
-    assert history.counts["publish_failures"] == 2 and events(history)[0] == "failed"
-    assert history.counts["published"] == versions.newest() >= 1
+class Published:
+    """A publisher of a model whose task `stay` is off by its bias, on 60 held-back rows."""
+
+    def __init__(self, fails=0, **rules):
+        self.versions, self.model, self.events, self.rows = InMemory(), model(), [], 0
+        self.versions.fails = fails
+        self.held_back = HeldBack(4, rows=200)
+        self.hold_back(60)
+        rules = {"every_rows": 64, "least_labels": 10, "standard_errors": 0, **rules}
+        self.publisher = Publisher(
+            self.model, self.versions, Publishing(**rules), self.held_back, self.predict, self.note
+        )
+        self.publisher.begin(0, 0.0)
+
+    @property
+    def bias(self):
+        return float(keras.ops.convert_to_numpy(self.model.get_layer("stay").bias)[0])
+
+    def predict(self, x):
+        stay = (x[:, 1] - x[:, 2] + self.bias)[:, None]
+        return {"click": np.zeros_like(stay), "stay": stay}
+
+    def note(self, event, version, found):
+        self.events.append((event, version))
+
+    def hold_back(self, number, shift=0.0):
+        x, y = rows(number)
+        ones = {name: np.ones(number, "float32") for name in y}
+        y["stay"] += np.float32(shift)
+        self.held_back.add(StreamBatch(x, y, ones), np.ones((number, 2), bool))
+
+    def candidate(self, bias):
+        """Judge a model; what has happened."""
+        self.model.get_layer("stay").bias.assign([bias])
+        self.rows += 64
+        self.events.clear()
+        self.publisher.after_update(self.rows, 0.0)
+        return list(self.events)
+
+
+def test_a_first_version_that_fails_is_counted_and_tried_again():
+    made = Published(fails=2)
+    first = made.model.get_weights()
+    assert made.candidate(0.1) == [("failed", None)]
+    assert made.candidate(-0.1) == [("published", 1), ("rejected", 1)]
+    assert same(made.versions.kept[1], first) and made.bias == pytest.approx(-0.1)
+    made.versions.fails = 1
+    assert made.candidate(0.0) == [("failed", None)]
+    assert made.candidate(0.0) == [("published", 2)]
+
+
+def test_many_small_steps_down_do_not_add_up():
+    made = Published(tolerance=0.1)
+    assert made.candidate(0.12) == [("published", 2)]  # an RMSE of 0.16, and of 0.1 without a bias
+    assert made.candidate(0.22) == [("rejected", 1)]  # of 0.24
+    made.publisher.set_state(copy.deepcopy(made.publisher.get_state()))
+    assert made.candidate(0.22) == [("rejected", 1)]
+    assert made.candidate(0.0) == [("published", 3)]
+    assert made.candidate(0.12) == [("published", 4)]
+
+
+def test_the_learner_does_not_go_back_where_only_older_rows_speak_for_it():
+    made = Published(patience=1)
+    made.hold_back(20, shift=1.0)  # the world has changed
+    assert made.candidate(0.6) == [("rejected", 1)]
+    made.model.optimizer.learning_rate = 0.5
+    assert made.candidate(-1.0) == [("rejected", 1), ("returned", 1)]
+    assert made.bias == 0 and float(made.model.optimizer.learning_rate) == 0.5
+
+
+def test_a_version_that_somebody_else_withdraws_is_no_longer_compared_with():
+    made = Published(tolerance=0.3)
+    assert made.candidate(0.3) == [("published", 2)]
+    assert made.candidate(0.0) == [("published", 3)]
+    made.versions.roll_back()
+    assert made.candidate(0.55) == [("rolled back", 3), ("published", 4)]  # version 3 was better
+
+
+def test_a_version_is_recognized_by_its_weights():
+    made = Published(tolerance=1.0)
+    state = copy.deepcopy(made.publisher.get_state())
+    assert made.candidate(0.2) == [("published", 2)]
+    for bias, number in ((0.2, 2), (0.3, 3)):
+        made.publisher.set_state(copy.deepcopy(state))
+        made.rows = 0
+        assert made.candidate(bias) == [("published", number)]
+        assert made.versions.used == number
+
+
+def test_a_model_that_is_not_the_newest_version_is_refused():
+    versions, made = InMemory(), model()
+    for _ in range(2):
+        learner(made, versions).run([])
+        assert versions.used == 1
+    made.get_layer("click").bias.assign([3.0])
+    with pytest.raises(ValueError, match=r"other weights than those of version 1"):
+        learner(made, versions).run([])
+    versions.publish(made)
+    assert learner(made, versions).run([]).counts["published"] == 0
+
+
+class WithFront(InMemory):
+    def publish(self, made, info=None, *, preprocessor="own"):
+        self.front = preprocessor
+        return super().publish(made, info)
+
+
+def test_what_is_published_takes_what_the_stream_has():
+    raw = keras.Input((2,), name="raw")
+    front = keras.Model(raw, keras.layers.Concatenate()([raw, raw]))
+    for given, found in ((front, front), (None, "own")):
+        versions = WithFront()
+        OnlineLearner(model(), batch_size=16, preprocessor=given, versions=versions).run([])
+        assert versions.front is found
 
 
 def test_nothing_is_published_before_there_are_labels_to_judge_by():
     versions = InMemory()
-    history = learner(model(), versions, least_labels=1000).run(elements(*rows(160), 16))
+    held_back = HeldBack(4, rows=1000)
+    history = learner(model(), versions, held_back, least_labels=1000).run(elements(*rows(160), 16))
     assert events(history) == ["published"]  # as it was given
 
 
@@ -148,8 +258,6 @@ def test_comparisons_are_those_of_the_metrics():
     outputs = made.predict(x, verbose=0)
     other = {name: value + 0.5 * x[:, :1] for name, value in outputs.items()}
     has = np.stack([y["click"] >= 0, np.isfinite(y["stay"])], 1)
-    from mtlzoo.online import StreamBatch
-
     ones = {name: np.ones(200, "float32") for name in y}
     found = Judge(made).compare((StreamBatch(x, y, ones), has, np.arange(200)), other, outputs, 20)
     there, blocks = has[:, 1], np.arange(200) % 10
@@ -194,3 +302,7 @@ def test_bad_arguments_are_errors():
     ]:
         with pytest.raises(ValueError, match=text):
             Publishing(**given)
+    with pytest.raises(
+        ValueError, match=r"no task ever decides. Received: least_labels=61, rows=60"
+    ):
+        learner(model(), InMemory(), least_labels=61)

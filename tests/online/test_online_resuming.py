@@ -15,7 +15,7 @@ from online_killed_runs import learner, stream
 from stream_models import accounted, elements, model, rows, same, weights
 from test_online_publishing import InMemory
 
-from mtlzoo.online import EveryBatch, OnlineLearner
+from mtlzoo.online import Adaptive, DriftDetector, EveryBatch, OnlineLearner, Reservoir
 from mtlzoo.training import backup_files
 
 HERE = Path(__file__).parent
@@ -75,6 +75,21 @@ def test_a_full_disk_is_counted_and_leaves_the_state_as_it_was(tmp_path, monkeyp
         other.run([], skip_read=True)
 
 
+def test_the_learning_rate_is_that_of_the_learner_that_goes_on(tmp_path):
+    x, y = rows(32)
+    OnlineLearner(model(), batch_size=16, learning_rate=0.5, state=tmp_path / "a.npz").run(
+        elements(x, y, 16)
+    )
+    for given, wanted in ((None, 0.01), (0.2, 0.2)):
+        path, made, seen = shutil.copy(tmp_path / "a.npz", tmp_path / "b.npz"), model(), []
+        OnlineLearner(made, batch_size=16, learning_rate=given, state=path).run(
+            elements(x, y, 16),
+            after_batch=lambda each, to=seen: to.append(float(each.model.optimizer.learning_rate)),
+        )
+        assert seen == pytest.approx([wanted, wanted])
+        assert float(made.optimizer.learning_rate) == pytest.approx(0.01)
+
+
 def broken(x, y):
     yield from elements(x, y, 16, end=16)
     raise RuntimeError("the stream is broken")
@@ -85,6 +100,19 @@ def test_a_state_of_another_learner_is_refused(tmp_path):
     OnlineLearner(model(), batch_size=16, state=state).run(elements(*rows(16), 16))
     with pytest.raises(ValueError, match=r"a learner with batch_size=8; give another path"):
         OnlineLearner(model(), EveryBatch(), batch_size=8, state=state)
+    for name, one, other, text in [
+        ("replay", Reservoir(9), Reservoir(9, per_task=True), r"'per_task': True"),
+        ("update", Adaptive(), Adaptive(weights={"drift": 0}), r"'detector': None"),
+        (
+            *("update", Adaptive(detector=DriftDetector("adwin", chunk=2))),
+            *(Adaptive(detector=DriftDetector("adwin", chunk=3)), r"\['adwin', 3, "),
+        ),
+    ]:
+        path = tmp_path / "other.npz"
+        OnlineLearner(model(), batch_size=16, state=path, **{name: one}).run([])
+        with pytest.raises(ValueError, match=rf"a learner with {name}=.*{text}"):
+            OnlineLearner(model(), batch_size=16, state=path, **{name: other})
+        path.unlink()
     with pytest.raises(ValueError, match=r"a training with the balancer \['PCGrad'\]"):
         OnlineLearner(model("pcgrad", dropout=0.2), batch_size=16, state=state)
     backup_files.write(state, {"version": 1})

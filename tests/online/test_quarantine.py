@@ -23,6 +23,7 @@ def test_rows_are_written_with_their_reason_and_counted_without_what_was_receive
     quarantine = Quarantine(tmp_path / "run" / "bad.jsonl")
     quarantine.put([])
     x = {"a": np.array([1, np.nan, np.inf], "float32"), "b": tf.constant([1, 2]), "c": b"\xff\n"}
+    x["d"] = np.array([1, 2], "longdouble")
     row = {"x": x, "y": (None, True, np.int64(3), -float("inf")), "when": complex(1)}
     quarantine.put([Fault(row, "`a` should be finite. Received: nan"), Fault("ä", "other")])
     quarantine.put([Fault(3, "`a` should be finite. Received: inf")])
@@ -31,7 +32,7 @@ def test_rows_are_written_with_their_reason_and_counted_without_what_was_receive
     assert first == {
         "reason": "`a` should be finite. Received: nan",
         "row": {
-            "x": {"a": [1.0, "NaN", "Infinity"], "b": [1, 2], "c": "\\xff\n"},
+            "x": {"a": [1.0, "NaN", "Infinity"], "b": [1, 2], "c": "\\xff\n", "d": ["1.0", "2.0"]},
             "y": [None, True, 3, "-Infinity"],
             "when": "(1+0j)",
         },

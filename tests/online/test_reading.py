@@ -17,6 +17,7 @@ from mtlzoo import (
 )
 from mtlzoo.online import StreamBatch
 from mtlzoo.online.reading import Fault, Reader
+from mtlzoo.online.stream_schema import Schema
 
 X = {"age": [41.0], "rates": [0.1, 0.2, 0.3]}
 Y = {"click": 1, "kind": 2, "place": [0.5, 1.5]}
@@ -110,6 +111,18 @@ def test_forms_of_the_inputs(of_one_input):
     _, faults = reader.read([{"x": [[1, 2], 2**31]}, {"x": [[1, 2], 1.0]}])
     wanted = "Input `n` should have shape () and dtype int32. Received: "
     assert [f.reason for f in faults] == [f"{wanted}2147483648", f"{wanted}1.0"]
+
+
+def test_a_list_is_split_by_what_its_rows_have(reader):
+    row, late = {"x": X, "id": 1}, {"id": 1, "y": {"click": 1}}
+    assert reader.split([row, "hello", late, row]) == [[row, row], ["hello"], [late]]
+    assert reader.split((X, Y)) == [(X, Y)] and reader.split([]) == []
+
+
+def test_inputs_that_are_nested_are_an_error():
+    inputs = {"a": {"b": keras.Input((2,), name="b")}, "c": keras.Input((2,), name="c")}
+    with pytest.raises(ValueError, match=r"`model` should have one input, or a dict or a list"):
+        Schema(inputs, ["t"])
 
 
 def test_nothing_is_no_batch(reader):
