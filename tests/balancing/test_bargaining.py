@@ -103,7 +103,7 @@ def test_orthogonal_gradients_in_closed_form(alpha):
     np.testing.assert_allclose(FairGrad(alpha).weights(np.diag(squares)), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("alpha", [30.0, 100.0])
+@pytest.mark.parametrize("alpha", [30.0, pytest.param(100.0, marks=pytest.mark.slow)])
 def test_large_alpha_finds_the_minimum_in_both_precisions(alpha):
     """Where weights come down to 1e-200, which single precision rounds to zero at once."""
     rng = np.random.default_rng(0)

@@ -239,7 +239,9 @@ def test_a_task_that_shares_nothing_has_no_share_of_what_an_absent_one_leaves():
     assert list(step(model, "b").values()) == pytest.approx((1, 0, 1))
 
 
-@pytest.mark.parametrize("balancer", [ExcessMTL(), MoCo()], ids=repr)
+@pytest.mark.parametrize(
+    "balancer", [pytest.param(ExcessMTL(), marks=pytest.mark.slow), MoCo()], ids=repr
+)
 def test_one_task_alone_is_trained_with_weight_one(balancer):
     model = with_metrics(tree(), balancer)
     for _ in range(3):

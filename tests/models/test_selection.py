@@ -85,16 +85,18 @@ def test_selecting_trains_as_switching_off_does(balancer):
     assert_close(in_turns(model, MultiTaskModel.select_tasks), in_turns(other, switch), 1e-12)
 
 
+OPTIMIZERS = {
+    "accumulation": lambda: keras.optimizers.Adam(0.01, gradient_accumulation_steps=2),
+    "averages": lambda: keras.optimizers.Adam(0.01, use_ema=True, weight_decay=0.1, clipnorm=0.1),
+}
+
+
 @pytest.mark.parametrize(
-    "optimizer",
-    [
-        lambda: keras.optimizers.Adam(0.01, gradient_accumulation_steps=2),
-        lambda: keras.optimizers.Adam(0.01, use_ema=True, weight_decay=0.1, clipnorm=0.1),
-    ],
+    "optimizer", ["accumulation", pytest.param("averages", marks=pytest.mark.slow)]
 )
 def test_with_averages_and_accumulation_too(optimizer):
     double()
-    model, other = compiled("pcgrad", optimizer()), compiled("pcgrad", optimizer())
+    model, other = (compiled("pcgrad", OPTIMIZERS[optimizer]()) for _ in range(2))
     for each in (model, other):
         for layer in each.layers:
             layer.activity_regularizer = None

@@ -206,7 +206,10 @@ LEVELS = {
 }
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize(
+    "level",
+    ["losses", "gradients"] + [pytest.param(n, marks=pytest.mark.slow) for n in list(LEVELS)[2:]],
+)
 def test_a_stopped_task_rests_and_the_shared_part_goes_on(level):
     balancer = LEVELS[level]
     model = shared(balancer if isinstance(balancer, str) else balancer())
