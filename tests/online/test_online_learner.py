@@ -306,6 +306,15 @@ def test_balancers_get_an_epoch_at_the_end_of_each_window():
     del made.balancer.on_epoch_end
 
 
+@pytest.fixture
+def interruptible():
+    """A process that was started in the background may have been told to ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_stopping_and_ctrl_c_take_effect_after_the_mini_batch(tmp_path):
     x, y = rows(96)
     learner = OnlineLearner(model(), batch_size=16, state=tmp_path / "state.npz")
