@@ -48,6 +48,26 @@ def check_size(name: str, value: Any) -> tuple[int, int]:
     return value[0], value[1]
 
 
+def check_positive_or_none(name: str, value: Any) -> Any:
+    """Check a positive number that may be left out.
+
+    Args:
+        name: of the argument.
+        value: what was given.
+
+    Returns:
+        The same.
+
+    Raises:
+        ValueError: it is neither such a number nor `None`.
+    """
+    if value is not None and not (is_number(value) and value > 0):
+        raise ValueError(
+            f"`{name}` should be a positive number or None. Received: {name}={value!r}"
+        )
+    return value
+
+
 def is_number(value: Any) -> bool:
     """Say whether something is a finite real number.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mtlzoo.data.arguments import check_count, is_number
+from mtlzoo.data.arguments import check_count, check_positive_or_none, is_number
 from mtlzoo.online.complexity import Complexity
 from mtlzoo.online.drift import DriftDetector
 from mtlzoo.online.running import Running
@@ -119,11 +119,7 @@ class Adaptive(UpdatePolicy):
             raise ValueError(
                 f"`short` should be below `long`. Received: short={short}, long={long}"
             )
-        if seconds is not None and not (is_number(seconds) and seconds > 0):
-            raise ValueError(
-                f"`seconds` should be a positive number or None. Received: seconds={seconds!r}"
-            )
-        self.seconds = seconds
+        self.seconds = check_positive_or_none("seconds", seconds)
         self.complexity = complexity if self.weights["complexity"] else None
         self.needs_features = self.complexity is not None and self.complexity.features
         self._pattern: DriftDetector | None = None

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mtlzoo.data.arguments import check_count, is_number
+from mtlzoo.data.arguments import check_count, check_positive_or_none
 from mtlzoo.online.batches import StreamBatch
 from mtlzoo.online.slots import Slots, joined
 
@@ -59,12 +59,7 @@ class LateLabels:
 
     def __init__(self, max_rows: int = 10_000, max_seconds: float | None = None) -> None:
         self.max_rows = check_count("max_rows", max_rows)
-        if max_seconds is not None and not (is_number(max_seconds) and max_seconds > 0):
-            raise ValueError(
-                "`max_seconds` should be a positive number or None. "
-                f"Received: max_seconds={max_seconds!r}"
-            )
-        self.max_seconds = max_seconds
+        self.max_seconds = check_positive_or_none("max_seconds", max_seconds)
         self._slots = Slots(self.max_rows)
         self._places: dict[Any, tuple[int, float]] = {}  # by id, the oldest first, and since when
         self._free = list(range(self.max_rows))[::-1]

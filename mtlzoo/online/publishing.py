@@ -1,6 +1,7 @@
 """When a model that learns is published, and what happens if it has become worse."""
 
-from mtlzoo.data.arguments import check_count, is_number
+from mtlzoo.data.arguments import check_count, check_positive_or_none
+from mtlzoo.layers.arguments import check_number
 
 
 class Publishing:
@@ -52,17 +53,9 @@ class Publishing:
         patience: int | None = 3,
     ) -> None:
         self.every_rows = check_count("every_rows", every_rows)
-        if every_seconds is not None and not (is_number(every_seconds) and every_seconds > 0):
-            raise ValueError(
-                "`every_seconds` should be a positive number or None. "
-                f"Received: every_seconds={every_seconds!r}"
-            )
-        self.every_seconds = every_seconds
-        for name, value in (("tolerance", tolerance), ("standard_errors", standard_errors)):
-            if not (is_number(value) and value >= 0):
-                raise ValueError(
-                    f"`{name}` should be a number of at least 0. Received: {name}={value!r}"
-                )
-        self.tolerance, self.standard_errors = float(tolerance), float(standard_errors)
+        self.every_seconds = check_positive_or_none("every_seconds", every_seconds)
+        what = "a number of at least 0"
+        self.tolerance = check_number("tolerance", tolerance, what, 0)
+        self.standard_errors = check_number("standard_errors", standard_errors, what, 0)
         self.least_labels = check_count("least_labels", least_labels)
         self.patience = None if patience is None else check_count("patience", patience)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mtlzoo.data.arguments import check_count, is_number
+from mtlzoo.data.arguments import check_count, check_positive_or_none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,11 +191,7 @@ class Windows(UpdatePolicy):
             )
         if rows is not None:
             check_count("rows", rows)
-        if seconds is not None and not (is_number(seconds) and seconds > 0):
-            raise ValueError(
-                f"`seconds` should be a positive number or None. Received: seconds={seconds!r}"
-            )
-        self.rows, self.seconds = rows, seconds
+        self.rows, self.seconds = rows, check_positive_or_none("seconds", seconds)
         self.passes = check_count("passes", passes)
         self._began: float | None = None
 

@@ -13,7 +13,7 @@ import numpy as np
 from mtlzoo.balancing import TaskPrioritization
 from mtlzoo.layers.arguments import check_number, check_rate
 from mtlzoo.training.task_scheduling.monitored import value_in
-from mtlzoo.training.task_scheduling.policy import TaskPolicy, Window, check_least, raised
+from mtlzoo.training.task_scheduling.policy import TaskPolicy, Window, raised
 
 
 class MetricPriority(TaskPolicy):
@@ -70,7 +70,7 @@ class MetricPriority(TaskPolicy):
     ) -> None:
         self._arguments = (metrics, gamma, decay)
         self._balancer = TaskPrioritization(*self._arguments)  # so that it refuses them now
-        self._least = check_least(least)
+        self._least = check_rate("least", least)
 
     def begin(self) -> None:
         """See `TaskPolicy`."""
@@ -161,7 +161,7 @@ class LearningSpeed(TaskPolicy):
     def __init__(self, alpha: float = 1.0, decay: float = 0.5, least: float = 0.05) -> None:
         self._alpha = check_number("alpha", alpha, "a number of at least 0", 0.0)
         self._decay = check_rate("decay", decay)
-        self._least = check_least(least)
+        self._least = check_rate("least", least)
 
     def begin(self) -> None:
         """See `TaskPolicy`."""

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from mtlzoo.data.arguments import check_count, is_number
+from mtlzoo.layers.arguments import check_number, check_rate
 from mtlzoo.training.task_scheduling.policy import (
     TaskPolicy,
     Window,
-    check_least,
     check_positive,
     raised,
 )
@@ -156,13 +156,9 @@ class UCB(Bandit):
             raise ValueError(
                 f"`discount` should be a number above 0, up to 1. Received: discount={discount!r}"
             )
-        if not is_number(exploration) or exploration < 0:
-            raise ValueError(
-                "`exploration` should be a number of at least 0. "
-                f"Received: exploration={exploration!r}"
-            )
-        self._discount, self._exploration = float(discount), float(exploration)
-        self._least = check_least(least)
+        self._discount = float(discount)
+        self._exploration = check_number("exploration", exploration, "a number of at least 0", 0)
+        self._least = check_rate("least", least)
 
     def begin(self) -> None:
         """See `TaskPolicy`."""
@@ -270,14 +266,9 @@ class EXP3(Bandit):
                 "`exploration` should be a number above 0, up to 1. "
                 f"Received: exploration={exploration!r}"
             )
-        if not is_number(bias) or bias < 0:
-            raise ValueError(f"`bias` should be a number of at least 0. Received: bias={bias!r}")
-        if not is_number(mixing) or not 0 <= mixing < 1:
-            raise ValueError(
-                f"`mixing` should be a number from 0 to below 1. Received: mixing={mixing!r}"
-            )
         self._step_size, self._exploration = float(step_size), float(exploration)
-        self._bias, self._mixing = float(bias), float(mixing)
+        self._bias = check_number("bias", bias, "a number of at least 0", 0)
+        self._mixing = check_rate("mixing", mixing)
 
     def begin(self) -> None:
         """See `TaskPolicy`."""

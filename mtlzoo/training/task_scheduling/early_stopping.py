@@ -137,14 +137,12 @@ class TaskEarlyStopping(keras.callbacks.Callback):
         self._monitor, self._mode = dict(monitor or {}), dict(mode or {})
         self._restore, self._validation = restore, validation
         self._folder = None if folder is None else Path(folder)
-        self._members: dict[
-            str, list[str]
-        ] = {}  # by task those that are on and balanced as one with it
+        # By task those that are on and balanced as one with it.
+        self._members: dict[str, list[str]] = {}
         self._rows: list[str] = []  # those that are looked at
         self._off: list[str] = []
         self._selected: list[str] = []  # the tasks, before the training
         self._training = False
-        self._trained: Any = None  # the model of the last training
         self.best: dict[str, float] = {}
         self.best_epochs: dict[str, int] = {}
         self.stopped_epochs: dict[str, int] = {}
@@ -155,8 +153,6 @@ class TaskEarlyStopping(keras.callbacks.Callback):
     def set_model(self, model: Any) -> None:
         """Remember what is selected, before a scheduler that begins first selects anything."""
         super().set_model(model)
-        if self._off and self._trained is model:  # an interrupted training has left them so
-            self._leave()
         self._selected = model.selected_tasks if hasattr(model, "task_mask") else []
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -170,7 +166,6 @@ class TaskEarlyStopping(keras.callbacks.Callback):
         on, of = [task for task, is_on in model.task_mask.items() if is_on], model.row_of
         rows = model._step.rows.names
         self._members = {row: [t for t in on if of.get(t, t) == row] for row in rows}
-        self._trained = model
         self._rows = [
             row for row, tasks in self._members.items() if set(tasks) & set(self._selected)
         ]

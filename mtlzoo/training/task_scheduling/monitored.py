@@ -25,9 +25,7 @@ def monitored(model: Any, name: str, key: str | None = None) -> str:
         ValueError: if the logs will not have it.
     """
     key = f"val_{name}_{model.tasks[name].monitor}" if key is None else key
-    known = ["loss"]
-    for task, metrics in model._step.objectives.metric_names.items():
-        known += [f"{task}_{metric}" for metric in ("loss", *metrics)]
+    known = list(_logged(model))
     if not isinstance(key, str) or key.removeprefix("val_") not in known:
         raise ValueError(
             f"`monitor` of task `{name}` should be one of {known}, with or without 'val_' before. "
@@ -64,11 +62,15 @@ def task_of(model: Any, key: str) -> str | None:
         model: a compiled multi-task model.
         key: what `monitored` gave.
     """
-    key = key.removeprefix("val_")
+    return _logged(model)[key.removeprefix("val_")]
+
+
+def _logged(model: Any) -> dict[str, str | None]:
+    """The keys of the logs, without "val_", and the task that each is about."""
+    found: dict[str, str | None] = {"loss": None}
     for task, metrics in model._step.objectives.metric_names.items():
-        if key in {f"{task}_{metric}" for metric in ("loss", *metrics)}:
-            return task
-    return None
+        found |= {f"{task}_{metric}": task for metric in ("loss", *metrics)}
+    return found
 
 
 def value_in(logs: Mapping[str, float], key: str, task: str | None) -> float | None:

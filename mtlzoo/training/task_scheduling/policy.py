@@ -254,20 +254,6 @@ def check_positive(argument: str, given: Any) -> dict[str, float]:
     return {name: float(value) for name, value in given.items()}
 
 
-def check_least(least: Any) -> float:
-    """Check a least share.
-
-    Args:
-        least: A number from 0 to below 1.
-
-    Raises:
-        ValueError: For anything else.
-    """
-    if not is_number(least) or not 0 <= least < 1:
-        raise ValueError(f"`least` should be a number from 0 to below 1. Received: least={least!r}")
-    return float(least)
-
-
 def raised(shares: Mapping[str, float], least: float) -> dict[str, float]:
     """Shares of which each is at least `least`: a part for all alike, the rest by the shares.
 

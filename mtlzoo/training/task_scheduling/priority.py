@@ -8,6 +8,7 @@ from typing import Any
 
 from mtlzoo.data.arguments import check_count, is_number
 from mtlzoo.data.sampling import normalized
+from mtlzoo.layers.arguments import check_number
 from mtlzoo.models.callbacks import known_modes, usual_mode
 from mtlzoo.training.task_scheduling.monitored import metric_in
 from mtlzoo.training.task_scheduling.policy import TaskPolicy, Window, check_positive
@@ -87,10 +88,7 @@ class Priority(TaskPolicy):
             t: check_count(f"deadlines[{t!r}]", d) for t, d in (deadlines or {}).items()
         }
         for argument, value in (("least", least), ("urgency", urgency)):
-            if not is_number(value) or value < 0:
-                raise ValueError(
-                    f"`{argument}` should be a number of at least 0. Received: {argument}={value!r}"
-                )
+            check_number(argument, value, "a number of at least 0", 0)
         if modes is not None and not (
             isinstance(modes, Mapping) and all(mode in MODES for mode in modes.values())
         ):

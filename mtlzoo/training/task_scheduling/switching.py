@@ -8,11 +8,11 @@ from typing import Any
 
 from mtlzoo.data import InTurn, Temperature
 from mtlzoo.data.arguments import check_count
+from mtlzoo.layers.arguments import check_rate
 from mtlzoo.training.task_scheduling.monitored import metric_in
 from mtlzoo.training.task_scheduling.policy import (
     TaskPolicy,
     Window,
-    check_least,
     check_positive,
     raised,
 )
@@ -186,7 +186,7 @@ class Curriculum(TaskPolicy):
         if unit not in ("epochs", "steps"):
             raise ValueError(f"`unit` should be 'epochs' or 'steps'. Received: unit={unit!r}")
         self._order = None if order is None else list(order)
-        self._by, self._unit, self._least = by, unit, check_least(least)
+        self._by, self._unit, self._least = by, unit, check_rate("least", least)
         self._first, self._pace = check_count("first", first), check_count("pace", pace)
         self.needs_losses = order is None and by == "loss"
 
