@@ -77,8 +77,8 @@ _WHERE = {
     "SNR": "models",
 }
 _ROOMS = [
-    *("backbones", "balancing", "data", "distribution", "ensembles", "export", "layers", "metrics"),
-    *("models", "online", "pretrained", "serving", "tasks", "training"),
+    *("analysis", "backbones", "balancing", "data", "distribution", "ensembles", "export"),
+    *("layers", "metrics", "models", "online", "pretrained", "serving", "tasks", "training"),
 ]
 
 __all__ = ["__version__", *sorted(_WHERE), *_ROOMS]

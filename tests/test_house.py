@@ -25,6 +25,8 @@ FLOORS = {
     "gradients": 3,
     "models": 4,
     "export": 5,
+    "analysis": 5,
+    "reporting": 6,
     "training": 5,
     "distribution": 5,
     "ensembles": 5,

@@ -84,6 +84,9 @@ MODELS = [
     "SNR",
 ]
 OF_ROOMS = {
+    "analysis": {
+        *("Finding", "TaskMatrix"),
+    },
     "backbones": {
         *(
             "MLP",
