@@ -122,17 +122,33 @@ def gramian(found: Sequence[Column]) -> tf.Tensor:
     Raises:
         ValueError: if there is no gradient at all.
     """
-    parts = [part for part in map(_part, found) if part is not None]
-    if not parts:
+    total = summed([products(column) for column in found])
+    if total is None:
         raise ValueError("`rows` should hold at least one gradient. Received: only `None`.")
-    total = parts[0]
-    for part in parts[1:]:
+    return total
+
+
+def summed(parts: Sequence[tf.Tensor | None]) -> tf.Tensor | None:
+    """The Gramian that several variables make together; `None` where none has a gradient.
+
+    Args:
+        parts: what each of them adds, from `products`.
+    """
+    given = [part for part in parts if part is not None]
+    if not given:
+        return None
+    total = given[0]
+    for part in given[1:]:
         total += part
     return total
 
 
-def _part(column: Column) -> tf.Tensor | None:
-    """What one variable or boundary tensor adds; `None` for nothing."""
+def products(column: Column) -> tf.Tensor | None:
+    """What one variable or boundary tensor adds to the Gramian; `None` for nothing.
+
+    Args:
+        column: the gradients by it, from `columns`.
+    """
     if isinstance(column, tf.IndexedSlices):
         values = unique(column).values
         values = tf.cast(values, tf.float64 if values.dtype == tf.float64 else tf.float32)

@@ -85,7 +85,7 @@ MODELS = [
 ]
 OF_ROOMS = {
     "analysis": {
-        *("Finding", "TaskMatrix"),
+        *("Finding", "GramianHistory", "TaskMatrix"),
     },
     "backbones": {
         *(

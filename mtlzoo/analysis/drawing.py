@@ -77,3 +77,31 @@ def heat_map(
     panel.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
     panel.set_yticks(range(len(rows)), rows)
     panel.figure.colorbar(image, ax=panel, label=label, shrink=0.8)
+
+
+def curves(
+    panel: Any, steps: np.ndarray, values: Sequence[np.ndarray], labels: Sequence[str]
+) -> None:
+    """Draw what changes over the steps of a training, and a legend.
+
+    Args:
+        panel: The axes to draw on.
+        steps: E steps.
+        values: For each line its E values, NaN where nothing is known.
+        labels: For each line its name.
+    """
+    for i, (line, label) in enumerate(zip(values, labels, strict=True)):
+        panel.plot(
+            steps,
+            line,
+            color=COLOURS[i % len(COLOURS)],
+            marker=MARKERS[i % len(MARKERS)],
+            linestyle=("-", "--", ":", "-.")[i // len(COLOURS) % 4],
+            markevery=max(1, len(steps) // 8),
+            markersize=4,
+            linewidth=1.4,
+            label=label,
+        )
+    panel.set_xlabel("training step")
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize=8, frameon=False)

@@ -7,6 +7,7 @@ import tensorflow as tf
 from mtlzoo.balancing import Balancer, GradientBalancer, LossBalancer
 from mtlzoo.gradients.by_gramian import by_gramian
 from mtlzoo.gradients.by_jacobian import by_jacobian
+from mtlzoo.gradients.measuring import measured
 from mtlzoo.gradients.recording import (
     Recording,
     Update,
@@ -25,6 +26,7 @@ def balanced(
     scale: tf.Tensor | None = None,
     due: tf.Tensor | bool | None = None,
     slices: bool = False,
+    look: tf.Tensor | bool = True,
 ) -> Update:
     """Differentiate the task losses and balance them.
 
@@ -39,6 +41,8 @@ def balanced(
         slices: whether the gradient by an embedding table may be an `IndexedSlices`. Its rows are
             then unique: of repeated ones Keras's Adam adds the squares, where it should square the
             sum.
+        look: bool, whether Gramians that are wanted and that the balancer does not make are made in
+            this step; Python's on several replicas.
     """
     of_losses, of_gradients = balancer.loss_part, balancer.gradient_part
     if of_losses is None and of_gradients is None:
@@ -57,6 +61,7 @@ def balanced(
         update = by_gramian(recording, variables, of_gradients, scale, due)
     else:
         update = by_jacobian(recording, variables, of_gradients, scale)
+    update = measured(update, recording, variables, scale, look)
     if of_gradients is not None:
         learned |= balancer.named(of_gradients, update.state)
     gradients = [*update.gradients, *of_balancer]
@@ -71,7 +76,7 @@ def balanced(
         gradients = _densify(gradients)
     weights = update.weights if factors is None else update.weights * factors
     learned.setdefault("task_weights", weights)
-    return Update(gradients, weights, update.finite, update.gramians, learned)
+    return replace(update, gradients=gradients, weights=weights, state=learned)
 
 
 def _objective(recording, variables: Variables, balancer: LossBalancer, scale):

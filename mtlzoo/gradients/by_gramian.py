@@ -3,11 +3,17 @@
 from dataclasses import replace
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from mtlzoo.balancing import GradientBalancer
+from mtlzoo.gradients.measuring import (
+    columns_of,
+    of_groups,
+    over_replicas,
+    unmade,
+    without_scale,
+)
 from mtlzoo.gradients.recording import (
     Recording,
     Update,
@@ -16,13 +22,11 @@ from mtlzoo.gradients.recording import (
     check_reached,
     into_trunk,
     may_branch,
-    replica_count,
     replica_sum,
-    sums_slices,
     task_rows,
     weighed,
 )
-from mtlzoo.gramian import columns, combine, dense, gramian
+from mtlzoo.gramian import columns, combine, dense, gramian, products, summed
 
 
 def by_gramian(
@@ -49,7 +53,8 @@ def by_gramian(
     def densely(compute):  # branches must agree, also in the number of looked-up rows
         update = compute(recording, variables, balancer, scale)
         gradients = [dense(g) for g in update.gradients]
-        return gradients, update.weights, update.finite, update.gramians, update.state
+        measured = update.gramians, update.gramian
+        return gradients, update.weights, update.finite, update.state, *measured
 
     return Update(*tf.cond(due, lambda: densely(refresh), lambda: densely(reuse)))
 
@@ -57,16 +62,15 @@ def by_gramian(
 def _parameters_level(recording, variables, balancer, scale, due=None):
     rows, owned = task_rows(recording, variables.shared, variables.owned, scale)
     reached = _reached(rows, variables.shared, balancer, recording)
-    found = _columns(rows)
-    summed = _over_replicas(found)
-    total = _by_group(summed, variables.shared, balancer)
+    found = columns_of(rows)
+    parts = [products(column) for column in over_replicas(found)]
+    total = _by_group(parts, variables.shared, balancer)
     weights, state, finite = _weights(balancer, total, recording, scale, reached)
     weights, state = _unless_due(balancer, recording, due, weights, state, reached)
-    of = {id(variable): column for variable, column in zip(variables.shared, summed, strict=True)}
-    gramians = [gramian([of[id(variable)] for variable in group]) for group in variables.groups]
+    measured = of_groups(parts, recording, variables, scale)
     shared = _combined(found, weights, variables.shared, balancer)
     owned = weighed(owned, _of_tasks(weights), balancer)
-    return Update([*shared, *owned], _of_tasks(weights), finite, gramians, state)
+    return Update([*shared, *owned], _of_tasks(weights), finite, state, **measured)
 
 
 def _parts_level(recording, variables, balancer, scale, due=None):
@@ -81,8 +85,9 @@ def _parts_level(recording, variables, balancer, scale, due=None):
         rows += task_rows(of_part, variables.shared, none_owned, scale)[0]
     count = len(recording.shares)
     reached = _reached(rows[:count], variables.shared, balancer, recording)
-    found = _columns(rows)
-    total = _by_group(_over_replicas(found), variables.shared, balancer)
+    found = columns_of(rows)
+    parts = [products(column) for column in over_replicas(found)]
+    total = _by_group(parts, variables.shared, balancer)
     finite = tf.math.is_finite(tf.linalg.diag_part(total))
     finite = finite[..., :count] & finite[..., count:]
     cross = total[..., :count, count:]
@@ -100,7 +105,7 @@ def _parts_level(recording, variables, balancer, scale, due=None):
         shared = _third_backward(recording, variables, used, balancer, scale)
     of_tasks = _of_tasks(weights)
     owned = _owned_backward(recording, variables, of_tasks, balancer, scale)
-    return Update([*shared, *owned], of_tasks, finite, [], state)
+    return Update([*shared, *owned], of_tasks, finite, state)
 
 
 def _features_level(recording, variables, balancer, scale, due=None):
@@ -117,7 +122,8 @@ def _features_level(recording, variables, balancer, scale, due=None):
     combined = [combine(c, of_tasks, copy) for c, copy in zip(found, copies, strict=True)]
     shared = into_trunk(recording, variables, combined)
     owned = weighed(owned, weights, balancer)
-    return Update([*shared, *owned], weights, finite, [], state)
+    seen = without_scale(total, recording, scale) if variables.measured else None
+    return Update([*shared, *owned], weights, finite, state, gramian=seen)
 
 
 def _reuse_at_parameters(recording, variables, balancer, scale):
@@ -125,8 +131,7 @@ def _reuse_at_parameters(recording, variables, balancer, scale):
     of_whole = len(recording.parts) < 3
     run = _weighted_backward if of_whole else _third_backward
     shared = run(recording, variables, weights, balancer, scale)
-    groups = [tf.zeros([len(recording.shares)] * 2, weights.dtype) for _ in variables.groups]
-    return _reused(recording, variables, balancer, scale, weights, shared, groups)
+    return _reused(recording, variables, balancer, scale, weights, shared)
 
 
 def _reuse_at_features(recording, variables, balancer, scale):
@@ -134,17 +139,21 @@ def _reuse_at_features(recording, variables, balancer, scale):
     weights = _stored(balancer, recording, _reach(recording, copies, balancer))
     at_boundary = backward(recording, copies, weights, scale)
     shared = into_trunk(recording, variables, at_boundary)
-    return _reused(recording, variables, balancer, scale, weights, shared, [])
+    return _reused(recording, variables, balancer, scale, weights, shared)
 
 
-def _reused(recording, variables, balancer, scale, weights, shared, gramians):
+def _reused(recording, variables, balancer, scale, weights, shared):
     """A step with the weights of an earlier one, of which nothing new is remembered."""
     of_tasks = _of_tasks(weights)
     owned = _owned_backward(recording, variables, of_tasks, balancer, scale)
     state = {n: tf.convert_to_tensor(v) for n, v in balancer.learned.items()}
     state["task_weights"] = tf.convert_to_tensor(balancer.task_weights)
     finite = tf.ones_like(recording.present)
-    return Update([*shared, *owned], of_tasks, finite, gramians, state)
+    # Of what the method would have made in another step.
+    nothing = unmade(recording.losses)
+    groups = [] if recording.parts or recording.cut else variables.groups
+    seen = nothing if variables.measured and not recording.parts else None
+    return Update([*shared, *owned], of_tasks, finite, state, [nothing for _ in groups], seen)
 
 
 def _owned_backward(recording, variables, of_tasks, balancer, scale):
@@ -153,32 +162,17 @@ def _owned_backward(recording, variables, of_tasks, balancer, scale):
     return backward(recording, [v for own in variables.owned for v in own], used, scale)
 
 
-def _columns(rows):
-    """The gradients by variable, with tables as slices where these can be summed over replicas."""
-    if replica_count() > 1 and not sums_slices():
-        rows = [[dense(g) for g in row] for row in rows]
-    return columns(rows)
-
-
-def _over_replicas(found):
-    """The gradients of the global batch, from this replica's shares of them."""
-    return keras.tree.pack_sequence_as(found, replica_sum(keras.tree.flatten(found)))
-
-
-def _by_group(found, shared, balancer):
-    """The Gramian, or one for each group of variables."""
+def _by_group(parts, shared, balancer):
+    """The Gramian, or one for each group of variables, of what each variable adds."""
     if balancer.groups is None:
-        return gramian(found)
-    of_groups: list = []
+        return summed(parts)
+    of_each: list = []
     for group in range(*balancer.lead):
-        pairs = zip(shared, found, strict=True)
-        members = [column for v, column in pairs if balancer.group_of(v) == group]
-        reached = [column for column in members if any(g is not None for g in _gradients(column))]
-        of_groups.append(gramian(reached) if reached else None)
+        pairs = zip(shared, parts, strict=True)
+        of_each.append(summed([part for v, part in pairs if balancer.group_of(v) == group]))
     # A group may be frozen, or out of all tasks' reach.
-    some = [matrix for matrix in of_groups if matrix is not None] or [gramian(found)]
-    nothing = tf.zeros_like(some[0])
-    return tf.stack([nothing if matrix is None else matrix for matrix in of_groups])
+    nothing = tf.zeros_like(next(matrix for matrix in of_each if matrix is not None))
+    return tf.stack([nothing if matrix is None else matrix for matrix in of_each])
 
 
 def _reached(rows, sources, balancer, recording):
@@ -203,10 +197,6 @@ def _reach(recording, sources, balancer):
         rows, _ = task_rows(recording, sources, [[] for _ in recording.shares], None)
         _reached(rows, sources, balancer, recording)
     return recording.reached[-1] if recording.reached else None
-
-
-def _gradients(column):
-    return [column] if isinstance(column, tf.IndexedSlices) else column
 
 
 def _combined(found, weights, shared, balancer):

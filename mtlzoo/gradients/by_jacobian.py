@@ -60,7 +60,19 @@ def by_jacobian(
     weights = tf.cast(recording.present, recording.losses.dtype)
     weights = tf.where(depends, tf.cast(state.pop("task_weights", weights), weights.dtype), weights)
     owned = weighed(owned, weights, balancer)
-    return Update([*shared, *owned], weights, finite, [], state)
+    seen = None
+    if variables.measured:
+        seen = _gramian(stacks, recording, at_parameters)
+    return Update([*shared, *owned], weights, finite, state, gramian=seen)
+
+
+def _gramian(stacks, recording, at_parameters):
+    """That of the rows of the stacks, which at features level are those of some of the batch."""
+    flat = [tf.reshape(stack, [stack.shape[0], -1]) for stack in stacks]
+    total = tf.add_n([tf.matmul(rows, rows, transpose_b=True) for rows in flat])
+    if not at_parameters:
+        (total,) = replica_sum([total])
+    return tf.cast(total, recording.losses.dtype)
 
 
 def _rows_finite(stack):

@@ -143,13 +143,15 @@ class Variables:
         shared: those that several tasks depend on.
         owned: T lists, those that belong to one task.
         balancer: those of the balancer.
-        groups: lists of shared variables of which the model wants a Gramian of their own.
+        groups: lists of shared variables of which a Gramian of their own is wanted.
+        measured: whether the Gramian of all of them together is wanted, too.
     """
 
     shared: list = field(default_factory=list)
     owned: list[list] = field(default_factory=list)
     balancer: list = field(default_factory=list)
     groups: list[list] = field(default_factory=list)
+    measured: bool = False
 
     def all(self) -> list:
         """Every variable: shared, then owned in task order, then the balancer's."""
@@ -165,15 +167,19 @@ class Update:
         weights: `(T,)`, the weights that the balancer gave the tasks.
         finite: `(T,)` bool, whether each task's gradient is finite; `None` where the method has
             no need to look.
-        gramians: one for each of `Variables.groups`; zeros where none was made in this step.
         state: what the balancer remembers of the step, by variable name.
+        gramians: one for each of `Variables.groups`, `(T, T)`, without the loss scale; `unmade`
+            where none was made in this step. None at all where the method makes none.
+        gramian: that of all shared variables together, or of the boundary tensors at features
+            level; `unmade` or `None` likewise.
     """
 
     gradients: Tensors
     weights: tf.Tensor
     finite: tf.Tensor | None
-    gramians: Tensors = field(default_factory=list)
     state: dict[str, tf.Tensor] = field(default_factory=dict)
+    gramians: Tensors = field(default_factory=list)
+    gramian: tf.Tensor | None = None
 
 
 # -- backward passes ------------------------------------------------------------------------------

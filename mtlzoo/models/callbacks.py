@@ -19,8 +19,10 @@ class BalancerEpochs(keras.callbacks.Callback):
         self.trained.balancer.on_epoch_end(told)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Train by the method of this epoch."""
+        """Train by the method of this epoch, and begin its record of Gramians."""
         self.trained.make_train_function()
+        if self.trained._step.record is not None:
+            self.trained._step.record.reset()
 
 
 # Of the metrics that the tasks bring with them.

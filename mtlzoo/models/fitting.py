@@ -13,7 +13,8 @@ from mtlzoo.gradients import may_branch
 from mtlzoo.models import lost_workers, optimizers
 from mtlzoo.models.callbacks import BalancerEpochs, set_modes
 from mtlzoo.models.compile_checks import check_replicas
-from mtlzoo.models.refreshing import surely_kept
+from mtlzoo.models.gramian_record import GramianRecord
+from mtlzoo.models.refreshing import surely_kept, surely_looks
 from mtlzoo.models.selection import SelectedByTask
 
 
@@ -84,12 +85,15 @@ class FittedByTask(SelectedByTask):
         in a graph that runs out of data cancels the step that it is in.
 
         A balancer that keeps its weights for several steps has a second function for those in
-        between, without reductions of task gradients, which no branch may hold.
+        between, without reductions of task gradients, which no branch may hold; and so have steps
+        whose Gramian is not looked at.
         """
         strategy = self.distribute_strategy
 
-        def one(data, keeps_weights):
+        def one(data, keeps_weights, looks):
             self._step.keeps_weights = keeps_weights
+            if self._step.record is not None:
+                self._step.record.looks = looks
             try:
                 logs = strategy.run(step, args=(data,))
             finally:
@@ -102,13 +106,15 @@ class FittedByTask(SelectedByTask):
         if not self.run_eagerly:
             one = tf.function(one, reduce_retracing=True, jit_compile=self.jit_compile or None)
 
-        def kept():
-            return training and surely_kept(self._step.method)
+        def chosen():  # what no branch of the graph may choose
+            if not training:
+                return False, False
+            return surely_kept(self._step.method), surely_looks(self._step)
 
         def several(iterator):
-            logs = one(next(iterator), kept())
+            logs = one(next(iterator), *chosen())
             for data in itertools.islice(iterator, self.steps_per_execution - 1):
-                logs = one(data, kept())
+                logs = one(data, *chosen())
             return logs
 
         return several
@@ -129,6 +135,20 @@ class FittedByTask(SelectedByTask):
         # Everything is built in `__init__` and `compile`. Under a strategy Keras would first
         # average a batch over the replicas here, which fails where it does not divide evenly.
         return
+
+    @property
+    def gramian_record(self) -> GramianRecord:
+        """What is known of the tasks' gradients in the steps of the present epoch.
+
+        Raises:
+            ValueError: if the model was compiled without `track_gramian`.
+        """
+        if self._step.record is None:
+            raise ValueError(
+                "The model should be compiled with `track_gramian='shared'` or 'groups', so that "
+                "the products of the tasks' gradients are kept. Received: track_gramian=None"
+            )
+        return self._step.record
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train as `keras.Model.fit` does, with labels and sample weights as dicts by task.

@@ -9,7 +9,7 @@ import numpy as np
 from mtlzoo import balancing
 from mtlzoo import tasks as task_kinds
 from mtlzoo.balancing import Balancer
-from mtlzoo.models import graph, optimizers
+from mtlzoo.models import gramian_record, graph, optimizers
 from mtlzoo.models.balancer_state import BalancerState
 from mtlzoo.models.compile_checks import (
     check_arguments,
@@ -224,6 +224,8 @@ class MultiTaskModel(FittedByTask):
         jit_compile: bool | str = "auto",
         auto_scale_loss: bool = True,
         guard: str | None = None,
+        track_gramian: str | None = None,
+        track_every: int = 10,
     ) -> None:
         """Configure training. Losses and metrics come from the tasks unless they are given here.
 
@@ -244,10 +246,18 @@ class MultiTaskModel(FittedByTask):
                 the shared variables get a zero gradient in that step (an optimizer with momentum
                 still moves them a little). `"all"`: nothing is updated on several replicas either,
                 for the price of a copy of all variables in each step.
+            track_gramian: whether the inner products of the tasks' gradients are kept, for
+                `gramian_record`: `None`, `"shared"`, of all shared variables together (of the
+                boundary tensors, where the balancer has `wrt="features"`), or `"groups"`, by layer
+                too. Gradients are those of the losses times their loss weights, and times what a
+                loss balancer before a gradient balancer makes of them. Defaults to `None`.
+            track_every: in which steps that is measured with a balancer that does not make these
+                products anyway, such as one that weighs losses: each n-th. They take a backward
+                pass for each task. Defaults to 10.
 
         Raises:
-            ValueError: for unknown tasks or balancers, a balancer that this model cannot use, or
-                an optimizer that was built before.
+            ValueError: for unknown tasks or balancers, a balancer that this model cannot use, an
+                optimizer that was built before, or nothing that can be tracked.
         """
         self._held.step = None  # what is refused below must not go on with the step of before
         check_arguments(
@@ -284,6 +294,8 @@ class MultiTaskModel(FittedByTask):
             balancer.build(of_rows, self._shared_layers_variables())
             balancer.check_metrics(objectives.metric_names)
             optimizers.check(self.optimizer, replicas)
+            ownership = self._ownership
+            record = gramian_record.made(self, rows, ownership, track_gramian, track_every)
             slots = OptimizerSlots(self.optimizer)
             self._hold_balancer(balancer)
             if balancer.trainable_variables:
@@ -291,7 +303,7 @@ class MultiTaskModel(FittedByTask):
             self.optimizer.build(self.trained_variables)
             slots.check(self.trained_variables)
             self._held.step = TrainingStep(
-                self, objectives, rows, balancer, self._ownership, slots, splits, guard
+                self, objectives, rows, balancer, ownership, slots, splits, guard, record
             )
         self._held.compile_config = {
             "optimizer": optimizer,
@@ -305,6 +317,8 @@ class MultiTaskModel(FittedByTask):
             "jit_compile": jit_compile,
             "auto_scale_loss": auto_scale_loss,
             "guard": guard,
+            "track_gramian": track_gramian,
+            "track_every": track_every,
         }
 
     def _hold_balancer(self, balancer: Balancer) -> None:

@@ -1,4 +1,8 @@
-"""In which steps a balancer that keeps its weights for several computes them anew."""
+"""In which steps a balancer that keeps its weights for several computes them anew, and others make
+a Gramian to be looked at.
+"""
+
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -37,3 +41,14 @@ def surely_kept(method: Balancer) -> bool:
     seen = keras.ops.convert_to_numpy(method.gradient_part.refreshed)
     step = int(keras.ops.convert_to_numpy(method.step))
     return bool((seen > 0).all()) and step % method.every != 0
+
+
+def surely_looks(step: Any) -> bool:
+    """Whether the coming step's Gramian is made where the balancer makes none; read on the host.
+
+    Args:
+        step: the training step.
+    """
+    if step.record is None:
+        return False
+    return bool(step.record.looks_at(int(keras.ops.convert_to_numpy(step.method.step))))

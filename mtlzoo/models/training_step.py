@@ -19,6 +19,7 @@ from mtlzoo.models import (
 )
 from mtlzoo.models.applying import Applying, put_back
 from mtlzoo.models.failures import Failures, read, step_state, unless
+from mtlzoo.models.gramian_record import GramianRecord
 from mtlzoo.models.graph import Ownership, Split, read_ownership
 from mtlzoo.models.objectives import Objectives, TaskBatch
 from mtlzoo.models.optimizer_slots import OptimizerSlots, update_beside_variables
@@ -40,6 +41,7 @@ class TrainingStep:
         splits: for each phase of the balancer the model cut at its boundary, for balancing at
             features level, else `None`.
         guard: `None` or `"all"`, see `MultiTaskModel.compile`.
+        record: what keeps the Gramians, or `None`.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class TrainingStep:
         slots: OptimizerSlots,
         splits: list[Split | None],
         guard: str | None,
+        record: GramianRecord | None = None,
     ) -> None:
         self.model = model
         self.objectives = objectives
@@ -62,6 +65,7 @@ class TrainingStep:
         self.readers = ownership if rows.are_tasks else read_ownership(model, by_row=False)
         self.slots = slots
         self.splits = splits
+        self.record = record
         self.phase = balancer.phase()
         # Whether the step that is being traced keeps the weights of the tasks in any case.
         self.keeps_weights = False
@@ -152,7 +156,8 @@ class TrainingStep:
         due = False if self.keeps_weights else refreshing.due(self.method, present)
         slices = gradients.may_branch() and optimizers.takes_slices(self.model.optimizer)
         variables = self._variables()
-        update = gradients.balanced(recording, variables, self.method, scale, due, slices)
+        look = self._looks()
+        update = gradients.balanced(recording, variables, self.method, scale, due, slices, look)
         if held_out is not None:
             unweighed = gradients.unweighed_scale(scale, update.weights, present)
             trained = gradients.task_gradients(recording, variables, unweighed)
@@ -189,11 +194,24 @@ class TrainingStep:
             self._hold_out(
                 again, x, held_out, held_counts, trained, variables, present, unweighed, sound
             )
-        if update.gramians:
-            self.model.observe_gramians(update.gramians, present & ok)
+        self._observe(update, present & ok)
         self._log(of_tasks.unweighted, of_tasks.extra, rows, part)
         parts_of_labels = self._parts(counts, of_tasks.present)
         self.objectives.update_metrics(batches, outputs, of_tasks.unweighted, parts_of_labels)
+
+    def _looks(self):
+        """Whether a Gramian that is wanted is made in this step, if the balancer makes none."""
+        if self.record is None or not gradients.may_branch():
+            return self.record is None or self.record.looks
+        return self.record.looks_at(read(self.method.step))
+
+    def _observe(self, update, present):
+        """Show the Gramians of the step to those who look at them."""
+        of_model = len(compile_checks.measured_groups(self.model))
+        if of_model:
+            self.model.observe_gramians(update.gramians[:of_model], present)
+        if self.record is not None:
+            self.record.observe(update.gramian, update.gramians[of_model:], present)
 
     def _look_back(self, again, x, batches, counts, recording, sound):
         """Have the balancer learn from the losses before and after the update."""
@@ -317,16 +335,20 @@ class TrainingStep:
         of_balancer = {id(v) for v in self.balancer.trainable_variables}
         of_model = [v for v in model.trained_variables if id(v) not in of_balancer]
         groups = compile_checks.measured_groups(model)
+        if self.record is not None:
+            groups = [*groups, *self.record.variables_of]
         if not (self.selection.is_whole or self.applying.moves_all):
             selected = set(self.selection.names)
             of_model = [v for v in of_model if self.readers.of(v) & selected]
-            groups = [[v for v in group if self.readers.of(v) & selected] for group in groups]
-            groups = groups if all(groups) else []  # of less than all groups nothing is measured
+        # Of what is frozen, or of no task that is computed, there is no gradient.
+        known = {id(v) for v in of_model}
+        groups = [[v for v in group if id(v) in known] for group in groups]
         return gradients.Variables(
             self.ownership.shared(of_model),
             [self.ownership.owned_by(name, of_model) for name in self.rows.names],
             list(self.balancer.trainable_variables),
             groups,
+            measured=self.record is not None and not self.record.variables_of,
         )
 
     def _statistics(self):

@@ -19,7 +19,8 @@ def variables(model: Any) -> dict[str, list[keras.Variable]]:
 
     Returns:
         Those of the `model` (its layers, their random generators and recurrent states, and the
-        balancer), of the training `step`, of the `metrics` and of the `optimizer`.
+        balancer), of the training `step`, of the `metrics` (and of what else is kept of an epoch)
+        and of the `optimizer`.
     """
     step = model._step
     found: dict[str, list[Any]] = {
@@ -28,7 +29,10 @@ def variables(model: Any) -> dict[str, list[keras.Variable]]:
             *recurrent_states(model._flatten_layers(include_self=False)),
         ],
         "step": [*vars(step).values(), *vars(step.failures).values()],
-        "metrics": [variable for metric in model.metrics for variable in metric.variables],
+        "metrics": [
+            *(variable for metric in model.metrics for variable in metric.variables),
+            *(step.record.variables if step.record is not None else []),
+        ],
         "optimizer": model.optimizer.variables,
     }
     seen: set[int] = set()

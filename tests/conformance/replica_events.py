@@ -19,7 +19,7 @@ from conformance.replica_settings import (
     make_data,
     state,
 )
-from mtlzoo import PCGrad
+from mtlzoo import MGDA, GradDrop, MoDo, PCGrad
 from mtlzoo.models import fitting
 from mtlzoo.models.refreshing import surely_kept
 
@@ -142,6 +142,30 @@ def dropout(strategy) -> dict:
     }
 
 
+def tracked_gramians(strategy) -> dict:
+    """Whoever makes them, and where only some steps are looked at."""
+    found = {}
+    for what, balancer, level in (
+        ("loss balancer", "equal", "groups"),
+        ("parameters", "pcgrad", "groups"),
+        ("features", MGDA(wrt="features"), "shared"),
+        ("jacobian", GradDrop(), "shared"),
+        ("parts", MoDo(), "shared"),
+    ):
+        sums = []
+        for on in (None, strategy):
+            model = Setting(
+                balancer=lambda b=balancer: b,
+                compile={"track_gramian": level, "track_every": 2},
+                data={"missing": True},
+            ).compiled(on)
+            model.fit(Setting(data={"missing": True}).dataset(model), verbose=0)
+            sums.append(list(vars(model.gramian_record.sums()).values()))
+        assert sums[0][0].max() == (2 if what in ("loss balancer", "parts") else 4), what
+        found[what] = distance(*sums)
+    return found
+
+
 def refused(strategy) -> dict:
     """What Keras cannot do on several replicas ends with a sentence, before any step."""
     norm = keras.layers.BatchNormalization(name="norm")
@@ -217,6 +241,7 @@ OTHERS: dict[str, Callable] = {
     "dropout": dropout,
     "refused": refused,
     "kept weights": kept_weights,
+    "tracked gramians": tracked_gramians,
     "absent task is untouched": absent_task_is_untouched,
     "infinite loss": lambda s: failing(s, None, _infinite, FloatingPointError),
     "infinite loss, guarded": lambda s: failing(s, "all", _infinite, FloatingPointError),

@@ -21,7 +21,7 @@ from conformance.registry import THROUGH_ALL
 from conformance.replica_events import OTHERS
 from conformance.replica_precision import PRECISIONS
 from conformance.replica_settings import EQUAL, FOUR, Setting, copies, distance, state
-from mtlzoo.gradients import by_gramian
+from mtlzoo.gradients import measuring
 
 OF_FOUR = "four, "
 
@@ -53,7 +53,7 @@ def tables_made_dense(strategy) -> dict:
     """As on TPUs, whose replicas sum no `IndexedSlices`."""
     setting = EQUAL["embeddings, pcgrad"]
     one = run(setting, None)
-    with mock.patch.object(by_gramian, "sums_slices", return_value=False) as asked:
+    with mock.patch.object(measuring, "sums_slices", return_value=False) as asked:
         several = run(setting, strategy)
     assert asked.called
     return {what: distance(one[what], several[what]) for what in one}
