@@ -75,10 +75,12 @@ _WHERE = {
     "OMoE": "models",
     "PLE": "models",
     "SNR": "models",
+    "report": "reporting",
 }
 _ROOMS = [
     *("analysis", "backbones", "balancing", "data", "distribution", "ensembles", "export"),
-    *("layers", "metrics", "models", "online", "pretrained", "serving", "tasks", "training"),
+    *("layers", "metrics", "models", "online", "pretrained", "reporting"),
+    *("serving", "tasks", "training"),
 ]
 
 __all__ = ["__version__", *sorted(_WHERE), *_ROOMS]

@@ -85,7 +85,19 @@ MODELS = [
 ]
 OF_ROOMS = {
     "analysis": {
-        *("Finding", "GramianHistory", "TaskMatrix"),
+        *("ActivationMaximum", "Explanation", "RandomizationTest", "TaskExplanations"),
+        *("activation_maximization", "explain", "explain_tasks", "randomization_test"),
+        "task_view",
+        *("Finding", "GramianHistory", "HealthWarning", "HealthLimits", "TaskMatrix", "TrainingHealth"),
+        *("AffinityHistory", "GroupTrainings", "LabelEfficiency", "MeasuredGains"),
+        *("RelatednessReport", "SampledMatrix", "TaskGroups", "group_tasks"),
+        *("inter_task_affinity", "label_efficiency", "measure_groups", "pairwise_gains"),
+        *("representation_similarity",),
+        *("GradualPruning", "KeepZeros", "ModelSize", "SimplificationTable", "Surrogate"),
+        *("compare_sizes", "cuttable_units", "factorize", "prune_units", "prune_weights"),
+        *("quantize", "remove_idle_experts", "sparsity_of", "surrogate"),
+        *("AttentionTable", "FeatureImportance", "ShapValues", "permutation_importance"),
+        *("read_attention", "shap_values"),
     },
     "backbones": {
         *(
@@ -188,6 +200,7 @@ OF_ROOMS = {
         "concatenate",
     },
     "pretrained": {"load", "names"},
+    "reporting": {"Run", "RunRecorder", "TensorBoard", "Training", "read", "report"},
     "serving": {"Answer", "PublishError", "Server", "Swap", "Versions"},
     "tasks": {
         *(*TASKS, "CosineDistance", "DetectionLoss", "ScaleInvariantLog"),
@@ -205,7 +218,7 @@ OF_ROOMS = {
     },
 }
 ROOMS = sorted(OF_ROOMS)
-PUBLIC = ["__version__", "export", *TASKS, *BALANCERS, *MODELS, *ROOMS]
+PUBLIC = ["__version__", "export", "report", *TASKS, *BALANCERS, *MODELS, *ROOMS]
 
 
 def examples():

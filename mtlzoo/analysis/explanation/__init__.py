@@ -1,0 +1,1 @@
+"""What in the input a task's answer rests on."""

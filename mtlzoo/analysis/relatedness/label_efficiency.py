@@ -1,0 +1,279 @@
+"""How many labels a small task saves by being trained beside a large one."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from mtlzoo.analysis import drawing
+from mtlzoo.analysis.relatedness.group_trainings import (
+    Build,
+    checked_model,
+    checked_seeds,
+    labels_of,
+    train_runs,
+)
+from mtlzoo.analysis.relatedness.phrases import listed, verdict, with_error
+from mtlzoo.analysis.relatedness.sampled_matrix import mean_and_error
+from mtlzoo.layers.arguments import check_count
+from mtlzoo.tasks import Task
+
+ALONE = "alone"
+KINDS = {
+    "gains": "is better than alone",
+    "loses": "is worse than alone",
+    "cannot be told": "cannot be told from alone",
+}
+
+
+class LabelEfficiency:
+    """The scores of a small task alone and beside others, by how many labels it has.
+
+    Args:
+        task: The small task.
+        counts: C numbers of labels, ascending.
+        scores: By company, `"alone"` first, (C, S): the deciding metric by count and seed.
+
+    Attributes:
+        title: A headline.
+
+    Example:
+    ```python
+    import numpy as np
+    from mtlzoo import Regression
+    from mtlzoo.analysis import LabelEfficiency
+
+    scores = {"alone": np.array([[2.0, 2.1], [1.0, 1.2]]), "beside b": np.array([[1, 1.2], [1, 1]])}
+    print(LabelEfficiency(Regression("a"), [100, 1000], scores).words())
+    ```
+    """
+
+    def __init__(self, task: Task, counts: Sequence[int], scores: Mapping[str, np.ndarray]) -> None:
+        self.task, self.counts = task, tuple(counts)
+        self.scores = {way: np.asarray(found, "float64") for way, found in scores.items()}
+        self.title = f"What labels of {task.name} are worth, alone and beside other tasks"
+
+    def gain(self, way: str, count: int) -> tuple[float, float]:
+        """The mean gain over training alone, paired by seed, and its standard error.
+
+        Args:
+            way: The company.
+            count: How many labels.
+
+        Returns:
+            In the unit of the metric; positive is better, whatever its direction.
+        """
+        row = self.counts.index(count)
+        sign = 1 if self.task.mode == "max" else -1
+        mean, error = mean_and_error(sign * (self.scores[way] - self.scores[ALONE])[row])
+        return float(mean), float(error)
+
+    def words(self) -> str:
+        """With how many labels company helps, and what it saves."""
+        few, many = self.counts[0], self.counts[-1]
+        said = [
+            f"Judged by {self.task.monitor} ({self._better()} is better), {self.task.name} alone "
+            f"has {self._score(ALONE, 0)} with {few} labels"
+        ]
+        said[0] += f", {self._score(ALONE, -1)} with {many}." if many > few else "."
+        for way in self._ways():
+            kinds: dict[str, list[str]] = {"gains": [], "loses": [], "cannot be told": []}
+            for count in self.counts:
+                mean, error = self.gain(way, count)
+                gained = f"{count} labels ({with_error(mean, error, form='+.3f')})"
+                kinds[verdict(mean, error)].append(gained)
+            found = [
+                f"{what} with {listed(kinds[kind])}" for kind, what in KINDS.items() if kinds[kind]
+            ]
+            said.append(f"{way.capitalize()}, it {listed(found)}.")
+            enough = self._enough(way)
+            if enough is not None:
+                said.append(f"With {enough} labels its mean is that of {many} labels alone.")
+        if self.scores[ALONE].shape[1] < 2:
+            said.append("It was trained with one seed, which says nothing of the spread.")
+        return " ".join(said)
+
+    def rows(self) -> list[list[str]]:
+        """A row for each number of labels."""
+        head = [f"labels of {self.task.name}", f"{ALONE}, {self.task.monitor}"]
+        for way in self._ways():
+            head += [way, "gain"]
+        table = []
+        for row, count in enumerate(self.counts):
+            cells = [str(count), self._score(ALONE, row)]
+            for way in self._ways():
+                mean, error = self.gain(way, count)
+                cells += [self._score(way, row), with_error(mean, error, form="+.3f")]
+            table.append(cells)
+        return [head, *table]
+
+    def figure(self) -> Any:
+        """A curve for each company, with a dot for each seed.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+        """
+        figure = drawing.new_figure(5.6, 4.0)
+        panel = figure.subplots()
+        for i, (way, found) in enumerate(self.scores.items()):
+            colour, marker = (each[i % len(each)] for each in (drawing.COLOURS, drawing.MARKERS))
+            means, errors = mean_and_error(found.T)
+            panel.errorbar(
+                self.counts,
+                means,
+                np.nan_to_num(errors),
+                color=colour,
+                marker=marker,
+                capsize=3,
+                label=way,
+            )
+            for count, values in zip(self.counts, found, strict=True):
+                panel.plot([count] * len(values), values, ".", color=colour, markersize=3)
+        panel.set_xscale("log")
+        panel.set_xticks(self.counts, [str(count) for count in self.counts])
+        panel.minorticks_off()
+        panel.set_xlabel(f"labels of {self.task.name} in training")
+        panel.set_ylabel(f"{self.task.monitor} of {self.task.name}")
+        panel.set_title(
+            f"{self._better()} is better; bars are standard errors, dots seeds", fontsize=9
+        )
+        panel.legend(frameon=False)
+        panel.grid(alpha=0.3)
+        panel.spines[["top", "right"]].set_visible(False)
+        figure.suptitle(self.title, fontsize=11)
+        return figure
+
+    def _ways(self) -> list[str]:
+        return [way for way in self.scores if way != ALONE]
+
+    def _better(self) -> str:
+        return "higher" if self.task.mode == "max" else "lower"
+
+    def _score(self, way: str, row: int) -> str:
+        mean, error = mean_and_error(self.scores[way][row])
+        return with_error(float(mean), float(error), form=".3f")
+
+    def _enough(self, way: str) -> int | None:
+        """With how many labels it is as good as alone with the most, if with fewer."""
+        sign = 1 if self.task.mode == "max" else -1
+        goal = sign * self.scores[ALONE][-1].mean()
+        pairs = zip(self.counts[:-1], self.scores[way], strict=False)
+        return next((count for count, found in pairs if sign * found.mean() >= goal), None)
+
+
+def label_efficiency(
+    build: Build,
+    train: Sequence[Any],
+    valid: Any,
+    *,
+    task: str,
+    beside: Mapping[str, Sequence[str]],
+    counts: Sequence[int],
+    epochs: int = 1,
+    seeds: Sequence[int] = (0, 1, 2),
+    batch_size: int | None = None,
+) -> LabelEfficiency:
+    """Train a task of which few rows have labels, alone and beside tasks that have all of theirs.
+
+    All trainings read the same rows, for the same number of steps; rows without a label say
+    nothing of the task. So what differs is the other tasks alone. A seed draws which rows keep
+    their labels; those of fewer are among those of more.
+
+    Args:
+        build: `build(names)` makes a compiled multi-task model of the tasks `names`, a sorted
+            tuple; also of one.
+        train: Arrays `(x, y)` or `(x, y, sample_weight)`, with the labels of all tasks.
+        valid: The data by which trainings are judged: such arrays, or a `tf.data.Dataset`.
+        task: The small task.
+        beside: By what the picture calls it, the tasks that it is trained beside, such as
+            `{"beside a related task": ["click"]}`.
+        counts: Numbers of labels.
+        epochs: Of each training. Defaults to 1.
+        seeds: A training for each. Defaults to `(0, 1, 2)`.
+        batch_size: As of `fit`. Defaults to `None`.
+
+    Returns:
+        The scores.
+
+    Raises:
+        ValueError: For an unknown task, more labels than there are, or no company.
+
+    Example:
+    ```python
+    import keras
+    import numpy as np
+    from mtlzoo import HardSharing, Regression
+    from mtlzoo.analysis import label_efficiency
+
+    def build(names):
+        model = HardSharing(keras.Input((4,)), [Regression(n) for n in names], shared_units=[4])
+        model.compile("adam", jit_compile=False)
+        return model
+
+    x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+    data = x, {"small": x[:, 0], "large": x[:, 0]}
+    found = label_efficiency(
+        build, data, data, task="small", beside={"beside large": ["large"]}, counts=[8], seeds=[0]
+    )
+    print(found.rows())
+    ```
+    """
+    if not isinstance(train, list | tuple) or len(train) not in {2, 3}:
+        raise ValueError(
+            "`train` should be arrays, `(x, y)` or `(x, y, sample_weight)`, of which labels can be "
+            f"hidden. Received: train of type {type(train).__name__}"
+        )
+    check_count("epochs", epochs)
+    seeds = checked_seeds(seeds)
+    groups: dict[str, tuple[str, ...]] = {ALONE: (task,)}
+    for way, others in beside.items():
+        if way == ALONE or task in others or not others or isinstance(others, str):
+            raise ValueError(
+                f"`beside` should have lists of other tasks than `{task}`, by a name that is not "
+                f"{ALONE!r}. Received: {way!r}: {others!r}"
+            )
+        groups[way] = tuple(sorted({task, *others}))
+    if len(groups) < 2:
+        raise ValueError("`beside` should have company to compare with. Received: none")
+    for names in groups.values():
+        labels_of(train, names)
+    counts = sorted(counts)
+    if not counts or len(set(counts)) < len(counts):
+        raise ValueError(f"`counts` should be different numbers. Received: counts={counts}")
+    for count in counts:
+        check_count("counts", count)
+    small = checked_model(build((task,)), (task,)).tasks[task]
+    kept = _Kept(small, train, counts, seeds)
+    scores = {}
+    for way, names in groups.items():
+        runs = [(seed, kept.data(names, n, seed)) for n in counts for seed in seeds]
+        found, _ = train_runs(build, names, runs, valid, epochs=epochs, batch_size=batch_size)
+        scores[way] = found[:, names.index(task)].reshape(len(counts), len(seeds))
+    return LabelEfficiency(small, counts, scores)
+
+
+class _Kept:
+    """Which labels of a task are kept."""
+
+    def __init__(self, task, train, counts, seeds):
+        self._task, self._train = task, train
+        labels = np.asarray(train[1][task.name])
+        present = np.asarray(task.read_labels(labels, task.loss).present)
+        there = np.flatnonzero(present.reshape(len(labels), -1).any(1))
+        if counts[-1] > len(there):
+            raise ValueError(
+                f"`counts` should be at most the {len(there)} labels that task `{task.name}` has. "
+                f"Received: {counts[-1]}"
+            )
+        self._orders = {seed: np.random.default_rng(seed).permutation(there) for seed in seeds}
+
+    def data(self, names, count, seed):
+        x, y, *weight = labels_of(self._train, names)
+        labels = np.asarray(y[self._task.name])
+        hidden = np.ones(len(labels), bool)
+        hidden[self._orders[seed][:count]] = False
+        missing = keras.ops.convert_to_numpy(self._task.missing_labels(int(hidden.sum())))
+        labels = labels.astype(np.result_type(labels, missing))  # a copy, wide enough
+        labels[hidden] = missing.reshape(labels[hidden].shape)
+        return x, {**y, self._task.name: labels}, *weight

@@ -1,0 +1,160 @@
+"""Integrated gradients: the closed form, completeness, and every form of input."""
+
+import keras
+import numpy as np
+import pytest
+
+from mtlzoo import BinaryClassification, CrossModalFusion, HardSharing, MultiTaskModel, Regression
+from mtlzoo.analysis import Finding, explain
+from mtlzoo.analysis.explanation.integrated import integrate
+from mtlzoo.backbones import AudioEncoder, TabularEncoder, TextEncoder
+
+
+def test_the_closed_form_of_a_polynomial():
+    """f = x0^3 x1 from the baseline b: the integral of 3 x0^2 x1 and of x0^3 along the line."""
+    generator = np.random.default_rng(0)
+    x, start = generator.normal(size=(2, 5, 2))
+
+    def gradients(points, row):
+        (p,) = points
+        assert len(p) == len(row) <= 7
+        return [np.stack([3 * p[:, 0] ** 2 * p[:, 1], p[:, 0] ** 3], -1)]
+
+    (found,) = integrate(gradients, [x], [start], steps=3, batch_size=7)
+    # The integrals of the polynomials in alpha, exactly.
+    expected = np.zeros_like(x)
+    for i in range(len(x)):
+        p0, p1 = (np.polynomial.Polynomial([start[i, k], x[i, k] - start[i, k]]) for k in (0, 1))
+        for k, slope in enumerate((3 * p0**2 * p1, p0**3)):
+            expected[i, k] = (x[i, k] - start[i, k]) * slope.integ()(1.0)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    differences = x[:, 0] ** 3 * x[:, 1] - start[:, 0] ** 3 * start[:, 1]
+    np.testing.assert_allclose(found.sum(1), differences, rtol=1e-12)
+
+
+def test_a_linear_task_gets_weight_times_difference():
+    inputs = keras.Input((3,), name="x")
+    model = MultiTaskModel(
+        inputs, {"a": keras.layers.Dense(2, name="a")(inputs)}, tasks=[Regression("a", 2)]
+    )
+    kernel = model.get_layer("a").get_weights()[0]
+    x, start = np.random.default_rng(0).normal(size=(2, 4, 3)).astype("float32")
+    found = explain(model, "a", x, target=1, baseline=start, names={"x": ["one", "two", "three"]})
+    np.testing.assert_allclose(
+        found.attributions["x"], (x - start) * kernel[:, 1], rtol=1e-4, atol=1e-6
+    )
+    assert found.rows()[0] == ["input", "mean absolute attribution", "mean attribution"]
+    order = np.argsort(-np.abs((x - start) * kernel[:, 1]).mean(0))
+    assert [row[0] for row in found.rows()[1:]] == [["one", "two", "three"][i] for i in order]
+
+
+@pytest.fixture(scope="module")
+def table():
+    keras.utils.set_random_seed(0)
+    encoder = TabularEncoder({"user": 20}, ["age", "price"], embedding_dim=3)
+    model = HardSharing(
+        encoder.input,
+        [BinaryClassification("click"), Regression("stay")],
+        backbone=encoder,
+        shared_units=(16,),
+        activation="tanh",
+    )
+    x = {"user": np.array([3, 8, 0]), "age": np.array([0.2, 1, -2]), "price": np.array([2, -1, 1])}
+    return model, x
+
+
+def test_columns_of_a_table_add_up(table):
+    model, x = table
+    for task in ("click", "stay"):
+        found = explain(model, task, x, sign=1, target=None if task == "stay" else 1)
+        assert {n: a.shape for n, a in found.attributions.items()} == {
+            "age": (3, 1),
+            "price": (3, 1),
+            "user": (3,),
+        }
+        empty = {name: np.zeros_like(values) for name, values in x.items()}
+        values, start = (model.predict(rows, verbose=0)[task][:, 0] for rows in (x, empty))
+        total = sum(a.reshape(3, -1).sum(1) for a in found.attributions.values())
+        np.testing.assert_allclose(total, values - start, rtol=1e-3, atol=1e-5)
+        assert np.abs(found.gaps).max() < 1e-5
+        # The embedding of id 0 is the baseline's.
+        assert found.attributions["user"][2] == 0
+        np.testing.assert_allclose(sum(found.shares().values()), 1, rtol=1e-6)
+    assert isinstance(found, Finding)
+    assert "Most of it, by mean absolute attribution, lies in" in found.words()
+
+
+def test_inputs_that_are_held_fixed_have_no_part(table):
+    model, x = table
+    found = explain(model, "stay", x, wrt=["age"])
+    assert list(found.attributions) == ["age"]
+    without = {**x, "age": np.zeros(3)}
+    values, start = (model.predict(rows, verbose=0)["stay"][:, 0] for rows in (x, without))
+    np.testing.assert_allclose(
+        found.attributions["age"][:, 0], values - start, rtol=1e-3, atol=1e-5
+    )
+
+
+def test_words_are_measured_at_their_embedding_and_padding_has_none():
+    keras.utils.set_random_seed(0)
+    inputs = {
+        "words": keras.Input((5,), dtype="int32", name="words"),
+        "words_present": keras.Input((), dtype="bool", name="words_present"),
+    }
+    model = CrossModalFusion(
+        inputs,
+        [BinaryClassification("click")],
+        encoders={"words": TextEncoder(20, 5, width=8, num_layers=1)},
+    )
+    x = {
+        "words": np.array([[3, 7, 1, 0, 0], [4, 4, 4, 4, 4]]),
+        "words_present": np.array([True, False]),
+    }
+    texts = [["a", "big", "cat"], ["not", "there", "at", "all", "!"]]
+    for method in ("integrated_gradients", "saliency", "smooth_grad"):
+        found = explain(model, "click", x, method=method, samples=3, names={"words": texts})
+        values = found.attributions["words"]
+        assert values.shape == (2, 5)
+        assert np.all(values[0, :3] != 0) and not values[0, 3:].any() and not values[1].any()
+        assert found.signed
+    assert "In 1 of them it is zero everywhere" in found.words()
+    assert "Held fixed, since they have no gradient: words_present." in found.words()
+    with pytest.raises(ValueError, match=r"`wrt` should name inputs of numbers, or of ids"):
+        explain(model, "click", x, wrt="words_present")
+
+
+def test_spectrograms_are_measured_at_their_layer():
+    keras.utils.set_random_seed(0)
+    encoder = AudioEncoder(
+        400, 8000, fft_length=64, sequence_stride=32, num_mel_bins=6, blocks=(1,), widths=(4,)
+    )
+    model = HardSharing(keras.Input((400,), name="sound"), [Regression("a")], backbone=encoder)
+    x = np.random.default_rng(0).normal(size=(2, 400)).astype("float32")
+    found = explain(model, "a", x, layer="log_mel")
+    (values,) = found.attributions.values()
+    assert values.shape == (2, 13, 6)
+    outputs, start = (model.predict(rows, verbose=0)["a"][:, 0] for rows in (x, np.zeros_like(x)))
+    total = values.sum((1, 2)) + found.gaps
+    np.testing.assert_allclose(total, outputs - start, rtol=1e-4, atol=1e-5)
+    # Rectifiers have corners on the line, where no rule is exact.
+    assert np.all(np.abs(found.gaps) < 0.05 * np.abs(outputs - start))
+    shares = found.share(np.arange(13)[:, None] < 6 * np.ones(6))
+    assert ((shares > 0) & (shares < 1)).all()
+
+
+def test_regions(table):
+    model, x = table
+    found = explain(model, "click", x, wrt="age")
+    np.testing.assert_array_equal(found.share([True]), np.ones(3))
+    with pytest.raises(ValueError, match=r"`region` should have the shape \(1,\)"):
+        found.share(np.ones((2, 2)))
+    with pytest.raises(ValueError, match=r"`name` should be one of \['user', 'age', 'price'\]"):
+        explain(model, "click", x).share([True])
+
+
+def test_pictures_of_columns_words_and_pictures(table):
+    model, x = table
+    figure = explain(model, "click", x).figure()
+    (panel,) = figure.axes
+    assert {label.get_text() for label in panel.get_yticklabels()} == set(x)
+    assert "Integrated gradients of task click" in figure.get_suptitle()
