@@ -204,8 +204,8 @@ def losses_without(model: Any, test: tf.data.Dataset, task: str) -> dict[str, fl
 
     def score(missing):
         def remove(x, y, weight):
-            flags = {key: tf.zeros_like(x[key]) for key in x if key == f"{missing}_present"}
-            return x | flags, y, weight
+            absent = {key: tf.zeros_like(x[key]) for key in x if key == f"{missing}_present"}
+            return x | absent, y, weight
 
         return model.evaluate(test.map(remove), return_dict=True, verbose=0)[metric]
 

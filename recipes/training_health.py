@@ -3,10 +3,11 @@
     python -m recipes.training_health --out=runs/training_health
 
 Two regressions from the same twelve numbers are trained by two shared layers, eight times with a
-fault that raises no error: sigmoids in a deep trunk, labels in a unit that is too small, two tasks that want opposite things of one output, a loss weight of a ten thousandth, a
-variable that is not a number, data that changes from epoch to epoch under batch normalization, a
-learning rate that kills units, a gate that is stuck. Each is trained once more with the remedy that
-the warning names. Prints what was warned of, and draws the kinds of warnings by fault.
+fault that raises no error: sigmoids in a deep trunk, labels in a unit that is too small, two tasks
+that want opposite things of one output, a loss weight of a ten thousandth, a variable that is not a
+number, data that changes from epoch to epoch under batch normalization, a learning rate that kills
+units, a gate that is stuck. Each is trained once more with the remedy that the warning names.
+Prints what was warned of, and draws the kinds of warnings by fault.
 """
 
 import pathlib
@@ -155,12 +156,17 @@ def faults() -> dict[str, tuple[Training, Training]]:
     }
 
 
+def compiled(model: zoo.MultiTaskModel, training: Training) -> zoo.MultiTaskModel:
+    """The model, compiled so that its gradients are measured in every step."""
+    options = {"balancer": "equal", "track_gramian": "groups", "track_every": 1}
+    model.compile(training.optimizer(), **{**options, **training.compile})
+    return model
+
+
 def run(training: Training, spoil: bool = False) -> TrainingHealth:
     """Train, and give back what was found."""
     keras.utils.set_random_seed(0)
-    model = training.build()
-    options = {"balancer": "equal", "track_gramian": "groups", "track_every": 1}
-    model.compile(training.optimizer(), **{**options, **training.compile})
+    model = compiled(training.build(), training)
     rows = Rows(training)
     health = TrainingHealth(probe=rows.x[:256])
     callbacks = [SpoilsOneValue(), health] if spoil else [health]

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from mtlzoo.layers.normalization import finalize_normalizations
 from mtlzoo.models.balancer_state import BalancerState
 from mtlzoo.models.graph import is_automatic
 from mtlzoo.models.multi_task_model import MultiTaskModel
@@ -191,6 +192,7 @@ def copy_of(model: MultiTaskModel, preprocessor: bool = False) -> MultiTaskModel
         copy._held.preprocessor = model.preprocessor
     for new, old in zip(_in_turn(copy), _in_turn(model), strict=True):
         new.assign(old)
+    finalize_normalizations(copy)
     return copy
 
 

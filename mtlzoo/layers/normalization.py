@@ -9,6 +9,16 @@ import keras
 _MOST_GROUPS = 32
 
 
+def finalize_normalizations(model: keras.Model) -> None:
+    """Have the `Normalization` layers of a model compute with the weights that it was given.
+
+    They make two tensors of what they have adapted to, and compute with these.
+    """
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
+
+
 def check_norm(norm: Any, *allowed: str | None) -> Any:
     """The name of a normalization, if it is one of `allowed`.
 

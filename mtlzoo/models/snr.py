@@ -186,6 +186,7 @@ class SNR(Architecture):
         return [layer for layer in self.layers if isinstance(layer, SubNetworkRouting)]
 
 
+@keras.saving.register_keras_serializable(package="mtlzoo")
 class _TheOnlyOne(keras.Operation):
     """Takes the axis of a single sub-network away, and keeps a mask."""
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from mtlzoo.layers.normalization import finalize_normalizations
 from mtlzoo.models import graph
 from mtlzoo.models.architecture import dense_stack, features_of
 
@@ -183,9 +184,7 @@ def _ends(backbone: keras.Model, names: Sequence[str] | None) -> dict[str, Any]:
 def copy_weights(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
     """Give a layer or model the weights of another of the same architecture."""
     target.set_weights(source.get_weights())
-    for layer in target._flatten_layers():
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()  # it computes with what it makes of its weights then
+    finalize_normalizations(target)
 
 
 def _copier(layer: keras.layers.Layer) -> Callable[[Any, str], Any]:

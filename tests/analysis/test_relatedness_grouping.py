@@ -147,6 +147,9 @@ def test_groups_say_whether_they_pay():
     assert measured.rows()[2] == ["b", "a+b", "0.4", "-2.50 ± 0.50", "-5.50 ± 0.50"]
     assert measured.rows()[4][3] == "+0.67 ± 0.33 (delta_m)"
     panels = measured.figure().axes
-    assert [panel.get_title() for panel in panels] == ["predicted in its group", "measured"]
+    assert [panel.get_title() for panel in panels] == [
+        "predicted in its group",
+        "measured, ± standard error",
+    ]
     assert [bar.get_width() for bar in panels[0].patches] == [0.5, 0.4, 0.0]
     assert len(unmeasured.figure().axes) == 1

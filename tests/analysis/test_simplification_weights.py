@@ -93,9 +93,10 @@ def test_per_layer_each_kernel_has_as_many_zeros():
             lambda: keras.optimizers.Adam(0.05),
             {"balancer": "pcgrad", "jit_compile": False, "run_eagerly": True},
         ),
-        (
+        pytest.param(
             lambda: keras.optimizers.AdamW(0.05, weight_decay=0.1, use_ema=True),
             {"balancer": "uncertainty", "jit_compile": False},
+            marks=pytest.mark.slow,
         ),
         (
             lambda: keras.optimizers.SGD(0.05, momentum=0.9, gradient_accumulation_steps=2),

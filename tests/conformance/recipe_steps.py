@@ -235,6 +235,47 @@ def detection_transfer(recipe):
         recipe.train_detector(name, taught, detection, 0, None)
 
 
+def explanations(recipe):
+    import test_explanations as cases
+
+    recipe.fashion.load = lambda *_: cases.some_clothes()
+    data.load = lambda *_, **__: cases.some_stamps()
+    recipe.main([])
+
+
+def model_reading(recipe):
+    census = data.load("census_income", batch_size=64)
+    experts = {"expert_units": (32,), "tower_units": (32,), "dropout": 0.1}
+    for make in (recipe.MMoE, recipe.PLE):
+        recipe.train(make(census.inputs, census.tasks, **experts), census.train, 1)
+    fashion = some_fashion(recipe.SHAPE)
+    for make in (recipe.MTAN, recipe.CrossStitch):
+        backbone = recipe.ConvNet(recipe.SHAPE, dense_units=recipe.UNITS)
+        recipe.train(make(fashion.inputs, fashion.tasks, backbone=backbone), fashion.train, 1)
+
+
+def simplification(recipe):
+    census = recipe.load_census()
+    recipe.start(lambda: recipe.mixture(census), census, Progress(1, 1))
+    fashion = some_fashion(recipe.SHAPE)
+    recipe.start(lambda: recipe.hard_sharing(fashion), fashion, Progress(1, 1))
+
+
+def training_health(recipe):
+    for name, (planted, _) in recipe.faults().items():
+        if name not in (recipe.SPOILED, "learning rate of 1"):  # whose models are among the others
+            model, rows = planted.build(), recipe.Rows(planted)
+            recipe.compiled(model, planted).fit(rows.x, rows.y)
+
+
+def training_report(recipe):
+    census = data.load("census_income", batch_size=64)
+    makers = [lambda: recipe.mixture(census), lambda: recipe.network(census, census.tasks[0])]
+    for make, gated in zip(makers, (True, False), strict=True):
+        model = recipe.compiled(make, 0, gated=gated)
+        model.fit(recipe.labels_of(model, census.train))
+
+
 RECIPES: dict[str, tuple[Callable, list[str]]] = {
     "quickstart": (quickstart, []),
     "quickstart, gated": (quickstart_gated, []),
@@ -247,15 +288,20 @@ RECIPES: dict[str, tuple[Callable, list[str]]] = {
     "dynamic_sharing": (dynamic_sharing, []),
     "image_transfer": (image_transfer, ["--batch_size=4"]),
     "ensemble_fusion": (ensemble_fusion, []),
+    "model_reading": (model_reading, []),
+    "explanations": (explanations, ["--epochs=1", "--stamp_epochs=1", "--explained=2"]),
     "multi_fashion": (multi_fashion, []),
     "scene_understanding": (
         scene_understanding,
         ["--widths=4,4,8", "--aspp_filters=4", "--aspp_rates=1,2"],
     ),
+    "simplification": (simplification, ["--source=sample"]),
     "stamp_scenes": (stamp_scenes, ["--widths=4,4,8"]),
     "stamp_fusion": (stamp_fusion, []),
     "synthetic_relatedness": (synthetic_relatedness, ["--rows=256"]),
     "task_scheduling": (task_scheduling, []),
+    "training_health": (training_health, []),
+    "training_report": (training_report, []),
     "text_transfer": (text_transfer, ["--layers=1", "--batch_size=8"]),
 }
 # What is known not to run on TPUs, in some of a recipe's models: Keras's `RandomTranslation` of

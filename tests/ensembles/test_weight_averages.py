@@ -9,6 +9,7 @@ from ensemble_cases import TASKS, model, rows
 from mtlzoo import BinaryClassification, HardSharing, MultiTaskModel, Regression, SoftSharing
 from mtlzoo.backbones import ConvNet
 from mtlzoo.ensembles import average_weights, greedy_soup, refresh_statistics, task_arithmetic
+from mtlzoo.ensembles.members import copy_of
 
 STAY = TASKS[3]
 
@@ -277,3 +278,12 @@ def test_refusals(tmp_path):
         refresh_statistics(normalized(), (x, y))
     with pytest.raises(ValueError, match=r"`refresh` should be .* `x` alone\. .*a tuple of 2"):
         greedy_soup([one], (x, y), refresh=(x, y))
+
+
+def test_a_copy_computes_with_what_a_normalization_has_adapted_to():
+    x = np.random.default_rng(0).normal(5.0, 3.0, size=(64, 4)).astype("float32")
+    normalization = keras.layers.Normalization()
+    normalization.adapt(x)
+    inputs = keras.Input((4,))
+    adapted = MultiTaskModel(inputs, {"stay": STAY.head(normalization(inputs))}, tasks=[STAY])
+    np.testing.assert_array_equal(copy_of(adapted)(x)["stay"], adapted(x)["stay"])

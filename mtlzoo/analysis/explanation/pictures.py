@@ -103,7 +103,7 @@ def _pictures(part, explanation, name, count):
         panels[1, i].set_title(f"for: {explanation.asked[i]}", fontsize=8)
     panels[0, 0].set_ylabel(name, fontsize=8)
     panels[1, 0].set_ylabel("attribution", fontsize=8)
-    explain_shades(part, drawn, list(panels[1]), explanation.signed)
+    explain_shades(part, drawn, list(panels.ravel()), explanation.signed)
 
 
 def _planes(part, explanation, name, count):

@@ -10,7 +10,6 @@ from mtlzoo.analysis.attention.reading import read_attention
 from mtlzoo.analysis.health.checks import HealthLimits, HealthWarning
 from mtlzoo.models.graph import Ownership
 
-
 # Signs of a collapse that are faults at any time; gates that do not choose yet are not.
 EXPERTS = ("idle", "alone", "dead", "same")
 

@@ -107,6 +107,7 @@ def group_tasks(
         scores.by_task(best, matrix.names),
         matrix.measure,
         method=method,
+        signed=matrix.signed,
     )
 
 

@@ -119,8 +119,10 @@ class LabelEfficiency:
         for i, (way, found) in enumerate(self.scores.items()):
             colour, marker = (each[i % len(each)] for each in (drawing.COLOURS, drawing.MARKERS))
             means, errors = mean_and_error(found.T)
+            # Beside each other, so that none hides another.
+            places = np.array(self.counts) * 1.03 ** (i - (len(self.scores) - 1) / 2)
             panel.errorbar(
-                self.counts,
+                places,
                 means,
                 np.nan_to_num(errors),
                 color=colour,
@@ -128,8 +130,8 @@ class LabelEfficiency:
                 capsize=3,
                 label=way,
             )
-            for count, values in zip(self.counts, found, strict=True):
-                panel.plot([count] * len(values), values, ".", color=colour, markersize=3)
+            for place, values in zip(places, found, strict=True):
+                panel.plot([place] * len(values), values, ".", color=colour, markersize=3)
         panel.set_xscale("log")
         panel.set_xticks(self.counts, [str(count) for count in self.counts])
         panel.minorticks_off()

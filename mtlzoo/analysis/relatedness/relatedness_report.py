@@ -11,12 +11,17 @@ from mtlzoo.analysis import drawing
 from mtlzoo.analysis.relatedness.label_efficiency import LabelEfficiency
 from mtlzoo.analysis.relatedness.phrases import listed, verdict, with_error
 from mtlzoo.analysis.relatedness.sampled_matrix import SampledMatrix
-from mtlzoo.analysis.relatedness.task_groups import PAYS, TaskGroups
+from mtlzoo.analysis.relatedness.task_groups import TaskGroups
 from mtlzoo.analysis.task_matrix import TaskMatrix
 
 # With fewer pairs of tasks a rank correlation is high by chance: of three it is 1 for one order in
 # six, of six above 0.83 for one in thirty.
 FEW_PAIRS = 6
+GROUPS = {
+    "gains": "are better than",
+    "loses": "are worse than",
+    "cannot be told": "cannot be told from",
+}
 
 
 class RelatednessReport:
@@ -94,15 +99,20 @@ class RelatednessReport:
         return [head, *table]
 
     def figure(self) -> Any:
-        """All measures as heat maps in a row.
+        """All measures as heat maps side by side.
 
         Raises:
             ImportError: If matplotlib is not installed.
         """
         size = 2.2 + 0.55 * len(self.names)
-        figure = drawing.new_figure((size + 0.9) * len(self.matrices), size + 0.4)
-        panels = figure.subplots(1, len(self.matrices), squeeze=False)[0]
-        for panel, matrix in zip(panels, self.matrices, strict=True):
+        count = len(self.matrices)
+        columns = count if count < 4 else 2
+        lines = math.ceil(count / columns)
+        figure = drawing.new_figure((size + 0.9) * columns, (size + 0.2) * lines + 0.2)
+        panels = figure.subplots(lines, columns, squeeze=False).ravel()
+        for panel in panels[count:]:
+            panel.set_visible(False)
+        for panel, matrix in zip(panels, self.matrices, strict=False):
             values = matrix.values.copy()
             np.fill_diagonal(values, np.nan)
             known = np.abs(values[np.isfinite(values)])
@@ -172,10 +182,9 @@ class RelatednessReport:
             mean = float(difference.mean())
             count = len(difference)
             error = float(difference.std(ddof=1) / math.sqrt(count)) if count > 1 else math.nan
-            told = PAYS[verdict(mean, error)]
             said.append(
-                f"Against one model of all, the groups make {with_error(mean, error)} points of "
-                f"delta_m: {told}."
+                f"The groups {GROUPS[verdict(mean, error)]} one model of all "
+                f"({with_error(mean, error)} points of delta_m)."
             )
         return said
 

@@ -57,6 +57,7 @@ class TaskGroups:
         predicted: By task what is predicted for it in its best group.
         measure: What the prediction is made of, such as `"cosine"`.
         method: How the groups were found. Defaults to `"exact"`.
+        signed: Whether a prediction below zero says that a task is hurt. Defaults to `True`.
         measured: What the tasks gain in these groups. Defaults to `None`, not measured.
         together: What they gain in one group of all tasks. Defaults to `None`, not measured.
 
@@ -84,6 +85,7 @@ class TaskGroups:
         measure: str,
         *,
         method: str = "exact",
+        signed: bool = True,
         measured: MeasuredGains | None = None,
         together: MeasuredGains | None = None,
     ) -> None:
@@ -95,7 +97,7 @@ class TaskGroups:
                 f"Received: {sorted(predicted)}"
             )
         self.predicted = {name: float(predicted[name]) for name in self.names}
-        self.measure, self.method = measure, method
+        self.measure, self.method, self.signed = measure, method, signed
         self.measured, self.together = measured, together
 
     @property
@@ -145,7 +147,7 @@ class TaskGroups:
             said.append(f"In these groups, {listed(losing)} {verb} against training alone.")
         hopes = [n for n in self.names if len(self.group_of(n)) > 1]
         wrong = [n for n in hopes if self.predicted[n] * self.measured.of(n)[0] < 0]
-        if hopes and wrong:
+        if self.signed and wrong:
             said.append(f"The prediction has another sign than the gain for {listed(wrong)}.")
         return " ".join(said)
 
@@ -186,8 +188,8 @@ class TaskGroups:
             errors = np.nan_to_num(errors)
             panels[1].errorbar(means, at, xerr=errors, linestyle="", label=way, **style)
         if known:
-            panels[1].set_xlabel("gain against alone in %, ± standard error")
-            panels[1].set_title("measured")
+            panels[1].set_xlabel("gain against alone, %")
+            panels[1].set_title("measured, ± standard error")
             figure.legend(loc="outside lower center", ncols=2, frameon=False)
         for panel in panels:
             panel.axvline(0, color="grey", linewidth=0.8)
@@ -250,6 +252,7 @@ def measure_groups(
         groups.predicted,
         groups.measure,
         method=groups.method,
+        signed=groups.signed,
         measured=_measured(groups.groups, trainings),
         together=_measured([groups.names], trainings) if together else None,
     )

@@ -8,8 +8,9 @@ import keras
 import numpy as np
 
 from mtlzoo.analysis.simplification.channels import CONVOLUTIONS, read_channels, unit_count
-from mtlzoo.analysis.simplification.redrawing import check_model, copied, redrawn
+from mtlzoo.analysis.simplification.redrawing import check_model, redrawn
 from mtlzoo.analysis.simplification.units import norms
+from mtlzoo.ensembles.members import copy_of
 from mtlzoo.layers.arguments import check_rate
 from mtlzoo.layers.experts import Experts
 from mtlzoo.models import MultiTaskModel
@@ -82,7 +83,7 @@ def prune_weights(
     check_model(model)
     check_rate("sparsity", sparsity)
     check_per(per)
-    copy = copied(model)
+    copy = copy_of(model, preprocessor=True)
     if structured:
         _zero_units(copy, sparsity, scope)
     else:

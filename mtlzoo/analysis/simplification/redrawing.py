@@ -9,7 +9,6 @@ import keras
 import numpy as np
 from absl import logging
 
-from mtlzoo.ensembles.members import copy_of
 from mtlzoo.layers.trainability import switch
 from mtlzoo.models import MultiTaskModel
 from mtlzoo.models.stages import copy_weights, draw_again
@@ -64,19 +63,6 @@ def check_model(model: Any) -> MultiTaskModel:
                 f"Received: `{model.name}`, whose layer `{layer.name}` has one"
             )
     return model
-
-
-def copied(model: MultiTaskModel) -> MultiTaskModel:
-    """The same model with variables of its own, not compiled.
-
-    Args:
-        model: The model.
-    """
-    copy = copy_of(model, preprocessor=True)
-    for layer in copy._flatten_layers():
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()  # it computes with what it makes of its weights then
-    return copy
 
 
 def redrawn(

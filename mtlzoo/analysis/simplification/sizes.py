@@ -13,10 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from mtlzoo import export
-from mtlzoo.analysis.simplification.redrawing import copied
 from mtlzoo.analysis.simplification.size_table import ModelSize, SimplificationTable
 from mtlzoo.data.arguments import check_count
-from mtlzoo.ensembles.members import weights_of
+from mtlzoo.ensembles.members import copy_of, weights_of
 from mtlzoo.models import MultiTaskModel
 
 
@@ -67,7 +66,9 @@ def compare_sizes(
     ```
     """
     _check(models, data, batch_sizes, repeats)
-    copies: dict[str, Any] = {name: copied(model) for name, model in models.items()}
+    copies: dict[str, Any] = {
+        name: copy_of(model, preprocessor=True) for name, model in models.items()
+    }
     ratios = _latencies(copies, batch_sizes, repeats)
     found = {}
     for name, model in copies.items():

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from absl import logging
 
+from mtlzoo.layers.normalization import finalize_normalizations
 from mtlzoo.layers.trainability import switch
 from mtlzoo.models import MultiTaskModel
 from mtlzoo.tasks import Task
@@ -237,9 +238,7 @@ def _begin_like(new, old, own, name: str, like: str) -> None:
 
 def _finish(model, new, names: Mapping[str, Any]) -> None:
     """What depends on the values; what was frozen."""
-    for layer in new._flatten_layers():
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()
+    finalize_normalizations(new)
     frozen = {id(v) for la in model._flatten_layers() if not la.trainable for v in la.variables}
     old = {
         renamed(key, names, model.task_names, new.task_names, named.tasks): named

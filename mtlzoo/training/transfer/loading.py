@@ -9,6 +9,7 @@ import h5py
 import keras
 import numpy as np
 
+from mtlzoo.layers.normalization import finalize_normalizations
 from mtlzoo.models import MultiTaskModel
 from mtlzoo.tasks import Task
 from mtlzoo.training.transfer.matching import close_to
@@ -129,9 +130,7 @@ def load_weights_by_task(
         _check_all(model, source, where, names, rows)
     for variable, value in values:
         variable.assign(value)
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()
+    finalize_normalizations(model)
     return LoadReport(tuple(rows))
 
 
