@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mtlzoo.analysis import drawing
+from mtlzoo.analysis.ranking import ranks
 
 
 class TaskMatrix:
@@ -116,7 +117,7 @@ class TaskMatrix:
         upper = ~np.eye(len(self.names), dtype=bool)
         upper &= True if directed else np.triu(upper)
         known = upper & np.isfinite(ours.values) & np.isfinite(theirs.values)
-        a, b = _ranks(ours.values[known]), _ranks(theirs.values[known])
+        a, b = ranks(ours.values[known]), ranks(theirs.values[known])
         if len(a) < 2 or a.std() == 0 or b.std() == 0:
             return float("nan")
         return float(np.corrcoef(a, b)[0, 1])
@@ -167,10 +168,3 @@ class TaskMatrix:
 
     def _measure(self) -> str:
         return f"The {self.measure}"
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """From 1, equal values sharing the mean of theirs."""
-    below = (values[:, None] > values[None, :]).sum(1)
-    equal = (values[:, None] == values[None, :]).sum(1)
-    return below + (equal + 1) / 2

@@ -261,6 +261,11 @@ def simplification(recipe):
     recipe.start(lambda: recipe.hard_sharing(fashion), fashion, Progress(1, 1))
 
 
+def task_relatedness(recipe):
+    build, (x, y), _ = recipe.load()
+    look(build(tuple(sorted(build.tasks))), x, y)
+
+
 def training_health(recipe):
     for name, (planted, _) in recipe.faults().items():
         if name not in (recipe.SPOILED, "learning rate of 1"):  # whose models are among the others
@@ -299,6 +304,7 @@ RECIPES: dict[str, tuple[Callable, list[str]]] = {
     "stamp_scenes": (stamp_scenes, ["--widths=4,4,8"]),
     "stamp_fusion": (stamp_fusion, []),
     "synthetic_relatedness": (synthetic_relatedness, ["--rows=256"]),
+    "task_relatedness": (task_relatedness, ["--source=sample"]),
     "task_scheduling": (task_scheduling, []),
     "training_health": (training_health, []),
     "training_report": (training_report, []),

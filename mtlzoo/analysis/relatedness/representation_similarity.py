@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mtlzoo.analysis.ranking import ranks
 from mtlzoo.analysis.task_matrix import TaskMatrix
 from mtlzoo.layers.arguments import check_bool, check_count
 from mtlzoo.models.taps import tapped
@@ -205,16 +206,3 @@ def _dissimilarities(features):
     distances = 1 - features @ features.T
     # Equal rows have equal ranks, whatever rounding makes of their products.
     return np.round(distances[np.triu_indices(len(features), 1)], 12)
-
-
-def ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1, equal values sharing the mean of theirs.
-
-    Args:
-        values: (N,).
-
-    Returns:
-        (N,), float64.
-    """
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[places]
