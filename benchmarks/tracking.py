@@ -26,15 +26,17 @@ from mtlzoo.analysis import GramianHistory, TrainingHealth
 FLAGS = flags.FLAGS
 flags.DEFINE_list("tasks", ["2", "4", "8"], "Numbers of tasks.")
 flags.DEFINE_integer("rounds", 20, "Rounds of measurements; the medians are compared.")
-flags.DEFINE_integer("steps", 50, "Training steps of an epoch, of which a round has one.")
+flags.DEFINE_integer("steps", 100, "Training steps of an epoch, of which a round has one.")
 flags.DEFINE_bool("jit", False, "Compile the steps with XLA.")
 
+ROWS = np.random.default_rng(0).normal(size=(256, 256)).astype("float32")
 # The balancer, what is tracked, and the callback.
 CASES = {
     "pcgrad": ("pcgrad", None, None),
     "pcgrad, shared, history": ("pcgrad", "shared", GramianHistory),
     "pcgrad, groups, history": ("pcgrad", "groups", GramianHistory),
     "pcgrad, groups, health": ("pcgrad", "groups", TrainingHealth),
+    "the same with a probe": ("pcgrad", "groups", lambda: TrainingHealth(probe=ROWS)),
     "equal": ("equal", None, None),
     "equal, groups, history": ("equal", "groups", GramianHistory),
     "equal, groups, health": ("equal", "groups", TrainingHealth),
@@ -53,10 +55,9 @@ def trained(tasks: int, balancer: str, level: str | None, callback):
     model.compile(
         keras.optimizers.SGD(1e-3), balancer=balancer, jit_compile=FLAGS.jit, track_gramian=level
     )
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(256, 256)).astype("float32")
+    rng = np.random.default_rng(1)
     y = {name: rng.normal(size=(256, 1)).astype("float32") for name in outputs}
-    data = tf.data.Dataset.from_tensors((x, y)).repeat(FLAGS.steps).cache()
+    data = tf.data.Dataset.from_tensors((ROWS, y)).repeat(FLAGS.steps).cache()
     callbacks = [callback()] if callback else []
 
     def run() -> float:

@@ -19,8 +19,9 @@ import numpy as np
 from absl import app, flags, logging
 
 import mtlzoo as zoo
-from mtlzoo.analysis import TrainingHealth, drawing
+from mtlzoo.analysis import TrainingHealth, drawing, remove_idle_experts
 from mtlzoo.analysis.health.training_health import KINDS
+from mtlzoo.training import Backup
 from recipes.training import print_aligned
 
 _OUT = flags.DEFINE_string("out", "runs/training_health", "Folder to write to.")
@@ -39,6 +40,7 @@ class Training(NamedTuple):
     optimizer: Callable[[], Any] = lambda: keras.optimizers.Adam(1e-3)
     compile: dict[str, Any] = {}
     scale: float = 1.0  # of the labels of `a`
+    standardized: bool = False  # whether labels are divided by their standard deviation
     opposed: bool = False  # whether `b` is minus `a`
     shift: float = 0.0  # by which the inputs move with each epoch
 
@@ -75,22 +77,22 @@ def normalized(norm: type) -> Callable[[], zoo.MultiTaskModel]:
     return build
 
 
-def experts(stuck: bool) -> Callable[[], zoo.MultiTaskModel]:
-    """A builder of three experts, one of which the gates never open to, if they are stuck."""
-
-    def build():
-        model = zoo.MMoE(keras.Input((WIDTH,)), tasks(), num_experts=3, expert_units=(8,))
-        for name in model.task_names:
-            gate = next(v for v in model.task_variables(name) if "gate" in v.path)
-            if stuck:
-                gate.assign(np.tile([0.0, 0.0, -1e3], (WIDTH, 1)))
-        return model
-
-    return build
+def stuck() -> zoo.MultiTaskModel:
+    """Three experts, one of which the gates never open to."""
+    model = zoo.MMoE(keras.Input((WIDTH,)), tasks(), num_experts=3, expert_units=(8,))
+    for name in model.task_names:
+        gate = next(v for v in model.task_variables(name) if "gate" in v.path)
+        gate.assign(np.tile([0.0, 0.0, -1e3], (WIDTH, 1)))
+    return model
 
 
-class SpoilsOneValue(keras.callbacks.Callback):
-    """Sets a value of the head of `b` to NaN when the last epoch has ended."""
+def without_idle() -> zoo.MultiTaskModel:
+    """The same without the expert that nobody uses."""
+    return remove_idle_experts(stuck(), np.ones((2, WIDTH), "float32"))
+
+
+class SpoilsTheHead(keras.callbacks.Callback):
+    """Sets the bias of the head of `b` to NaN when the last epoch has ended."""
 
     def on_epoch_end(self, epoch, logs=None):
         """Spoil it."""
@@ -111,6 +113,8 @@ class Rows(keras.utils.PyDataset):
         other = labels + 0.3 * rng.normal(size=labels.shape)
         other = -labels if training.opposed else other
         self.y = {"a": training.scale * labels, "b": other}
+        if training.standardized:
+            self.y = {name: values / values.std() for name, values in self.y.items()}
 
     def __len__(self):
         return len(self.x) // BATCH_SIZE
@@ -134,12 +138,15 @@ def faults() -> dict[str, tuple[Training, Training]]:
             Training(sharing(**deep, activation="sigmoid")),
             Training(sharing(**deep, activation="relu")),
         ),
-        "labels of a × 100,000": (Training(sharing(), scale=1e5), Training(sharing())),
+        "labels of a × 100,000": (
+            Training(sharing(), scale=1e5),
+            Training(sharing(), scale=1e5, standardized=True),
+        ),
         "opposed tasks, one output": (
             Training(one_output, opposed=True),
             Training(sharing(), opposed=True),
         ),
-        "loss weight of a 0.0001": (
+        "loss weight 0.0001 of a": (
             Training(sharing(), compile={"loss_weights": {"a": 1e-4}}),
             Training(sharing(), compile={"loss_weights": {"a": 1e-4}, **balanced}),
         ),
@@ -152,7 +159,7 @@ def faults() -> dict[str, tuple[Training, Training]]:
             Training(sharing(), lambda: keras.optimizers.SGD(1.0, clipnorm=10.0)),
             Training(sharing(), lambda: keras.optimizers.SGD(0.01, clipnorm=1.0)),
         ),
-        "stuck gates": (Training(experts(True)), Training(experts(False))),
+        "stuck gates": (Training(stuck), Training(without_idle)),
     }
 
 
@@ -163,15 +170,33 @@ def compiled(model: zoo.MultiTaskModel, training: Training) -> zoo.MultiTaskMode
     return model
 
 
-def run(training: Training, spoil: bool = False) -> TrainingHealth:
+def run(training: Training, *callbacks: keras.callbacks.Callback) -> TrainingHealth:
     """Train, and give back what was found."""
     keras.utils.set_random_seed(0)
     model = compiled(training.build(), training)
     rows = Rows(training)
     health = TrainingHealth(probe=rows.x[:256])
-    callbacks = [SpoilsOneValue(), health] if spoil else [health]
-    model.fit(rows, epochs=_EPOCHS.value, verbose=0, callbacks=callbacks)
+    model.fit(rows, epochs=_EPOCHS.value, verbose=0, callbacks=[*callbacks, health])
     return health
+
+
+def gone_back(training: Training, path: pathlib.Path) -> TrainingHealth:
+    """Train up to the last epoch, and go on from the backup of that."""
+    keras.utils.set_random_seed(0)
+    rows = Rows(training)
+    data = {"x": rows.x, "y": rows.y, "batch_size": BATCH_SIZE, "shuffle": False, "verbose": 0}
+    path.unlink(missing_ok=True)
+    first = compiled(training.build(), training)
+    first.fit(**data, epochs=_EPOCHS.value - 1, callbacks=[Backup(path)])
+    second, health = compiled(training.build(), training), TrainingHealth(probe=rows.x[:256])
+    second.fit(**data, epochs=_EPOCHS.value, callbacks=[health, Backup(path)])
+    return health
+
+
+def said(warnings: list) -> str:
+    """Which kinds, each with its tasks."""
+    found = dict.fromkeys((w.kind, ", ".join(w.tasks)) for w in warnings)
+    return "; ".join(f"{kind} ({of})" for kind, of in found) or "nothing"
 
 
 def draw(path: pathlib.Path, counts: np.ndarray, names: list[str]) -> None:
@@ -197,22 +222,26 @@ def main(argv) -> None:
     out = pathlib.Path(_OUT.value)
     out.mkdir(parents=True, exist_ok=True)
     planted = faults()
-    if _FAULTS.value:
-        planted = {name: planted[name] for name in _FAULTS.value}
+    for name in _FAULTS.value or ():
+        if name not in planted:
+            raise app.UsageError(f"--faults should be among {list(planted)}. Received: {name!r}")
+    planted = {name: planted[name] for name in _FAULTS.value or planted}
     counts = np.zeros((2, len(planted), len(KINDS)))
-    table = [["planted", "warned of", "with the remedy"]]
-    for row, (name, trainings) in enumerate(planted.items()):
-        cells = []
-        for which, training in enumerate(trainings):
-            health = run(training, spoil=name == SPOILED and which == 0)
+    table = [["planted", "warned of", "with the remedy", "in its last epoch"]]
+    for row, (name, (fault, remedy)) in enumerate(planted.items()):
+        if name == SPOILED:
+            found = run(fault, SpoilsTheHead()), gone_back(remedy, out / "backup.npz")
+        else:
+            found = run(fault), run(remedy)
+        for which, health in enumerate(found):
             for column, kind in enumerate(KINDS):
                 epochs = {w.epoch for w in health.warnings if w.kind == kind}
                 counts[which, row, column] = len(epochs)
-            found = dict.fromkeys((w.kind, ", ".join(w.tasks)) for w in health.warnings)
-            cells.append("; ".join(f"{kind} ({of})" for kind, of in found) or "nothing")
-            if which == 0 and health.warnings:
-                print(f"{name}: {health.warnings[-1].message}", flush=True)
-        table.append([name, *cells])
+        epochs = 1 if name == SPOILED else _EPOCHS.value  # of the health that was judged last
+        last = [w for w in found[1].warnings if w.epoch == epochs]
+        table.append([name, *(said(health.warnings) for health in found), said(last)])
+        for warning in list({w.key: w for w in found[0].warnings}.values())[:1]:
+            print(f"{name}: {warning.message} Remedy: {warning.remedy}.", flush=True)
     print()
     print_aligned(table)
     draw(out / "training_health.png", counts, list(planted))

@@ -42,6 +42,7 @@ class GramianHistory(keras.callbacks.Callback):
             together with gradients other than zero, as in the next two.
         conflicts: (E, K, T, T), from 0 to 1.
         magnitude_similarities: (E, K, T, T), from 0 to 1.
+        measured: (E, K, T) in how many steps a task's gradient was measured.
         norms: (E, K, T) root mean squares of the gradients' norms, of the losses times their loss
             weights; NaN where a task had none.
 
@@ -203,7 +204,7 @@ class GramianHistory(keras.callbacks.Callback):
         said = [self.matrix().words()]
         pairs = [(i, j) for j in range(len(self.names)) for i in range(j)]
         known = [pair for pair in pairs if whole.pairs[0][pair] > 0]
-        if known:
+        if len(known) > 1 and max(whole.conflicts[0][pair] for pair in known) > 0:
             i, j = max(known, key=lambda pair: whole.conflicts[0][pair])
             said.append(
                 f"{self.names[i]} and {self.names[j]} are opposed in "
@@ -234,12 +235,14 @@ class GramianHistory(keras.callbacks.Callback):
         return " ".join(said)
 
     def rows(self) -> list[list[str]]:
-        """A row for each pair of tasks and group."""
+        """A row for each pair of tasks and group in which both had gradients."""
         whole = self._whole()
         table = [["group", "tasks", "cosine", "opposed", "similarity of norms", "steps"]]
         for k, group in enumerate(self.groups):
             for j in range(len(self.names)):
                 for i in range(j):
+                    if not whole.pairs[k, i, j]:
+                        continue
                     of_pair = [
                         f"{whole.cosines[k, i, j]:.3f}",
                         f"{100 * whole.conflicts[k, i, j]:.0f} %",

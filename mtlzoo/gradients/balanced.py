@@ -61,7 +61,7 @@ def balanced(
         update = by_gramian(recording, variables, of_gradients, scale, due)
     else:
         update = by_jacobian(recording, variables, of_gradients, scale)
-    update = measured(update, recording, variables, scale, look)
+    update = measured(update, recording, variables, scale, look, of_gradients is not None)
     if of_gradients is not None:
         learned |= balancer.named(of_gradients, update.state)
     gradients = [*update.gradients, *of_balancer]

@@ -18,7 +18,7 @@ from mtlzoo.gradients.recording import (
     task_rows,
     weighed,
 )
-from mtlzoo.gramian import dense
+from mtlzoo.gramian import dense, products, summed
 
 
 def by_jacobian(
@@ -68,8 +68,7 @@ def by_jacobian(
 
 def _gramian(stacks, recording, at_parameters):
     """That of the rows of the stacks, which at features level are those of some of the batch."""
-    flat = [tf.reshape(stack, [stack.shape[0], -1]) for stack in stacks]
-    total = tf.add_n([tf.matmul(rows, rows, transpose_b=True) for rows in flat])
+    total = summed([products(tf.unstack(stack)) for stack in stacks])
     if not at_parameters:
         (total,) = replica_sum([total])
     return tf.cast(total, recording.losses.dtype)

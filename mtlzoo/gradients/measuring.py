@@ -90,11 +90,11 @@ def measured(
     variables: Variables,
     scale: tf.Tensor | None,
     look: tf.Tensor | bool,
+    with_factors: bool,
 ) -> Update:
     """The update with the Gramians that are wanted of it.
 
-    Where the method makes none, T backward passes of their own do, of the losses times their loss
-    weights alone.
+    Where the method makes none, T backward passes of their own do.
 
     Args:
         update: what the method found.
@@ -103,14 +103,16 @@ def measured(
         scale: the loss scale of mixed precision, or `None`.
         look: bool, whether such passes are wanted in this step; Python's on several replicas, where
             no branch may hold their sums.
+        with_factors: whether the gradients are those of the losses times what a loss balancer
+            makes of them: where another balancer comes after it.
     """
     complete = len(update.gramians) == len(variables.groups)
     if complete and (update.gramian is not None or not variables.measured):
         return update
 
     def passes():
-        plain = replace(recording, factors=None)
-        rows, _ = task_rows(plain, variables.shared, [[] for _ in recording.shares], scale)
+        seen = recording if with_factors else replace(recording, factors=None)
+        rows, _ = task_rows(seen, variables.shared, [[] for _ in recording.shares], scale)
         found = over_replicas(columns_of(rows))
         return of_groups([products(column) for column in found], recording, variables, scale)
 

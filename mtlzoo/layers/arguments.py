@@ -80,7 +80,7 @@ def check_seed(seed: int | None) -> int | None:
         ValueError: for anything else.
     """
     if seed is None or (isinstance(seed, numbers.Integral) and not isinstance(seed, bool)):
-        return seed
+        return None if seed is None else int(seed)  # NumPy's are no JSON
     raise ValueError(f"`seed` should be an integer or None. Received: seed={seed!r}")
 
 

@@ -138,7 +138,9 @@ class FittedByTask(SelectedByTask):
 
     @property
     def gramian_record(self) -> GramianRecord:
-        """What is known of the tasks' gradients in the steps of the present epoch.
+        """What is known of the tasks' gradients in the steps of the present epoch of `fit`.
+
+        With `train_on_batch` it goes on from step to step; `gramian_record.reset()` begins anew.
 
         Raises:
             ValueError: if the model was compiled without `track_gramian`.

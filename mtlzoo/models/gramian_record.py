@@ -84,8 +84,8 @@ class GramianRecord:
 
     Args:
         names: the names of the T rows of a Gramian.
-        groups: the groups of shared variables that are looked at apart, by name; none for all
-            variables together.
+        shared: the shared variables.
+        groups: the groups of them that are looked at apart, by name; none for all together.
         ownership: who owns which variable.
         every: which steps are looked at where the balancer makes no Gramian.
 
@@ -98,6 +98,7 @@ class GramianRecord:
     def __init__(
         self,
         names: Sequence[str],
+        shared: Sequence[keras.Variable],
         groups: Mapping[str, list[keras.Variable]],
         ownership: Ownership,
         every: int,
@@ -106,14 +107,14 @@ class GramianRecord:
         self.groups = (SHARED, *groups)
         self.every = every
         self.variables_of = list(groups.values())
-        tasks_of = [set().union(*(ownership.of(v) for v in group)) for group in self.variables_of]
-        self.reached = np.ones((len(self.groups), len(names)), bool)
-        for row, tasks in zip(self.reached[1:], tasks_of, strict=True):
-            row[:] = [name in tasks for name in names]
+        everything = [shared, *self.variables_of]
+        tasks_of = [set().union(*(ownership.of(v) for v in group)) for group in everything]
+        self.reached = np.array([[name in tasks for name in names] for tasks in tasks_of])
         shape = (len(self.groups), len(names))
-        floatx = keras.backend.floatx()
-        self.of_tasks = step_state("gramian_tasks", (4, *shape), floatx, "zeros")
-        self.of_pairs = step_state("gramian_pairs", (4, *shape, len(names)), floatx, "zeros")
+        # Half precision would count up to 2048.
+        dtype = "float64" if keras.backend.floatx() == "float64" else "float32"
+        self.of_tasks = step_state("gramian_tasks", (4, *shape), dtype, "zeros")
+        self.of_pairs = step_state("gramian_pairs", (4, *shape, len(names)), dtype, "zeros")
         # Whether a step that is being traced for several replicas looks at all.
         self.looks = True
 
@@ -172,15 +173,39 @@ class GramianRecord:
             variable.assign(keras.ops.zeros_like(variable))
 
 
-def by_layer(variables: Sequence[keras.Variable]) -> dict[str, list[keras.Variable]]:
+def by_layer(
+    model: keras.Model, variables: Sequence[keras.Variable]
+) -> dict[str, list[keras.Variable]]:
     """The variables by the path of their layer, in the order in which they are created.
 
+    Layers of two models inside may have the same path; the second is then named `"path (2)"`.
+
     Args:
+        model: the model.
         variables: the shared ones.
     """
-    found: dict[str, list[keras.Variable]] = {}
-    for variable in variables:
-        found.setdefault(variable.path.rpartition("/")[0], []).append(variable)
+    wanted = {id(v) for v in variables}
+    layers = [layer for layer in model._flatten_layers() if layer._trainable_variables]
+    own = {id(la): [v for v in la._trainable_variables if id(v) in wanted] for la in layers}
+    layers = [layer for layer in layers if own[id(layer)]]
+    paths = [own[id(layer)][0].path.rpartition("/")[0] for layer in layers]
+    named = zip(told_apart(paths), layers, strict=True)
+    found = {name: own[id(layer)] for name, layer in named}
+    order = {id(v): place for place, v in enumerate(variables)}
+    return dict(sorted(found.items(), key=lambda item: order[id(item[1][0])]))
+
+
+def told_apart(names: Sequence[str]) -> list[str]:
+    """The same names, the second of equal ones with " (2)" behind it, and so on.
+
+    Args:
+        names: any.
+    """
+    count: dict[str, int] = {}
+    found = []
+    for name in names:
+        count[name] = count.get(name, 0) + 1
+        found.append(name if count[name] == 1 else f"{name} ({count[name]})")
     return found
 
 
@@ -214,4 +239,5 @@ def made(
             f"(`mtlzoo.analysis.representation_similarity`). Received: track_gramian={level!r} for "
             f"the tasks {list(rows.names)}"
         )
-    return GramianRecord(rows.names, {} if level == SHARED else by_layer(shared), ownership, every)
+    groups = {} if level == SHARED else by_layer(model, shared)
+    return GramianRecord(rows.names, shared, groups, ownership, every)

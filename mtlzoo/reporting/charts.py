@@ -45,14 +45,15 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
         high: The greatest; at least `low`.
         count: About how many. Defaults to 5.
     """
-    if not high > low:
+    if high - low <= max(1e-12 * max(abs(low), abs(high)), 1e-300):  # one number, but for rounding
         spread = abs(low) * 0.1 or 1.0
         low, high = low - spread, high + spread
     rough = (high - low) / count
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * factor for factor in (1, 2, 2.5, 5, 10) if unit * factor >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(i * step, 12) for i in range(first, last + 1)]
+    digits = 12 - math.floor(math.log10(step))
+    return [round(i * step, digits) for i in range(first, last + 1)]
 
 
 def line_chart(
@@ -228,7 +229,8 @@ def _marker(x: float, y: float, size: float, style: int) -> Html:
             (0.4, 0.4), (0.4, 1.3), (-0.4, 1.3), (-0.4, 0.4), (-1, 0.4)],
         5: [(0, 1.2), (1.2, -1), (-1.2, -1)],
     }  # fmt: skip
-    corners = shapes.get(style % _COLORS)
+    # Shifted by one in each round of colors, so that no two lines have both in common.
+    corners = shapes.get((style + style // _COLORS) % _COLORS)
     if corners is None:
         return tag("circle", cx=x, cy=y, r=s, class_=kind)
     points = " ".join(f"{round(x + a * s, 2)},{round(y + b * s, 2)}" for a, b in corners)

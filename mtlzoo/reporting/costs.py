@@ -28,9 +28,9 @@ def _seed_of_first(run: Run) -> list[Training]:
     return list({id(training): training for training in first.values()}.values())
 
 
-def _count(run: Run) -> dict[str, int]:
-    """By owner, `"shared"` or a task."""
-    found: dict[str, int] = {}
+def _count(run: Run) -> dict[str | None, int]:
+    """By task, and by `None` what is shared."""
+    found: dict[str | None, int] = {}
     for training in _seed_of_first(run):
         for owner, count in training.parameters.items():
             # All of a model of one task is that task's.
@@ -45,7 +45,7 @@ def _parameters(runs, baseline):
     for run in runs:
         count = _count(run)
         total = sum(count.values())
-        row: list[Child] = [run.name, f"{total:,}", f"{count.get('shared', 0):,}"]
+        row: list[Child] = [run.name, f"{total:,}", f"{count.get(None, 0):,}"]
         row += [f"{count[name]:,}" if name in count else "–" for name in names]
         if whole:
             row.append(f"{total / whole:.0%}")

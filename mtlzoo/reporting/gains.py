@@ -1,6 +1,7 @@
 """How much better the tasks of a run are than a baseline: `delta_m`, and each task's part."""
 
 import math
+import numbers
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -110,10 +111,15 @@ def check_baseline(runs: Sequence[Run], baseline: Baseline) -> None:
                     )
     else:
         for name, value in baseline.items():
-            if isinstance(value, bool | str) or not math.isfinite(float(value)):
+            if not _is_finite(value):
                 raise ValueError(
                     f"`baseline` should have a finite number for task `{name}`. Received: {value!r}"
                 )
+
+
+def _is_finite(value: object) -> bool:
+    is_number = isinstance(value, numbers.Real) or getattr(value, "shape", None) == ()
+    return is_number and not isinstance(value, bool) and math.isfinite(float(value))  # type: ignore
 
 
 def _of(baseline: Baseline, task: Task) -> dict[int | None, float]:

@@ -42,12 +42,3 @@ def seconds(value: float) -> str:
     if value >= 100:
         return f"{value:.0f} s"
     return f"{value:.3g} s" if value >= 0.1 else f"{1000 * value:.3g} ms"
-
-
-def listed(names: list[str]) -> str:
-    """Names as a sentence has them.
-
-    Args:
-        names: At least one.
-    """
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

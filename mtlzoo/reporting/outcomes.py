@@ -39,17 +39,20 @@ class Outcomes(NamedTuple):
         classes: The names of the classes; of several labels `("no", "yes")`, for all cells.
         confusion: (C, C), how many labels of the row's class were answered by the column's.
         reliability: Of the most probable answers.
+        left_out: How many answers to labels are left out, since they are not finite.
     """
 
     classes: tuple[str, ...]
     confusion: np.ndarray
     reliability: Reliability
+    left_out: int = 0
 
 
 def outcomes(task: Any, answers: TaskAnswers) -> Outcomes | None:
     """The outcomes of a task with yes or no, with several labels, or with one class among several.
 
-    Sample weights do not count. Of another kind of task they are `None`.
+    Sample weights do not count, nor do answers that are not finite. Of another kind of task they
+    are `None`.
 
     Args:
         task: The task.
@@ -75,10 +78,13 @@ def outcomes(task: Any, answers: TaskAnswers) -> Outcomes | None:
     there = answers.present
     if there.ndim < truth.ndim:  # of whole rows, with several cells each
         there = np.broadcast_to(there.reshape(-1, *[1] * (truth.ndim - 1)), truth.shape)
+    finite = np.isfinite(confidence)
+    left_out = int((there & ~finite).sum())
+    there = there & finite
     truth, given, confidence = (each[there] for each in (truth, given, confidence))
     count = len(names)
     confusion = np.bincount(truth * count + given, minlength=count**2).reshape(count, count)
-    return Outcomes(names, confusion, reliability(confidence, given == truth))
+    return Outcomes(names, confusion, reliability(confidence, given == truth), left_out)
 
 
 def reliability(confidence: np.ndarray, right: np.ndarray) -> Reliability:

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
+from mtlzoo.analysis.relatedness.phrases import listed
 from mtlzoo.reporting import intervals, settings
 from mtlzoo.reporting.gains import Baseline, Gains
 from mtlzoo.reporting.markup import Html, join, tag
-from mtlzoo.reporting.numbers_in_words import listed
 from mtlzoo.reporting.results import tasks_of
 from mtlzoo.reporting.run import Run
 
@@ -107,6 +107,12 @@ def limits(
 def _of_run(run):
     for name in run.tasks:
         trainings = run.trainings_of(name)
+        lost = sum(t.outcomes[name].left_out for t in trainings if name in t.outcomes)
+        if lost:
+            yield (
+                f"{run.name}, task {name}: {lost:,} answers are not finite, and left out of "
+                "confusion and calibration."
+            )
         without = [t for t in trainings if name not in t.scores]
         if without:
             yield (
@@ -144,7 +150,10 @@ def in_data(runs: Sequence[Run]) -> list[dict]:
                     "tasks": {n: type(task).__name__ for n, task in t.tasks.items()},
                     "history": t.history,
                     "seconds": t.seconds,
-                    "parameters": t.parameters,
+                    "parameters": {
+                        "shared": t.parameters.get(None, 0),
+                        "by_task": {n: t.parameters[n] for n in t.tasks},
+                    },
                     "settings": t.settings,
                     "machine": t.machine,
                     "latency_ms": t.latency._asdict() if t.latency else None,

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Sequence
 
+from mtlzoo.analysis.relatedness.phrases import listed
 from mtlzoo.models.callbacks import usual_mode
 from mtlzoo.reporting import charts
 from mtlzoo.reporting.gains import Baseline, Gains
 from mtlzoo.reporting.markup import Child, Html, join, table, tag
-from mtlzoo.reporting.numbers_in_words import listed, of_interval, short
+from mtlzoo.reporting.numbers_in_words import of_interval, short
 from mtlzoo.reporting.run import Run
 from mtlzoo.tasks import Task
 

@@ -25,7 +25,7 @@ class Training:
         tasks: The tasks by name.
         history: By key of the logs a list with a number for each epoch.
         seconds: How long each epoch took; empty where it is not known.
-        parameters: The number of parameters by owner: `"shared"`, then the tasks.
+        parameters: The number of parameters by task, and by `None` of those that are shared.
         settings: The architecture, the balancer and the optimizer, in words.
         machine: What it ran on, in words.
         scores: By task and metric, on the test data; empty without test data.
@@ -38,7 +38,7 @@ class Training:
     tasks: dict[str, Task]
     history: dict[str, list[float]]
     seconds: list[float]
-    parameters: dict[str, int]
+    parameters: dict[str | None, int]
     settings: dict[str, str]
     machine: str
     scores: dict[str, dict[str, Score]]
@@ -129,7 +129,7 @@ class Run:
                 f"`model` should be compiled, since its metrics are those of `compile`. "
                 f"Received: `{model.name}`, which is not"
             )
-        check_seed(seed)
+        seed = check_seed(seed)
         is_count = isinstance(latency_calls, int) and not isinstance(latency_calls, bool)
         if not is_count or latency_calls < 0:
             raise ValueError(

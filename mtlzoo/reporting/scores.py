@@ -50,7 +50,8 @@ def score(
         model: A compiled multi-task model.
         name: The task.
         answers: Of `collect`.
-        by_groups: Whether the states of groups are wanted, which takes most of the time.
+        by_groups: Whether the states of groups are wanted, which takes most of the time, that of
+            tracing each metric.
 
     Returns:
         By name of the metric, as in the logs after the task's. Then the names of metrics that are
@@ -67,13 +68,20 @@ def score(
     chosen = [(metric, False) for metric in objectives.metrics[name]]
     chosen += [(metric, True) for metric in objectives.weighted_metrics[name]]
     for metric, weighted in chosen:
-        own = type(metric).from_config(metric.get_config())
+        own = _again(metric)
         weights = answers.weights if weighted else answers.present.astype("float32")
         scored = _metric(task, own, answers, weights, groups, size)
         found |= {key or metric.name: value for key, value in scored.items()}
         if not scored:
             left_out.append(metric.name)
     return found, left_out
+
+
+def _again(metric):
+    """A new object of a metric, with a state of its own."""
+    if type(metric) is keras.metrics.MeanMetricWrapper:  # of a function that Keras may not find
+        return type(metric)(metric._fn, metric.name, metric.dtype, **metric._fn_kwargs)
+    return type(metric).from_config(metric.get_config())
 
 
 def _loss(task, loss, answers, groups):
@@ -106,9 +114,13 @@ def _metric(task, metric, answers, weights, groups, size) -> dict[str, Score]:
     of_all = _flat(metric)
 
     @tf.function
-    def traced(values, outputs, given):
+    def updated(values, outputs, given):
         update(values, outputs, given)
         return [tf.identity(v.value) for v in metric.variables]
+
+    # Functions are traced once, by hand, since TensorFlow warns of many that trace themselves.
+    like = [_spec(each, size) for each in (answers.values, answers.outputs, weights)]
+    traced = updated.get_concrete_function(*like)
 
     def read(rows):
         # All groups have one size, so that one trace serves them: what is added counts nothing.
@@ -127,7 +139,7 @@ def _metric(task, metric, answers, weights, groups, size) -> dict[str, Score]:
     near = 1e-5 * float(np.abs(of_all).max(initial=0.0))
     is_sum = np.allclose(states.sum(0), of_all, rtol=1e-3, atol=near)
 
-    @tf.function
+    @tf.function(input_signature=[tf.TensorSpec([None, sum(sizes)], tf.float32)])
     def results(sums):
         def one(state):
             for v, part in zip(metric.variables, tf.split(state, sizes), strict=True):
@@ -137,12 +149,20 @@ def _metric(task, metric, answers, weights, groups, size) -> dict[str, Score]:
 
         return tf.map_fn(one, sums, fn_output_signature=dict.fromkeys(whole, tf.float32))
 
+    @functools.cache
+    def traced_results():
+        return results.get_concrete_function()
+
     def of_states(key):
-        return lambda sums: results(tf.constant(sums, "float32"))[key].numpy()
+        return lambda sums: traced_results()(tf.constant(sums, "float32"))[key].numpy()
 
     if not is_sum:
         return {key: Score(value) for key, value in whole.items()}
     return {key: Score(value, states, of_states(key)) for key, value in whole.items()}
+
+
+def _spec(array, rows):
+    return tf.TensorSpec([rows, *array.shape[1:]], tf.as_dtype(array.dtype))
 
 
 def _flat(metric):

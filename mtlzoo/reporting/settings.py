@@ -17,13 +17,13 @@ from mtlzoo.models.architecture import Architecture
 PACKAGES = ("keras", "tensorflow", "tensorflow-cpu", "numpy", "matplotlib")
 
 
-def parameters(model: MultiTaskModel) -> dict[str, int]:
-    """The number of parameters that several tasks share, and that each has for itself.
+def parameters(model: MultiTaskModel) -> dict[str | None, int]:
+    """The number of parameters that each task has for itself; by `None`, of those shared.
 
     Args:
         model: A multi-task model.
     """
-    owners = {"shared": model.shared_variables}
+    owners: dict[str | None, Any] = {None: model.shared_variables}
     owners |= {name: model.task_variables(name) for name in model.task_names}
     return {name: sum(math.prod(v.shape) for v in owned) for name, owned in owners.items()}
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from absl import logging
 
-from mtlzoo.analysis import Finding
+from mtlzoo.analysis import Finding, drawing
 from mtlzoo.distribution import is_chief
 from mtlzoo.models import MultiTaskModel
 from mtlzoo.reporting import findings as found_by_analyses
@@ -31,10 +32,12 @@ class TensorBoard(keras.callbacks.Callback):
     Args:
         log_dir: The folder. Each training should have one of its own.
         findings: What analyses find while the model trains or have found before, such as a
-            `GramianHistory` that is among the callbacks before this one. Defaults to none.
+            `GramianHistory` that is among the callbacks before this one. One that cannot be written
+            when the training ends is logged as an error. Defaults to none.
 
     Raises:
-        ImportError: If TensorBoard is not installed, when this is made.
+        ImportError: If TensorBoard is not installed, or matplotlib, which pictures of findings
+            need, when this is made.
         ValueError: If an argument is none of what it should be; in `fit`, before the first step, if
             the model has no tasks.
 
@@ -69,6 +72,8 @@ class TensorBoard(keras.callbacks.Callback):
             )
         self.log_dir = Path(log_dir)
         self.findings = found_by_analyses.check(findings)
+        if self.findings:
+            drawing.new_figure(1, 1)  # fails now rather than after the training
         self._writers: dict[str, Any] = {}
         self._epoch = 0
 
@@ -115,8 +120,12 @@ class TensorBoard(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         """Write the findings, and close the files."""
-        if self._writers:
-            self.write_findings(self.findings, self._epoch)
+        written: list[str] = []
+        for finding in self.findings if self._writers else []:
+            try:
+                self._write(self._writers["train"], finding, self._epoch, written)
+            except Exception:  # a training that is over should not be lost
+                logging.exception("The finding %s was not written.", type(finding).__name__)
         self._close()
 
     def write_findings(self, findings: Sequence[Finding], step: int = 0) -> None:
@@ -133,16 +142,27 @@ class TensorBoard(keras.callbacks.Callback):
         found = found_by_analyses.check(findings)
         if not found:
             return
-        writer = self._writers.get("train")
-        if writer is None:
-            writer = tf.summary.create_file_writer(str(self.log_dir / "train"))
-        with writer.as_default():
+        own = self._writers.get("train")
+        writer = own or tf.summary.create_file_writer(str(self.log_dir / "train"))
+        try:
+            written: list[str] = []
             for finding in found:
-                # A tag is either text or a picture.
-                tf.summary.text(f"words/{finding.title}", _markdown(finding), step=step)
-                figure = finding.figure()
-                if figure is not None:
-                    tf.summary.image(f"findings/{finding.title}", _pixels(figure), step=step)
+                self._write(writer, finding, step, written)
+        finally:
+            if own is None:
+                writer.close()
+
+    def _write(self, writer, finding, step, written):
+        """Write a finding; those of one title are numbered."""
+        written.append(finding.title)
+        count = written.count(finding.title)
+        title = finding.title if count == 1 else f"{finding.title} ({count})"
+        with writer.as_default():
+            # A tag is either text or a picture.
+            tf.summary.text(f"words/{title}", _markdown(finding), step=step)
+            figure = finding.figure()
+            if figure is not None:
+                tf.summary.image(f"findings/{title}", _pixels(figure), step=step)
         writer.flush()
 
     def _scalar(self, part, tag, value):

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mtlzoo.analysis import Finding
+from mtlzoo.analysis.relatedness.phrases import listed
 from mtlzoo.reporting import findings as found_by_analyses
 from mtlzoo.reporting.costs import costs
 from mtlzoo.reporting.curves import curves
 from mtlzoo.reporting.gains import Baseline, Gains, check_baseline, gains
 from mtlzoo.reporting.judgments import judgments
 from mtlzoo.reporting.markup import Html, join, tag
-from mtlzoo.reporting.numbers_in_words import listed
 from mtlzoo.reporting.page import DATA_ID, page
 from mtlzoo.reporting.provenance import in_data, limits, provenance
 from mtlzoo.reporting.results import against_baseline, in_words, results, tasks_of

@@ -61,6 +61,19 @@ def seeds(dataset: tf.data.Dataset) -> list[list]:
     ]
 
 
+def draws_anew(dataset: tf.data.Dataset) -> bool:
+    """Whether reading a data set changes what the next reading, or another user of it, gets.
+
+    Args:
+        dataset: the data.
+    """
+    for part in _parts(dataset):
+        found = Functions(part)
+        if _draws(part) or (found.remembers and found.changing):
+            return True
+    return False
+
+
 def iterations(
     epochs: int, batches: int | None, steps: int | None, at_once: int
 ) -> tuple[list[bool], int]:

@@ -57,8 +57,16 @@ def test_closed_masks_and_isolated_columns():
     ]
     # Channels of opposite signs are an exchange.
     weights = np.array([[[1.0, 0.5], [0.001, 1.0]], [[1.0, -0.5], [0.001, 1.0]]])
-    found = flags(weights, ("isolated",), columns=("a", "b"), kind="weight")
-    assert found == [("isolated", "b", ("b",))]
+    found = flags(weights, ("isolated",), columns=("x", "y"), owners=("a", "b"), kind="weight")
+    assert found == [("isolated", "b", ("y",))]
+
+
+def test_a_sign_has_the_place_of_its_table():
+    values = np.array([[0.99, 0.01], [0.5, 0.5]])
+    made = AttentionTable(
+        ("a", "b"), ("x", "y"), values, kind="share", what="share", place="up", checks=("alone",)
+    )
+    assert [(sign.task, sign.place) for sign in made.collapse()] == [("a", "up")]
 
 
 def test_experts_without_output_are_dead_and_copies_the_same():

@@ -141,6 +141,29 @@ def test_queries_read_tokens_that_may_be_named():
     assert table.top_features("kind", 1)[0][0] in table.columns
     with pytest.raises(ValueError, match=r"`names` should be as many .*\[3\]. Received: 2 names"):
         read_attention(model, x, names=["one", "two"])
+    for names in ("abc", ["z", "z", "y"], [1, 2, 3]):
+        with pytest.raises(ValueError, match=r"`names` should be a list of different strings"):
+            read_attention(model, x, names=names)
+
+
+def test_columns_on_their_own_are_told_also_under_other_names():
+    model = columns(CrossStitch)
+    for name, weights in (("a", [1.0, 0.0]), ("b", [0.0, 1.0])):
+        alpha = model.get_layer(f"stitch_{name}_units_0").alpha
+        alpha.assign(np.reshape(weights, alpha.shape))
+    for names in (["a", "b"], ["left", "right"]):
+        (table,) = read_attention(model, names=names)
+        found = [(sign.kind, sign.task, sign.columns) for sign in table.collapse()]
+        assert found == [("isolated", "a", (names[0],)), ("isolated", "b", (names[1],))]
+        assert "a is on its own" in table.words()
+
+
+@pytest.mark.parametrize(
+    ("name", "of_experts"),
+    [("MMoE", True), ("PLE", True), ("SNR", True), ("AITM", False), ("Sluice", False)],
+)
+def test_tables_say_whether_they_are_of_experts(name, of_experts):
+    assert {table.of_experts for table in read(name)[2]} == {of_experts}
 
 
 def test_modalities_are_one_row_for_all_tasks():

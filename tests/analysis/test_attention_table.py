@@ -111,6 +111,8 @@ def test_pictures_have_a_title_and_of_many_columns_those_that_differ():
         ({"values": SHARES[:, :2]}, r"`values` should be of 3 rows and 4 columns"),
         ({"kind": "part"}, r"`kind` should be one of \['share', 'strength', 'weight'\]"),
         ({"checks": ("asleep",)}, r"`checks` should be some of .*\['asleep'\]"),
+        ({"checks": ("isolated",)}, r"`owners` should be a task for .* 4 columns.*owners=None"),
+        ({"owners": ("a", "b")}, r"`owners` should be .* Received: owners=\('a', 'b'\)"),
     ],
 )
 def test_tables_that_do_not_fit_are_refused(arguments, message):

@@ -100,6 +100,27 @@ def test_raw_columns_go_through_the_preprocessor():
     assert not Table(made, np.zeros((3, 4), "float32")).raw
 
 
+def test_columns_with_the_names_of_the_inputs_have_to_be_told_apart():
+    def inputs():
+        return {"age": keras.Input((1,), name="age"), "n": keras.Input((1,), name="n")}
+
+    raw = inputs()
+    years = {"age": keras.layers.Rescaling(0.01)(raw["age"]), "n": raw["n"]}
+    made = model(inputs(), keras.Model(raw, years))
+    columns = {"age": np.full((3, 1), 50.0, "float32"), "n": np.ones((3, 1), "float32")}
+    with pytest.raises(
+        ValueError, match=r"`raw` should be True or False.*raw=None for \['age', 'n"
+    ):
+        Table(made, columns)
+    table = Table(made, columns, raw=True)
+    np.testing.assert_allclose(table.inputs(table.columns)["age"], 0.5)
+    table = Table(made, columns, raw=False)
+    np.testing.assert_allclose(table.inputs(table.columns)["age"], 50)
+    assert Table(made, {**columns, "not read": np.zeros(3)}).raw
+    with pytest.raises(ValueError, match=r"`raw` should be True only for a dict .*type ndarray"):
+        Table(VECTOR, X, raw=True)
+
+
 def test_data_sets_are_gathered():
     y = {"a": np.arange(ROWS), "b": np.arange(ROWS)}
     weights = {"a": np.ones(ROWS), "b": np.zeros(ROWS)}
@@ -114,6 +135,10 @@ def test_data_sets_are_gathered():
         gathered(tf.data.Dataset.from_tensors((X, y)).repeat(), None, None)
     with pytest.raises(ValueError, match=r"`y` should be labels, a dict by task"):
         gathered(X, None, None)
+    with pytest.raises(
+        ValueError, match=r"`x` should be arrays or .* Received: x of type generator"
+    ):
+        gathered((row for row in X), None, None)
     with pytest.raises(ValueError, match=r"`y` should be None where `x` is a data set"):
         gathered(tf.data.Dataset.from_tensors((X, y)), y, None)
 
@@ -137,6 +162,26 @@ def test_pictures_need_groups():
     with pytest.raises(ValueError, match=r"`groups` should say .*patches.*`image` of the shape"):
         table.groups(None, None)
     assert table.groups({"top": [("image", 0)]}, None).names == ("top",)
+
+
+def test_names_of_columns_that_repeat_are_refused():
+    inputs = {name: keras.Input((2,), name=name) for name in ("u", "v")}
+    table = Table(
+        model(inputs | {"w": keras.Input((1,), name="w")}),
+        {"u": X[:, :2], "v": X[:, 1:], "w": X[:, :1]},
+    )
+    for names, twice in (
+        ({"u": ["p", "q"], "v": ["p", "r"]}, "p"),
+        ({"u": ["v", "q"]}, "v"),
+        ({"u": ["u", "q"]}, "u"),
+    ):
+        message = (
+            rf"names of inputs, or of columns of other inputs. Received: \['{twice}'\] for `u`"
+        )
+        for groups in (None, {"g": "q"}):
+            with pytest.raises(ValueError, match=message):
+                table.groups(groups, names)
+    assert table.groups(None, {"u": ["p", "q"], "w": ["w"]}).names == ("p", "q", "v", "w")
 
 
 def test_names_and_rows_that_do_not_fit_are_refused():

@@ -6,6 +6,7 @@ import pytest
 
 from mtlzoo import BinaryClassification, MultiTaskModel, Regression
 from mtlzoo.analysis import FeatureImportance, Finding, permutation_importance
+from mtlzoo.analysis.importance.permutation import _Scores
 
 ROWS, NAMES = 300, ["u", "v", "w"]
 KERNELS = {"a": [2.0, 1.0, 0.0], "b": [0.0, 0.3, -2.0], "c": [0.0, 1.0, 1.0]}
@@ -106,6 +107,26 @@ def test_sample_weights_are_those_of_evaluate(model):
     assert found.losses.samples[0, 0, 0] == pytest.approx(squared.mean(), rel=1e-4)
 
 
+def test_a_task_without_a_label_that_counts_is_unknown_and_not_0(model):
+    few = np.full(ROWS, np.nan)
+    few[0] = 1.0
+    y = {"a": Y["a"], "b": np.full(ROWS, -1), "c": few}
+    found = permutation_importance(model, X, y, groups={"u": [0]}, repeats=6)
+    assert np.isfinite(found.samples[:, :, 0]).all()  # a
+    assert np.isnan(found.samples[:, :, 1]).all() and np.isnan(found.losses.values[0, 1])  # b
+    drawn = [np.random.default_rng((0, repeat)).integers(0, ROWS, ROWS) for repeat in range(6)]
+    np.testing.assert_array_equal(np.isnan(found.samples[:, 0, 2]), [0 not in d for d in drawn])
+    assert "Nothing is known of b" in found.words()
+    scores = _Scores(model, ("a", "b", "c"), 64)
+    known = scores.counting({"a": Y["a"], "c": Y["c"]}, {"a": np.arange(ROWS) % 2}, ROWS)
+    expected = [np.arange(ROWS) % 2, np.zeros(ROWS), np.isfinite(Y["c"])]
+    np.testing.assert_array_equal(known, np.stack(expected, 1).astype(bool))
+    model.switch_tasks(a=False)
+    known = scores.counting(Y, None, ROWS)
+    model.switch_tasks(a=True)
+    np.testing.assert_array_equal(known.any(0), [False, True, True])
+
+
 def test_what_cannot_be_measured_is_refused(model):
     inputs = keras.Input((3,))
     tasks = [Regression("a"), Regression("c")]
@@ -120,9 +141,19 @@ def test_what_cannot_be_measured_is_refused(model):
         ({"confidence": 1.0}, r"`confidence` should be a number between 0 and 1"),
         ({"tasks": ["d"]}, r"`tasks` should be some of"),
         ({"resample": 1}, r"`resample` should be a bool"),
+        ({"seed": -1}, r"`seed` should be an integer of at least 0"),
+        (
+            {"sample_weight": np.ones(ROWS + 1)},
+            r"sample weights of task `a`. Received: 300 rows, sample weights of the shape \(301,\)",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             permutation_importance(model, X, Y, **arguments)
+    for rows in (ROWS - 1, 2):
+        with pytest.raises(ValueError, match=r"`x` should have as many .* labels of task `a`"):
+            permutation_importance(model, X[:rows], Y)
+    with pytest.raises(ValueError, match=r"labels of task `b`. Received: 300 .* \(200,\)"):
+        permutation_importance(model, X, {**Y, "b": Y["b"][:200]})
 
 
 def test_the_kind_of_finding_is_public(importance):

@@ -10,6 +10,7 @@ import pytest
 
 from mtlzoo import BinaryClassification, Classification, MultiTaskModel, Regression
 from mtlzoo.analysis import Finding, shap_values
+from mtlzoo.analysis.importance.shap_values import _Game
 
 RNG = np.random.default_rng(0)
 BACKGROUND, X = RNG.normal(size=(5, 3)).astype("float32"), RNG.normal(size=(4, 3)).astype("float32")
@@ -64,6 +65,23 @@ def test_they_are_shapleys_values(model, found):
         np.testing.assert_allclose(contributions, exact(function, row, BACKGROUND), atol=0.03)
 
 
+def test_as_many_permutations_run_as_were_asked_for(model, monkeypatch):
+    means, sizes = _Game.means, []
+    monkeypatch.setattr(
+        _Game, "means", lambda game, numbers: sizes.append(len(numbers)) or means(game, numbers)
+    )
+
+    def evaluated(permutations):
+        sizes.clear()
+        shap_values(model, "b", BACKGROUND, X, permutations=permutations)
+        return sum(sizes)
+
+    # For each row the background, then each feature put in and taken out again.
+    one = (2 * len(NAMES) + 1) * len(X)
+    first, *more = (evaluated(permutations) for permutations in (1, 2, 3, 9))
+    assert [count - first for count in more] == [one, 2 * one, 8 * one]
+
+
 def test_importances_are_mean_sizes(found):
     np.testing.assert_allclose(found.values[:, 0], np.abs(found.contributions).mean(0))
     assert found.units == {"b": "mean |SHAP|"}
@@ -110,6 +128,8 @@ def test_what_cannot_be_explained_is_refused(model):
         shap_values(model, "kind", BACKGROUND, X)
     with pytest.raises(ValueError, match=r"`tasks` should be some of .*\['other'\]"):
         shap_values(model, "other", BACKGROUND, X)
+    with pytest.raises(ValueError, match=r"`seed` should be an integer of at least 0"):
+        shap_values(model, "b", BACKGROUND, X, seed=-1)
     with pytest.raises(ValueError, match=r"`groups` should not overlap. Received: 'two'"):
         shap_values(model, "b", BACKGROUND, X, groups={"one": [0, 1], "two": [1]})
 

@@ -16,11 +16,11 @@ def made(samples=SAMPLES, features=("age", "hours", "noise"), **arguments):
     return FeatureImportance(features, ("buy", "stay"), samples, units, **arguments)
 
 
-@pytest.mark.parametrize(("freedom", "error"), [(2, 0.035), (4, 0.004), (9, 1e-3), (99, 1e-6)])
-@pytest.mark.parametrize("confidence", [0.9, 0.95])
-def test_quantiles_are_those_of_scipy(freedom, error, confidence):
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 9, 98, 4001])
+@pytest.mark.parametrize("confidence", [0.1, 0.95, 0.999])
+def test_quantiles_are_those_of_scipy(freedom, confidence):
     expected = stats.t.ppf(0.5 + confidence / 2, freedom)
-    assert student(confidence, freedom) == pytest.approx(expected, rel=error)
+    assert student(confidence, freedom) == pytest.approx(expected, rel=1e-9)
 
 
 def test_intervals_are_of_the_mean_or_of_one_sample():
@@ -53,6 +53,22 @@ def test_pictures_have_bars_for_each_task_and_a_map():
     many = made(np.repeat(SAMPLES, 10, axis=1), [f"f{i}" for i in range(30)])
     assert len(many.figure().axes[0].patches) == 20
     assert "20 of 30" in many.figure()._suptitle.get_text()
+
+
+def test_of_a_task_without_labels_nothing_is_said_to_be_known():
+    samples = SAMPLES.copy()
+    samples[[1, 4], :, 1] = np.nan  # no label in two of eight repeats
+    found = made(samples, confidence=0.995)
+    said = found.words()
+    assert "Nothing is known of stay: no row had a label of it that counts in 2 of 8" in said
+    assert "stay depends" not in said and "the 99.5% interval" in said
+    assert found.certain("stay") == [] and [row[2] for row in found.rows()[1:]] == ["–"] * 3
+    np.testing.assert_allclose(found.relative().max(0), [1, np.nan])
+    assert np.isnan(found.similarity()["buy", "stay"])
+    figure = found.figure()
+    assert "99.5% intervals" in figure._suptitle.get_text()
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()][0] == "age"
+    figure.draw_without_rendering()
 
 
 def test_unfit_samples_are_refused():

@@ -3,9 +3,11 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mtlzoo import HardSharing, Regression
 from mtlzoo.analysis import AffinityHistory, Finding, inter_task_affinity
+from mtlzoo.training import Backup
 
 
 def batches():
@@ -52,14 +54,61 @@ def test_it_goes_on_after_a_kill(measured):
     np.testing.assert_array_equal(second.affinities, whole.affinities)
 
 
+class Kill(keras.callbacks.Callback):
+    def __init__(self, step):
+        super().__init__()
+        self.left = step
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+def test_it_goes_on_after_a_kill_within_an_epoch(tmp_path):
+    data = tf.data.Dataset.from_tensor_slices(batches()[0]).batch(2)  # 4 steps
+
+    def trained(kill, path):
+        history = AffinityHistory(batches(), every=2, learning_rate=0.1)
+        callbacks = [history, Backup(tmp_path / path, every=3), *kill]
+        model_of().fit(data, epochs=3, callbacks=callbacks, verbose=0)
+        return history
+
+    with pytest.raises(KeyboardInterrupt):
+        trained([Kill(8)], "killed.npz")
+    found, whole = trained([], "killed.npz"), trained([], "whole.npz")
+    assert found.steps.tolist() == whole.steps.tolist() == [2, 4, 6, 8, 10, 12]
+    np.testing.assert_array_equal(found.affinities, whole.affinities)
+
+
+def test_data_that_are_shuffled_anew_are_refused_and_others_change_nothing():
+    def data(anew):
+        rows = tf.data.Dataset.from_tensor_slices(batches()[0])
+        return rows.shuffle(8, seed=3, reshuffle_each_iteration=anew).batch(4)
+
+    with pytest.raises(ValueError, match=r"`data` should be the same each time .*anew each time"):
+        AffinityHistory(data(True).prefetch(1))
+    weights = []
+    for with_it in (False, True):
+        shuffled, model = data(False), model_of()
+        history = AffinityHistory(shuffled, every=1, learning_rate=0.1)
+        callbacks = [history] if with_it else []
+        model.fit(shuffled, epochs=3, callbacks=callbacks, verbose=0)
+        weights.append(model.get_weights())
+    for without, with_it in zip(*weights, strict=True):
+        np.testing.assert_array_equal(without, with_it)
+    np.testing.assert_array_equal(history.steps, range(1, 7))
+
+
 def test_it_is_a_finding():
     history = AffinityHistory(batches())
     with pytest.raises(ValueError, match=r"should have measured something.*Received: no entry"):
         history.words()
     entries = [[[1, 0.2], [-0.1, 1]], [[1, -0.3], [-0.2, 1]]]
     history.set_state(
-        {"names": ["a", "b"], "steps": [5, 10], "affinities": entries, "taken": 0, "done": 10}
-    )
+        {"names": ["a", "b"], "steps": [5, 10], "affinities": entries, "taken": 0, "done": 10,
+         "in_epoch": 5}
+    )  # fmt: skip
     assert isinstance(history, Finding)
     assert "is highest for a → b (-0.05) and lowest for b → a (-0.15)" in history.words()
     assert history.words().endswith("between the first and the last entry for a → b (0.2 to -0.3).")

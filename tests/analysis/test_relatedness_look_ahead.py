@@ -150,6 +150,38 @@ def test_a_rate_that_is_too_small_is_warned_of(caplog):
     assert "give a greater `learning_rate`" in caplog.text
 
 
+def test_a_loss_below_zero_is_compared_by_its_absolute_value():
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).normal(size=(16, 4))
+    y = {"a": x[:, 0], "b": x[:, 1]}
+    found = []
+    for less in (0.0, 50.0):
+
+        def squares(y_true, y_pred, less=less):
+            return keras.ops.mean(keras.ops.square(y_true - y_pred), axis=-1) - less
+
+        model = linear(loss={"a": squares})
+        value = float(model.evaluate(x, y, return_dict=True, verbose=0)["a_loss"])
+        found.append(inter_task_affinity(model, (x, y))["b", "a"] * abs(value))
+    assert value < 0
+    assert found[0] == pytest.approx(found[1], rel=1e-4) and found[0] != 0
+
+
+def test_gradients_that_overflow_are_warned_of(caplog):
+    keras.mixed_precision.set_dtype_policy("mixed_float16")
+    try:
+        tasks = [Regression("a"), Regression("b")]
+        model = HardSharing(keras.Input((4,)), tasks, shared_units=[4])
+        model.compile("adam", run_eagerly=True)
+        x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+        y = {"a": 1e4 * x[:, 0], "b": 0.1 * x[:, 1]}
+        found = inter_task_affinity(model, (x, y), learning_rate=0.01)
+    finally:
+        keras.mixed_precision.set_dtype_policy("float32")
+    assert np.isnan(found["a", "a"]) and np.isfinite(found["b", "b"])
+    assert "A step of the tasks ['a'] gives no finite loss" in caplog.text
+
+
 def refused(model, error, data=None, **options):
     data = (np.ones((2, 4)), {"a": np.zeros(2)}) if data is None else data
     with pytest.raises(ValueError, match=error):

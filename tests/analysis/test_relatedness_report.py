@@ -83,6 +83,8 @@ def test_labels_have_their_part():
 def test_measures_must_fit():
     with pytest.raises(ValueError, match=r"`matrices` should have a measure at least"):
         RelatednessReport([])
+    with pytest.raises(ValueError, match=r"`gains` should be what `pairwise_gains` measured"):
+        RelatednessReport([COSINES], gains=gains_of(1.0).symmetric())
     other = TaskMatrix(["a", "d"], np.eye(2), "cosine")
     with pytest.raises(ValueError, match=r"of the tasks \['a', 'b', 'c'\]. .*one of \['a', 'd'\]"):
         RelatednessReport([COSINES, other])

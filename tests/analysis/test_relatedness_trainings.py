@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtlzoo import BinaryClassification, HardSharing, Regression
+from mtlzoo import BinaryClassification, Classification, HardSharing, Regression
 from mtlzoo.analysis import (
     Finding,
     GroupTrainings,
@@ -15,7 +15,8 @@ from mtlzoo.analysis import (
     measure_groups,
     pairwise_gains,
 )
-from mtlzoo.analysis.relatedness.group_trainings import gain, train_runs
+from mtlzoo.analysis.relatedness.group_trainings import checked_seeds, gain, train_runs
+from mtlzoo.analysis.relatedness.label_efficiency import _Kept
 
 NAMES = ("a", "b", "c")
 
@@ -139,6 +140,16 @@ def test_few_labels_are_hidden_and_nothing_else(data, monkeypatch):
     assert not np.isnan(y["a"][4:]).any()
 
 
+@pytest.mark.parametrize("missing", [-1, float("nan")])
+def test_labels_that_are_distributions_are_hidden_in_all_classes(missing):
+    task = Classification("a", 3, missing=missing)
+    labels = np.full((6, 3), 1 / 3, "float32")
+    kept = _Kept(task, (np.ones((6, 2)), {"a": labels}), [2], [0])
+    _, hidden = kept.data(("a",), 2, 0)
+    assert hidden["a"].dtype == "float32"
+    assert int(np.asarray(task.read_labels(hidden["a"]).present).sum()) == 2
+
+
 def test_labels_are_counted_and_trained(data):
     found = label_efficiency(
         build, data, data, task="c", beside={"beside a": ["a"]}, counts=[6], seeds=[0],
@@ -161,7 +172,8 @@ def test_label_efficiency_says_what_labels_are_worth():
         "Judged by auc (higher is better), a alone has 0.610 ± 0.010 with 10 labels, "
         "0.705 ± 0.005 with 100. "
         "Beside b, it is better than alone with 10 labels (+0.105 ± 0.005) and 100 labels "
-        "(+0.015 ± 0.005). With 10 labels its mean is that of 100 labels alone. "
+        "(+0.015 ± 0.005). With 10 labels its mean is at least as good as that of 100 labels alone "
+        "(+0.010 ± 0.010). "
         "Beside c, it is worse than alone with 10 labels (-0.105 ± 0.005) and cannot be told from "
         "alone with 100 labels (+0.000 ± 0.000)."
     )
@@ -169,6 +181,9 @@ def test_label_efficiency_says_what_labels_are_worth():
     panel = found.figure().axes[0]
     assert panel.get_xlabel() == "labels of a in training"
     assert panel.get_ylabel() == "auc of a" and panel.get_title().startswith("higher is better")
+    small = {"alone": 1e-3 * scores["alone"], "beside CTR": 1e-3 * scores["beside b"]}
+    words = LabelEfficiency(BinaryClassification("a"), [10, 100], small).words()
+    assert "Beside CTR, it is better than alone with 10 labels (+0.000105 ± 0.000005)" in words
     lower = LabelEfficiency(Regression("a"), [10, 100], scores)
     assert lower.gain("beside b", 10)[0] == pytest.approx(-0.105)
 
@@ -206,7 +221,33 @@ def test_what_cannot_be_trained_is_refused(data):
             labels, counts=[25])  # fmt: skip
     refused(r"`counts` should be different numbers. Received: counts=\[3, 3\]",
             labels, counts=[3, 3])  # fmt: skip
+    refused(r"`counts` should be a list. Received: counts=4", labels, counts=4)
+    refused(r"`beside` should be a dict. Received: beside=\['b'\]", labels, beside=["b"])
+    for scores in ({"beside b": np.ones((1, 2))}, {"alone": np.ones(2)}):
+        refused(r"`scores` should have 'alone' and others, each by count and seed, .*\(1, S\)",
+                LabelEfficiency, Regression("a"), [3], scores)  # fmt: skip
     refused(r"Labels should be a dict with those of the tasks \['z'\]", labels, task="z")
+
+
+def test_seeds_of_numpy_are_integers():
+    seeds = checked_seeds(np.arange(2))
+    assert seeds == (0, 1) and all(type(seed) is int for seed in seeds)
+
+
+def test_a_metric_that_is_not_finite_gives_no_gain(caplog):
+    known = {("a",): [1.0, 2.0], ("b",): [1.0, 1.0], ("a", "b"): [[np.nan, 2.0], [1.0, 2.0]]}
+    made = GroupTrainings(build, "ab", None, None, seeds=[4, 7])
+    made._scores = {g: np.reshape(scores, (2, len(g))) for g, scores in known.items()}
+    made._tasks = {name: Regression(name) for name in "ab"}
+    gains = pairwise_gains(made)
+    np.testing.assert_array_equal(gains.samples[:, 1, 0], [np.nan, 50])
+    assert gains["b", "a"] == 50
+    assert "task `a` gains in a+b is not known for the seed 4" in caplog.text
+    measured = measure_groups(TaskGroups([["a", "b"]], {"a": 1, "b": 1}, "cosine"), made)
+    assert "delta_m is -25.00 %: one seed cannot tell it from 0." in measured.words()
+    made._scores["a", "b"][:, 0] = np.nan
+    measured = measure_groups(TaskGroups([["a", "b"]], {"a": 1, "b": 1}, "cosine"), made)
+    assert "delta_m is not known: a metric was not finite." in measured.words()
 
 
 def test_a_baseline_of_zero_gives_no_gain():

@@ -156,6 +156,32 @@ def test_the_loss_scale_is_not_in_it():
     np.testing.assert_allclose(*sums, rtol=1e-5)
 
 
+def test_products_of_half_precision_gradients_are_single_precision():
+    x, y = data(8)
+    norms = []
+    for balancer in (GradDrop(wrt="features"), MGDA(wrt="features")):
+        model = build()
+        for layer in model._flatten_layers(include_self=False):
+            layer.dtype_policy = keras.DTypePolicy("mixed_float16")
+        # Their squares are zero in half precision.
+        weights = dict.fromkeys(y, 1e-3)
+        compiled(model, balancer, loss_weights=weights, track_gramian="shared")
+        train(model, x, y)
+        norms.append(model.gramian_record.sums().norms)
+    np.testing.assert_allclose(*norms, rtol=0.05)
+
+
+def test_passes_of_their_own_are_of_what_a_combined_balancer_weighs():
+    x, y = data(4)
+    norms = []
+    for wrt in ("parameters", "features"):
+        both = Combined("initial_loss_scale", MGDA(wrt=wrt))
+        model = compiled(build(), both, track_gramian="groups", track_every=1)
+        train(model, x, y)
+        norms.append(model.gramian_record.sums().norms)
+    np.testing.assert_allclose(*norms, rtol=1e-5)
+
+
 def test_gradients_of_combined_balancers_are_those_that_are_balanced():
     x, y = data(4)
     plain = compiled(build(), "pcgrad", track_gramian="shared", loss_weights={"a": 3.0})

@@ -78,5 +78,14 @@ def test_probabilities_are_taken_as_they_are():
     assert found.reliability.error == pytest.approx(0.15, abs=1e-6)
 
 
+@pytest.mark.filterwarnings("error")
+def test_answers_that_are_not_finite_are_left_out():
+    outputs = np.array([[0.0, 1, 2], [np.nan] * 3, [3, 0, 0]])
+    found = outcomes(Classification("a", 3), answers(outputs, [2, 0, 0]))
+    assert found.left_out == 1
+    np.testing.assert_array_equal(found.confusion, np.diag([1, 0, 1]))
+    assert found.reliability.number.sum() == 2
+
+
 def test_other_kinds_have_none():
     assert outcomes(Regression("a"), answers(np.ones((3, 1)), np.ones((3, 1)))) is None

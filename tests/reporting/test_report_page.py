@@ -12,7 +12,7 @@ from report_cases import shared, single, tasks
 import mtlzoo
 from mtlzoo.analysis import TaskMatrix
 from mtlzoo.metrics import delta_m
-from mtlzoo.reporting import Run, read
+from mtlzoo.reporting import Run, charts, read
 
 EVIL = "</script><script>alert('x')</script>"
 MATRIX = TaskMatrix(["buy", "kind"], np.array([[1.0, 0.4], [0.4, 1.0]]), "cosine")
@@ -220,6 +220,17 @@ def test_many_classes_are_the_most_frequent_confusions(runs, tmp_path):
     assert re.search(r">7</th><td>9</td><td>4</td><td>44\.4</td>", text)
 
 
+def test_ticks_of_small_and_of_equal_numbers_differ():
+    for low, high in ((1e-13, 3e-13), (0.0, 0.0), (0.1 + 0.2, 0.3), (0.0, 5e-324), (2.0, 3.0)):
+        found = charts.ticks(low, high)
+        assert found == sorted(set(found)) and len(found) > 1
+        assert found[0] <= low and high <= found[-1]
+
+
+def test_no_two_of_many_runs_look_alike():
+    assert len({str(charts.sample(style)) for style in range(36)}) == 36
+
+
 def test_bad_input_is_refused(runs, tmp_path):
     run = runs[0]
     path = tmp_path / "report.html"
@@ -236,6 +247,7 @@ def test_bad_input_is_refused(runs, tmp_path):
     refused("`baseline` should have only tasks of the runs", baseline={"speed": 1.0})
     refused("Received: none for 'kind'", baseline={"buy": 1.0})
     refused("a finite number for task `buy`", baseline={"buy": np.nan, "kind": 1.0, "price": 1.0})
+    refused("a finite number for task `buy`", baseline={"buy": None, "kind": 1.0, "price": 1.0})
     refused("`baseline` should be a run, or a dict", baseline=3)
     untested = without_test_data("untested", run)
     refused("`baseline` should have test data for task `buy`", baseline=untested)

@@ -4,8 +4,8 @@ import pytest
 import tensorflow as tf
 from report_cases import ROWS, some_data, tasks, trained
 
-from mtlzoo import HardSharing, Regression, training
-from mtlzoo.reporting import Run, RunRecorder
+from mtlzoo import HardSharing, Regression, report, training
+from mtlzoo.reporting import Run, RunRecorder, read
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_missing_labels_and_labels_of_other_tasks_do_not_count(model_and_record)
 
 def test_parameters_are_by_owner(model_and_record, run):
     training = run.trainings[0]
-    assert training.parameters == {"shared": 20, "buy": 5, "kind": 15, "price": 5}
+    assert training.parameters == {None: 20, "buy": 5, "kind": 15, "price": 5}
     trained_ones = model_and_record[0].trainable_variables
     assert sum(training.parameters.values()) == sum(np.prod(v.shape) for v in trained_ones)
     assert training.latency.row > 0 and training.latency.batch_size == ROWS
@@ -86,6 +86,27 @@ def test_a_metric_whose_state_is_no_sum_has_a_value_without_interval():
     found = run.interval("price", "greatest")
     assert found.by == "none" and np.isnan(found.low)
     assert found.value == pytest.approx(y["price"].max())
+
+
+def test_a_metric_may_be_a_plain_function_and_a_seed_of_numpy(tmp_path, caplog):
+    def distance(y_true, y_pred):
+        return keras.ops.mean(keras.ops.abs(y_true - y_pred), axis=-1)
+
+    x, y = some_data()
+    y = {"price": y["price"], "shared": y["price"]}
+    tasks = [Regression("price", metrics=[distance, "mae"]), Regression("shared")]
+    model = HardSharing(keras.Input((4,)), tasks, shared_units=[4])
+    model.compile("sgd", run_eagerly=True)
+    run = Run("one")
+    logs = {"price_loss": [1e-13, 3e-13], "shared_loss": [0.0, 0.0]}
+    run.add(model, logs, (x, y), seed=np.int64(3), latency_calls=0)
+    (value,) = run.values("price", "distance").values()
+    assert value == pytest.approx(run.values("price", "mae")[3], rel=1e-6)
+    assert run.interval("price", "distance").by == "rows"
+    (training,) = read(report(tmp_path / "report.html", [run]))["runs"][0]["trainings"]
+    assert training["seed"] == 3
+    assert training["parameters"] == {"shared": 20, "by_task": {"price": 5, "shared": 5}}
+    assert "retracing" not in caplog.text
 
 
 def test_the_recorder_has_the_logs_of_fit_and_goes_on_after_a_kill(model_and_record):

@@ -39,6 +39,10 @@ class AttentionTable:
             `mtlzoo.analysis.attention.collapse`. Defaults to none.
         outputs: What the experts give out, for the checks `"dead"` and `"same"`. Defaults to
             `None`, unknown.
+        of_experts: Whether the columns are experts or sub-networks, parts of the model that could
+            be fewer, and not features, positions or tasks. Defaults to `False`.
+        owners: Of each column the task that it is a part of, for the check `"isolated"`. Defaults
+            to `None`: they are parts of none.
 
     Attributes:
         mean: (rows, C), over N.
@@ -46,7 +50,8 @@ class AttentionTable:
         model: Which model it was read from, for the title; `""` where that is not known.
 
     Raises:
-        ValueError: If the shapes do not fit the names, or the kind or a check is unknown.
+        ValueError: If the shapes or the owners do not fit the names, or the kind or a check is
+            unknown.
 
     Example:
     ```python
@@ -79,6 +84,8 @@ class AttentionTable:
         tasks: Sequence[str] | None = None,
         checks: Sequence[str] = (),
         outputs: Outputs | None = None,
+        of_experts: bool = False,
+        owners: Sequence[str] | None = None,
     ) -> None:
         values = np.asarray(values, "float64")
         values = values[None] if values.ndim == 2 else values
@@ -92,10 +99,16 @@ class AttentionTable:
         unknown = sorted(set(checks) - set(CHECKS))
         if unknown:
             raise ValueError(f"`checks` should be some of {list(CHECKS)}. Received: {unknown}")
+        if len(owners or ()) != len(columns) and (owners is not None or "isolated" in checks):
+            raise ValueError(
+                f"`owners` should be a task for each of the {len(columns)} columns. "
+                f"Received: owners={owners!r}"
+            )
         self.names, self.columns, self.values = tuple(names), tuple(columns), values
         self.kind, self.what, self.place, self.over = kind, what, place, over
         self.tasks = self.names if tasks is None else tuple(tasks)
         self.checks, self.outputs = tuple(checks), outputs
+        self.of_experts, self.owners = of_experts, None if owners is None else tuple(owners)
         self.mean, self.spread = values.mean(0), values.std(0)
 
     @property
@@ -177,9 +190,11 @@ class AttentionTable:
         """Signs that nothing is mixed: idle and dead experts, gates that use one or all alike.
 
         Returns:
-            One for each; the thresholds are the constants of `mtlzoo.analysis.attention.collapse`.
+            One for each, with the place of this table; the thresholds are the constants of
+            `mtlzoo.analysis.attention.collapse`.
         """
-        return [found for check in self.checks for found in CHECKS[check](self)]
+        found = [sign for check in self.checks for sign in CHECKS[check](self)]
+        return [sign._replace(place=self.place) for sign in found]
 
     def words(self) -> str:
         """What each task reads most, who reads alike, and what has collapsed."""

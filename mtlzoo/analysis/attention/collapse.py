@@ -29,12 +29,14 @@ class Collapse(NamedTuple):
         task: the task, or `None` where it is about all of them.
         columns: the experts or features that it is about.
         message: a sentence with the numbers.
+        place: where in the model, as of the table. Defaults to `""`.
     """
 
     kind: str
     task: str | None
     columns: tuple[str, ...]
     message: str
+    place: str = ""
 
 
 class Outputs(NamedTuple):
@@ -127,17 +129,18 @@ def closed(table: Any) -> list[Collapse]:
 
 
 def isolated(table: Any) -> list[Collapse]:
-    """Tasks that receive next to nothing of the others. The columns begin with the task's name."""
+    """Tasks that receive next to nothing of the columns of others."""
     found = []
     # Channels may have opposite signs.
     for name, mean in zip(table.names, np.abs(table.values).mean(0), strict=True):
-        others = [column.split(" ")[0] != name for column in table.columns]
-        if not any(others) or mean.sum() == 0:
+        others = np.array([owner != name for owner in table.owners])
+        if not others.any() or mean.sum() == 0:
             continue
         part = float(mean[others].sum() / mean.sum())
         if part < ISOLATED:
             text = f"{name} is on its own: {part:.2%} of its weights are those of other tasks."
-            found.append(Collapse("isolated", name, (name,), text))
+            own = tuple(c for c, other in zip(table.columns, others, strict=True) if not other)
+            found.append(Collapse("isolated", name, own, text))
     return found
 
 

@@ -15,7 +15,7 @@ def read_stitches(model: Any, x: Any, batch_size: int | None) -> list[AttentionT
     tables = []
     for stage, matrix in model.stitch_matrices().items():
         by_channel = np.moveaxis(matrix, 2, 0) if matrix.ndim == 3 else matrix[None]
-        tables.append(_received(model, stage, model.task_names, by_channel, "channels"))
+        tables.append(_received(model, stage, None, by_channel, "channels"))
     return tables
 
 
@@ -25,8 +25,7 @@ def read_subspaces(model: Any, x: Any, batch_size: int | None) -> list[Attention
     for stage, matrix in model.stitch_matrices().items():
         parts = matrix.shape[0] // len(names)
         by_part = matrix.reshape(len(names), parts, -1).swapaxes(0, 1)
-        columns = [f"{name} {part}" for name in names for part in range(parts)]
-        tables.append(_received(model, stage, columns, by_part, "subspaces that receive"))
+        tables.append(_received(model, stage, parts, by_part, "subspaces that receive"))
     mixtures = model.layer_mixtures()
     stages = list(mixtures[names[0]])
     values = [[mixtures[name][stage] for stage in stages] for name in names]
@@ -39,20 +38,23 @@ def read_fusions(model: Any, x: Any, batch_size: int | None) -> list[AttentionTa
     tables = []
     for stage, matrix in model.fusion_matrices().items():
         by_channel = np.moveaxis(np.linalg.norm(matrix, axis=2), 2, 0)
-        tables.append(_received(model, stage, model.task_names, by_channel, "channels"))
+        tables.append(_received(model, stage, None, by_channel, "channels"))
     return tables
 
 
-def _received(model, stage, columns, values, over) -> AttentionTable:
+def _received(model, stage, parts, values, over) -> AttentionTable:
+    """A column for each task, or for each of the parts of each task."""
+    names = model.task_names
     return AttentionTable(
-        model.task_names,
-        columns,
+        names,
+        names if parts is None else [f"{name} {p}" for name in names for p in range(parts)],
         values,
         kind="weight",
         what=_RECEIVED,
         place=stage,
         over=over,
         checks=("isolated",),
+        owners=np.repeat(names, parts or 1).tolist(),
     )
 
 

@@ -52,6 +52,7 @@ def _of_experts(model, names, values, x, batch_size, tasks=None) -> AttentionTab
         what=_SHARE,
         tasks=tasks,
         checks=_OF_EXPERTS,
+        of_experts=True,
         outputs=expert_outputs(model, ["experts"], x, batch_size),
     )
 
@@ -85,6 +86,7 @@ def _of_level(model, level, gates: Mapping[str, Any], x, batch_size) -> Attentio
         place=level,
         tasks=model.task_names,
         checks=_OF_EXPERTS,
+        of_experts=True,
         outputs=expert_outputs(model, banks, x, batch_size),
     )
 
@@ -109,6 +111,7 @@ def read_connections(model: Any, x: Any, batch_size: int | None) -> list[Attenti
                 what="strength of the connection",
                 place=place,
                 checks=("closed", "dead", "same"),
+                of_experts=True,
                 outputs=None if x is None else expert_outputs(model, [place], x, batch_size),
             )
         )

@@ -72,8 +72,8 @@ def read_attention(
         The tables, in the order in which the model computes.
 
     Raises:
-        ValueError: If the model has nothing of the kind, inputs are missing, or no table has as
-            many columns as there are names.
+        ValueError: If the model has nothing of the kind, inputs are missing, names are no different
+            strings, or no table has as many columns as there are names.
 
     Example:
     ```python
@@ -87,7 +87,13 @@ def read_attention(
     print(first.words())
     ```
     """
-    reader, depends = _reader(model)
+    reader, depends = reader_of(model)
+    if names is not None:
+        texts = not isinstance(names, str) and all(isinstance(name, str) for name in names)
+        if not texts or len(set(names)) != len(names):
+            raise ValueError(
+                f"`names` should be a list of different strings. Received: names={names!r}"
+            )
     if depends and x is None:
         raise ValueError(
             f"`x` should be inputs of the model, on which depends what a `{type(model).__name__}` "
@@ -99,7 +105,12 @@ def read_attention(
     return tables if names is None else _named(tables, tuple(names))
 
 
-def _reader(model: Any) -> tuple[Callable[..., list[AttentionTable]], bool]:
+def reader_of(model: Any) -> tuple[Callable[..., list[AttentionTable]], bool]:
+    """What reads a model, and whether that depends on the inputs.
+
+    Raises:
+        ValueError: if there is nothing to read in it.
+    """
     what = type(model).__name__
     if isinstance(model, models.SoftSharing):
         raise ValueError(

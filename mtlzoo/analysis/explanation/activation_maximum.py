@@ -5,11 +5,13 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from mtlzoo.analysis import drawing
 from mtlzoo.analysis.explanation import drawn, maps, pictures, targets, views
 from mtlzoo.analysis.explanation.points import view_of
 from mtlzoo.analysis.explanation.precision import in_float32
+from mtlzoo.analysis.explanation.task_view import empty, inputs_of
 from mtlzoo.layers.arguments import check_count, check_number, check_seed
 
 # RMSprop's step of 1 is that of tf-keras-vis for values from 0 to 255.
@@ -26,7 +28,7 @@ class ActivationMaximum:
         name: The input.
         inputs: `(B, ...)`, one for each target.
         asked: What each was to raise, in words.
-        scores: `(B,)`, the logit or number that was reached.
+        scores: `(B,)`, the logit or number of `inputs`, the best that was reached.
         start_scores: `(B,)`, that of the noise it began with.
 
     Attributes:
@@ -54,10 +56,17 @@ class ActivationMaximum:
         """How far each answer was raised, and what does not follow."""
         triples = zip(self.asked, self.start_scores, self.scores, strict=True)
         reached = ", ".join(f"{what} from {a:.3g} to {b:.3g}" for what, a, b in triples)
-        return (
+        said = (
             f"Noise in `{self.name}` was changed to raise answers of task {self.task}: {reached}. "
-            "Such inputs need not look like any of the data."
         )
+        pairs = zip(self.start_scores, self.scores, strict=True)
+        stuck = [what for what, (a, b) in zip(self.asked, pairs, strict=True) if not b > a]
+        if stuck:
+            said += (
+                f"For {', '.join(stuck)} no step came above the noise, which is what is shown: "
+                "try more steps, or less smoothness. "
+            )
+        return said + "Such inputs need not look like any of the data."
 
     def rows(self) -> list[list[str]]:
         """What was raised, from where and how far."""
@@ -106,11 +115,14 @@ def activation_maximization(
     pinned: Mapping[str, Any] | None = None,
     value_range: tuple[float, float] = (0.0, 1.0),
     steps: int = 200,
-    smoothness: float = 1.0,
+    smoothness: float = 0.2,
     seed: int = 0,
     classes: Sequence[str] | None = None,
 ) -> ActivationMaximum:
     """Change noise until it raises what a task answers as far as it can.
+
+    What is returned is the best input of all steps. Where no step raised the answer, that is the
+    noise, and `words()` says so.
 
     Args:
         model: As for `explain`.
@@ -119,10 +131,12 @@ def activation_maximization(
             no. Defaults to 0.
         sign: 1 to raise it, -1 to lower it. Defaults to `None`, 1.
         wrt: The input to change, one of numbers. Defaults to `None`, the only one.
-        pinned: By name what the other inputs hold, one row. Defaults to none.
+        pinned: By name what the other inputs hold that the task depends on, one row. Defaults to
+            none.
         value_range: Least and greatest value of the input. Defaults to `(0.0, 1.0)`.
         steps: Number of changes. Defaults to 200.
-        smoothness: Weight of the total variation of a picture, which is kept small. Defaults to 1.
+        smoothness: How strongly the total variation of a picture is kept small, as a share of how
+            strongly the answer is raised, by their gradients at the noise. Defaults to 0.2.
         seed: Of the noise and of the shifts and turns by which pictures are kept smooth.
             Defaults to 0.
         classes: What classes, labels or outputs are called. Defaults to none.
@@ -131,7 +145,8 @@ def activation_maximization(
         An `ActivationMaximum`, a `Finding`.
 
     Raises:
-        ValueError: If there is no such task, input or target, or the input has no gradient.
+        ValueError: If there is no such task, input or target, the input has no gradient or is of
+            any size, or another one is not pinned.
         ImportError: If tf-keras-vis is not installed.
 
     Example:
@@ -162,40 +177,83 @@ def activation_maximization(
         )
     name = names[0] if wrt is None else wrt
     chosen = [target] if isinstance(target, int | np.integer) else list(target)
+    if not chosen:
+        raise ValueError("`target` should have at least one index. Received: target=[]")
     tensors = drawn.tensors_by_name(model)
     with in_float32(model):
         view = view_of(model, task, name)
-        (point,) = view.points
-        if point.place is not None:
+        if view.points[0].place is not None:
             raise ValueError(
                 f"`wrt` should name an input of numbers, which can be changed little by little. "
                 f"Received: {name!r}, which holds {tensors[name].dtype}"
             )
-        held = {n: views.empty(t) for n, t in tensors.items()}
-        others = {n: rows for n, rows in (pinned or {}).items() if n != name}
-        held |= views.prepared_some(model, others)
+        shape = tuple(tensors[name].shape[1:])
+        if None in shape:
+            raise ValueError(
+                f"`wrt` should name an input of one size. Received: {name!r} of the shape "
+                f"{(None, *shape)}"
+            )
+        given = {n: rows for n, rows in (pinned or {}).items() if n != name}
+        others = views.prepared_some(model, given)
+        missing = [n for n in inputs_of(model, task) if n != name and n not in others]
+        if missing:
+            raise ValueError(
+                f"`pinned` should have an entry for the inputs {missing}, which task `{task}` "
+                f"depends on too. Received: pinned={sorted(given)}"
+            )
+        view.check_gradient()
+        held = {n: empty(t) for n, t in tensors.items()} | others
         generator = np.random.default_rng(seed)
-        shape = (len(chosen), *held[name].shape[1:])
-        noise = generator.uniform(low, high, shape).astype("float32")
+        noise = generator.uniform(low, high, (len(chosen), *shape)).astype("float32")
         view.pin(held)
         raw, columns = view.answers([noise])
         kind = views.task_of(model, task)
         index, signs = targets.choose(task, kind, raw, columns, chosen, sign)
-        found = _climb(view, noise, index, signs, (low, high), steps, smoothness, seed)
-        reached = view.answers([found])[1]
-    every = np.arange(len(index))
+        targets.check_classes(classes, columns.shape[1], kind)
+        best = _Best(view, noise, index, signs)
+        start_scores = best.scores
+        _climb(view, noise, index, signs, (low, high), steps, smoothness, seed, best)
     pairs = zip(index.tolist(), signs.tolist(), strict=True)
     return ActivationMaximum(
         task,
         name,
-        found,
+        best.inputs,
         [targets.named(kind, i, s, classes) for i, s in pairs],
-        reached[every, index] * signs,
-        columns[every, index] * signs,
+        best.scores,
+        start_scores,
     )
 
 
-def _climb(view, noise, index, signs, value_range, steps, smoothness, seed):
+class _Best:
+    """The best inputs so far; a callback of tf-keras-vis.
+
+    Scores are those of the inputs themselves, which that of a step are not: a step begins with
+    shifts and turns, and its values may leave the range.
+    """
+
+    def __init__(self, view, noise, index, signs):
+        self.view, self.index, self.signs = view, index, signs
+        self.inputs, self.scores = noise, self._scores(noise)
+
+    def _scores(self, inputs):
+        return self.view.answers([inputs])[1][np.arange(len(self.index)), self.index] * self.signs
+
+    def on_begin(self, **kwargs):
+        """Nothing."""
+
+    def __call__(self, step, values, *args, **kwargs):
+        inputs = np.asarray(values[0])
+        scores = self._scores(inputs)
+        better = scores > self.scores
+        wide = better.reshape((-1,) + (1,) * (inputs.ndim - 1))
+        self.inputs = np.where(wide, inputs, self.inputs)
+        self.scores = np.where(better, scores, self.scores)
+
+    def on_end(self):
+        """Nothing."""
+
+
+def _climb(view, noise, index, signs, value_range, steps, smoothness, seed, best):
     made = maps.tf_keras_vis("activation_maximization", "ActivationMaximization")(view.scores)
     options: dict[str, Any] = {"input_modifiers": None, "regularizers": None}
     if noise.ndim == 4:  # what keeps pictures smooth knows of no others
@@ -205,20 +263,30 @@ def _climb(view, noise, index, signs, value_range, steps, smoothness, seed):
         turn.random_generator = np.random.default_rng(seed)  # it has one of its own
         shift = maps.tf_keras_vis(modifiers, "Jitter")(jitter=max(1, noise.shape[1] // 16))
         options["input_modifiers"] = [shift, turn]
-        options["regularizers"] = [
-            maps.tf_keras_vis(regularizers, "TotalVariation2D")(weight=smoothness)
-        ]
+        variation = maps.tf_keras_vis(regularizers, "TotalVariation2D")
+        (by_score,) = view.gradients([noise], index, signs)
+        weight = smoothness * np.abs(by_score).mean() / _variation_gradient(variation, noise)
+        options["regularizers"] = [variation(weight=weight)]
     low, high = value_range
     with maps.numpy_seeded(seed):
-        found = made(
+        made(
             maps.score_of(index, signs),
             seed_input=noise,
             input_range=value_range,
             steps=steps,
             optimizer=keras.optimizers.RMSprop(_STEP_OF_RANGE * (high - low), rho=0.999),
+            callbacks=[best],
             **options,
         )
-    return np.asarray(found)
+
+
+def _variation_gradient(variation, noise):
+    """The mean absolute gradient of the total variation by noise."""
+    noise = tf.constant(noise)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(noise)
+        total = variation(weight=1.0)(noise)
+    return np.abs(tape.gradient(total, noise).numpy()).mean() or 1.0
 
 
 def _check_range(value_range):

@@ -10,6 +10,9 @@ from keras import ops
 from mtlzoo.models.stages import draw_again
 
 
+_HINT = ", which are what `model.preprocessor` makes of raw columns"
+
+
 @dataclass(frozen=True)
 class Place:
     """What one layer, or other operation, puts out.
@@ -20,6 +23,7 @@ class Place:
         tensor: the symbolic tensor.
         reads: names of the inputs that it depends on.
         from_numbers: whether what it is made from holds numbers, not ids or flags alone.
+        index: its place in the order of all, since a layer may be called several times.
     """
 
     name: str
@@ -27,6 +31,7 @@ class Place:
     tensor: Any
     reads: frozenset[str]
     from_numbers: bool
+    index: int
 
     @property
     def is_float(self) -> bool:
@@ -74,8 +79,9 @@ def inputs_by_name(model: keras.Model, x: Any) -> dict[str, Any]:
     if isinstance(x, Mapping):
         missing = [name for name in names if name not in x]
         if missing:
+            has_own = getattr(model, "preprocessor", None) is not None
             raise ValueError(
-                f"`x` should have an entry for each of the inputs {names}. "
+                f"`x` should have an entry for each of the inputs {names}{_HINT * has_own}. "
                 f"Received: one without {missing}"
             )
         return {name: x[name] for name in names}
@@ -152,7 +158,8 @@ class _Drawing:
                 name = "/".join((*path, own.name))
                 from_numbers = any(map(is_float, tensors))
                 return keras.tree.map_structure(
-                    lambda t: self.note(Place(name, own, t, reads, from_numbers)), outputs
+                    lambda t: self.note(Place(name, own, t, reads, from_numbers, len(self.places))),
+                    outputs,
                 )
 
             return call

@@ -10,6 +10,7 @@ from mtlzoo.analysis.explanation import drawn, maps, points, targets, views
 from mtlzoo.analysis.explanation.explanation import TITLES, Explanation
 from mtlzoo.analysis.explanation.integrated import integrated_gradients
 from mtlzoo.analysis.explanation.precision import in_float32
+from mtlzoo.analysis.explanation.task_view import empty
 from mtlzoo.layers.arguments import check_count, check_number, check_seed
 
 METHODS = tuple(sorted(TITLES))
@@ -41,8 +42,8 @@ def explain(
 
     * `"integrated_gradients"`: of tables, ids such as words (at their embedding), sound, pictures.
       The attributions of a row add up to its score less that of a baseline.
-    * `"saliency"`, `"smooth_grad"`: absolute gradients, the second of noisy copies; of ids the
-      gradient times their embedding.
+    * `"saliency"`, `"smooth_grad"`: absolute gradients, the second their mean over noisy copies;
+      of ids the gradient, or its mean, times their embedding.
     * `"grad_cam"`, `"grad_cam_pp"`, `"layer_cam"`, `"score_cam"`: where the last convolution sees
       what raises the answer.
 
@@ -68,7 +69,8 @@ def explain(
             standardized columns, id 0.
         steps: Of integrated gradients, the places on the line. Defaults to 64.
         samples: Of `"smooth_grad"`, the noisy copies of each row. Defaults to 25.
-        noise: Its standard deviation, as a share of the range of the row. Defaults to 0.1.
+        noise: Its standard deviation, as a share of the range of the row, or for inputs of one
+            value in a row of the range of all rows. Defaults to 0.1.
         batch_size: Rows at once. Defaults to 64.
         seed: Of the noise. Defaults to 0; `None` for other noise every time.
         names: By input what its columns are called, or for each row its words. Defaults to none.
@@ -80,7 +82,7 @@ def explain(
     Raises:
         ValueError: If there is no such task, method, input, layer or target, if `x` does not fit
             the model, if the model has no convolution for a map, or the task no gradient by
-            the input.
+            the input or, for maps by gradients, by what the map is made of.
         ImportError: If tf-keras-vis is not installed, for all but integrated gradients.
 
     Example:
@@ -129,8 +131,9 @@ def explain(
     with in_float32(model):
         view = (points.view_with_map if is_map else points.view_of)(model, task, wrt, layer)
         held, raw, columns = _answers(view, rows, batch_size)
+        _check_numbers(task, columns)
         index, signs = targets.choose(task, kind, raw, columns, target, sign)
-        _check_classes(classes, columns.shape[1], kind)
+        targets.check_classes(classes, columns.shape[1], kind)
         ends = None
         if is_map:
             found = [
@@ -139,7 +142,7 @@ def explain(
                 )
             ]
         elif method == "integrated_gradients":
-            starts = view.read(_baseline(model, baseline, len(index)))
+            starts = view.read(_baseline(model, baseline, rows))
             found, ends = integrated_gradients(
                 view, held, starts, rows, index, signs, steps, batch_size
             )
@@ -151,8 +154,10 @@ def explain(
     for point, values, at in zip(view.points, found, held, strict=True):
         if not is_map:
             values = _together(point, method, values, at)
-        attributions[point.name] = values
+        # Ids that several layers embed have a point for each.
+        attributions[point.name] = attributions.get(point.name, 0) + values
         shown[point.name] = rows.get(point.name, at)
+    _check_names(names, attributions, drawn.input_names(model))
     pairs = list(zip(index.tolist(), signs.tolist(), strict=True))
     return Explanation(
         task,
@@ -183,15 +188,32 @@ def _answers(view, rows, batch_size):
     return held, np.concatenate([p[1] for p in parts]), np.concatenate([p[2] for p in parts])
 
 
-def _baseline(model, baseline, count):
+def _check_numbers(task, columns):
+    wrong = np.flatnonzero(~np.isfinite(columns).all(1))
+    if wrong.size:
+        raise ValueError(
+            f"`x` should be rows for which task `{task}` answers with finite numbers. Received: NaN "
+            f"or infinite answers for {wrong.size} rows, the first of which is row {wrong[0]}"
+        )
+
+
+def _baseline(model, baseline, rows):
     if baseline is None:
-        return {name: views.empty(t) for name, t in drawn.tensors_by_name(model).items()}
+        tensors = drawn.tensors_by_name(model).items()
+        return {name: empty(tensor, rows[name]) for name, tensor in tensors}
     found = views.prepared(model, baseline)
+    count = len(next(iter(rows.values())))
     lengths = {len(values) for values in found.values()}
     if not lengths <= {1, count}:
         raise ValueError(
             f"`baseline` should have one row, or as many as `x`, {count}. Received: {lengths} rows"
         )
+    for name, values in found.items():
+        if values.shape[1:] != rows[name].shape[1:]:
+            raise ValueError(
+                f"`baseline` should have rows as long as those of `x` for the input {name!r}, "
+                f"{rows[name].shape[1:]}. Received: {values.shape[1:]}"
+            )
     return found
 
 
@@ -205,9 +227,23 @@ def _together(point, method, values, at):
     return values
 
 
-def _check_classes(classes, count, kind):
-    count = 2 if targets.is_yes_no(kind) else count
-    if classes is not None and len(classes) != count:
-        raise ValueError(
-            f"`classes` should be {count} names. Received: {len(classes)}, classes={classes!r}"
+def _check_names(names, attributions, inputs):
+    for name, given in (names or {}).items():
+        if name not in attributions and name not in inputs:
+            raise ValueError(
+                f"`names` should be by input or layer, from {sorted({*inputs, *attributions})}. "
+                f"Received: {name!r}"
+            )
+        values = attributions.get(name)
+        if values is None or not len(given) or values.ndim != 2 or values.shape[1] == 1:
+            continue
+        by_row = not isinstance(given[0], str)
+        what, count = (
+            ("lists of words, one for each row", len(values))
+            if by_row
+            else ("names, one for each column", values.shape[1])
         )
+        if len(given) != count:
+            raise ValueError(
+                f"`names[{name!r}]` should be {count} {what}. Received: {len(given)} of them"
+            )

@@ -67,6 +67,10 @@ def class_activation(
         index: the target of each row.
         sign: its direction.
         batch_size: rows at once.
+
+    Raises:
+        ValueError: if the map of Score-CAM cannot be laid over the input, or others have no
+            gradient.
     """
     (image,) = points
     tap = view.scores.get_layer(PENULTIMATE).output
@@ -99,6 +103,7 @@ def class_activation(
         "grad_cam_pp": ("gradcam_plus_plus", "GradcamPlusPlus"),
         "layer_cam": ("layercam", "Layercam"),
     }
+    view.check_map_gradient()
     made = tf_keras_vis(*where[method])(view.scores)
     for rows in views.slices(len(image), batch_size):
         view.pin(x, rows)
@@ -118,7 +123,7 @@ def saliency(
     seed: int | None,
     batch_size: int,
 ) -> list[np.ndarray]:
-    """Gradients by each point: their absolute values, and where ids are embedded signed ones.
+    """Gradients by each point: their absolute values, and of embeddings of ids signed ones.
 
     Args:
         view: the view.
@@ -127,29 +132,47 @@ def saliency(
         index: the target of each row.
         sign: its direction.
         samples: noisy copies of each row; 0 for the row itself.
-        noise: standard deviation of the noise, as a share of the row's range.
+        noise: standard deviation of the noise, as a share of the row's range, or of inputs of one
+            value in a row of the range of all rows.
         seed: of the noise.
         batch_size: rows at once.
     """
     view.check_gradient()
     made = tf_keras_vis("saliency", "Saliency")(view.scores)
-    found = []
-    with numpy_seeded(seed):
-        for rows in views.slices(len(index), batch_size):
-            view.pin(x, rows)
-            found.append(
-                made(
-                    score_of(index[rows], sign[rows]),
-                    [p[rows] for p in points],
-                    smooth_samples=samples,
-                    smooth_noise=noise,
-                    keepdims=True,
-                    gradient_modifier=None if any(p.embeds for p in view.points) else tf.abs,
-                    normalize_map=False,
-                    unconnected_gradients=tf.UnconnectedGradients.ZERO,
-                )
+    generator = np.random.default_rng(seed)
+    deviations = [noise * _ranges(p) for p in points]
+    totals = [np.zeros(p.shape) for p in points]
+    for rows in views.slices(len(index), batch_size):
+        view.pin(x, rows)
+        score = score_of(index[rows], sign[rows])
+        # The noise is not left to tf-keras-vis: it gives none to inputs of one value in a row,
+        # takes the absolute value of all points' gradients or of none, and nests its samples.
+        for _ in range(max(samples, 1)):
+            given = [p[rows] for p in points]
+            if samples:
+                given = [_noisy(p, d[rows], generator) for p, d in zip(given, deviations)]
+            gradients = made(
+                score,
+                given,
+                keepdims=True,
+                normalize_map=False,
+                unconnected_gradients=tf.UnconnectedGradients.ZERO,
             )
-    return [np.concatenate([np.asarray(f[i]) for f in found]) for i in range(len(points))]
+            for point, total, gradient in zip(view.points, totals, gradients, strict=True):
+                gradient = np.asarray(gradient)
+                total[rows] += gradient if point.embeds else np.abs(gradient)
+    return [total / max(samples, 1) for total in totals]
+
+
+def _ranges(values: np.ndarray) -> np.ndarray:
+    """The range of each row, or where a row is one value that of all rows."""
+    axes = tuple(range(1, values.ndim)) if values[0].size > 1 else None
+    found = values.max(axes, keepdims=True) - values.min(axes, keepdims=True)
+    return np.broadcast_to(found, (len(values), *found.shape[1:]))
+
+
+def _noisy(values: np.ndarray, deviation: np.ndarray, generator: Any) -> np.ndarray:
+    return (values + deviation * generator.normal(size=values.shape)).astype(values.dtype)
 
 
 def score_of(index: Any, sign: Any, centred: bool = False) -> Callable[[Any], Any]:
@@ -163,7 +186,7 @@ def score_of(index: Any, sign: Any, centred: bool = False) -> Callable[[Any], An
     index, sign = tf.constant(index, "int32"), tf.constant(sign, "float32")
 
     def score(columns):
-        chosen = tf.gather(columns, index, batch_dims=1) * sign
+        chosen = tf.gather(columns, index, batch_dims=1) * tf.cast(sign, columns.dtype)
         # Grad-CAM++ takes the exponential of it, which is the same factor for the whole map.
         return chosen - tf.stop_gradient(chosen) if centred else chosen
 

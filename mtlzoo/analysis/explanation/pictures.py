@@ -148,6 +148,7 @@ def _sequences(part, explanation, name, count):
             panel.set_xlabel("step", fontsize=8)
         else:
             _horizontal(panel, words, values[: len(words)])
+            panel.set_xlabel("attribution", fontsize=8)
         panel.axvline(0, color="grey", linewidth=0.6) if words else panel.axhline(
             0, color="grey", linewidth=0.6
         )

@@ -97,33 +97,48 @@ def _view(model, task, names, asked, layer):
                 f"`layer` should put out numbers that depend on {names}. Received: layer={layer!r}"
             )
         return View(model, task, [Point(place.name, place)], names)
-    points, left_out = [], []
+    found: list[Point] = []
+    left_out, notes = [], []
     for name in names:
-        point = _point(name, drawn.tensors_by_name(model), places)
-        if point is None and asked:
+        own, rest = _points(name, drawn.tensors_by_name(model), places)
+        if not own and asked:
             raise ValueError(
                 f"`wrt` should name inputs of numbers, or of ids that are embedded. Received: "
                 f"{name!r}, of which task `{task}` has no gradient; "
                 "`mtlzoo.analysis.permutation_importance` needs none"
             )
-        (left_out if point is None else points).append(point or name)
-    if not points:
+        found += own
+        left_out += [] if own else [name]
+        notes += [_held(name, rest)] if own and rest else []
+    if not found:
         raise ValueError(
             f"Task `{task}` should depend on numbers, or on ids that are embedded. Received: "
             f"inputs {names} without a gradient; `mtlzoo.analysis.permutation_importance` needs "
             "none"
         )
-    notes = f"Held fixed, since they have no gradient: {', '.join(left_out)}." if left_out else ""
-    return View(model, task, points, names, notes=notes)
+    if left_out:
+        notes.insert(0, f"Held fixed, since they have no gradient: {', '.join(left_out)}.")
+    return View(model, task, found, names, notes=" ".join(notes))
 
 
-def _point(name: str, inputs: Mapping[str, Any], places: Sequence[Place]) -> Point | None:
-    """Where the attribution of an input is measured: ids where they are made vectors."""
+def _held(name: str, rest: Sequence[Place]) -> str:
+    made = ", ".join(f"`{place.name}`" for place in rest)
+    return f"Of `{name}`, what {made} puts out is held fixed too."
+
+
+def _points(
+    name: str, inputs: Mapping[str, Any], places: Sequence[Place]
+) -> tuple[list[Point], list[Place]]:
+    """Where the attribution of an input is measured: ids wherever they are made vectors.
+
+    Returns:
+        The points, whose attributions are to be added up, and where else it becomes numbers.
+    """
     tensor = inputs[name]
     if drawn.is_float(tensor):
-        return Point(name)
+        return [Point(name)], []
     if "int" not in keras.backend.standardize_dtype(tensor.dtype):
-        return None
+        return [], []
     rank = len(tensor.shape)
     # Flags may say which ids are there.
     flags = {other for other, t in inputs.items() if _is_flag(t)}
@@ -132,9 +147,16 @@ def _point(name: str, inputs: Mapping[str, Any], places: Sequence[Place]) -> Poi
     vectors = [p for p in first if len(p.tensor.shape) == rank + 1]
     # Whole numbers that are rescaled, such as the bytes of pictures; a mask is no vector.
     numbers = [p for p in first if len(p.tensor.shape) == rank and rank > 2]
-    for place in (*vectors, *numbers):
-        return Point(name, place, embeds=place in vectors)
-    return None
+    chosen = vectors or numbers
+    rest = [p for p in first if p not in chosen and _reads_ids(p)]
+    return [Point(name, place, embeds=bool(vectors)) for place in chosen], rest
+
+
+def _reads_ids(place: Place) -> bool:
+    """Whether it makes numbers of ids themselves, and not of which are there."""
+    history = place.tensor._keras_history
+    read = history.operation._inbound_nodes[history.node_index].input_tensors
+    return any("int" in keras.backend.standardize_dtype(t.dtype) for t in read)
 
 
 def _with_map(model, task, names, layer):
@@ -152,8 +174,8 @@ def _with_map(model, task, names, layer):
                 f"Received: none after the inputs {names}; {_INSTEAD}"
             )
     convolved = [place] if layer is not None else [place, *filter(_convolves, usable)]
-    sources = {n: _point(n, inputs, places) for p in convolved for n in p.reads & set(names)}
-    found = [point for point in sources.values() if point is not None and not point.embeds]
+    sources = {n: _points(n, inputs, places)[0] for p in convolved for n in p.reads & set(names)}
+    found = [own for own in sources.values() if own and not own[0].embeds]
     if not found:
         raise ValueError(
             f"`wrt` should name an input of numbers for a map. Received: {sorted(sources)}, whose "
@@ -162,15 +184,20 @@ def _with_map(model, task, names, layer):
     if len(found) > 1:
         raise ValueError(
             "`wrt` should name the input that the map is about, one of "
-            f"{sorted(point.name for point in found)}. Received: several that are convolved"
+            f"{sorted(own[0].name for own in found)}. Received: several that are convolved"
         )
-    notes = f"The map is made of what `{place.name}` puts out."
+    calls = sum(p.name == place.name for p in places)
+    which = f"in the last of {calls} calls " if calls > 1 else ""
+    notes = f"The map is made of what `{place.name}` {which}puts out."
     readers = sorted(_readers(model, places, place) - {task})
     if readers:
         one = len(readers) == 1
         who = f"task {readers[0]} depends" if one else f"tasks {', '.join(readers)} depend"
         notes = f"{notes[:-1]}, which {who} on too."
-    return View(model, task, found, names, place.name, notes)
+    (own,) = found
+    if len(own) > 1:  # a map is laid over the first
+        notes += f" {_held(own[0].name, [p.place for p in own[1:] if p.place])}"
+    return View(model, task, own[:1], names, place, notes)
 
 
 def _named(places, usable, layer, task):

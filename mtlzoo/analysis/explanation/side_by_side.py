@@ -52,7 +52,8 @@ class TaskExplanations:
     def overlap(self) -> dict[tuple[str, str], float]:
         """How alike the maps of two tasks are: the mean over rows of Spearman's correlation.
 
-        Rows in which a task's map is zero everywhere are left out; NaN where no row is left.
+        Rows in which a task's map is zero everywhere are left out; NaN where no row is left, and
+        for tasks that read no input in common.
         """
         names = list(self.explanations)
         pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
@@ -100,7 +101,7 @@ class TaskExplanations:
         return [head, *found]
 
     def figure(self) -> Any:
-        """A line for each of the first rows: the picture, and each task's map with its answer.
+        """A line for each of the first rows: the picture, and the maps of tasks that read it.
 
         Of inputs that are no pictures, the mean absolute attribution of each task's columns.
 
@@ -112,9 +113,9 @@ class TaskExplanations:
 
     def _picture(self):
         """The first input that is a picture."""
-        shared = self._first.attributions
-        names = [n for n, values in shared.items() if values.ndim > 2]
-        return next((n for n in names if self._first.shown[n].ndim > 3), None)
+        pairs = [(e, n) for e in self.explanations.values() for n in e.attributions]
+        found = [n for e, n in pairs if e.attributions[n].ndim > 2 and e.shown[n].ndim > 3]
+        return found[0] if found else None
 
     def _maps(self, name):
         count = min(len(self._first), _MOST_ROWS)
@@ -122,7 +123,7 @@ class TaskExplanations:
         figure = drawing.new_figure(1.3 + 1.9 * (1 + len(tasks)), 0.9 + 2.25 * count)
         panels = figure.subplots(count, 1 + len(tasks), squeeze=False)
         for i, line in enumerate(panels):
-            image = self._first.shown[name][i]
+            image = self[tasks[0]].shown[name][i]
             pictures.show_picture(line[0], image)
             line[0].set_ylabel(f"row {i}", fontsize=8)
             for panel, task in zip(line[1:], tasks, strict=True):
@@ -171,9 +172,11 @@ class TaskExplanations:
 def similarity(one: Explanation, other: Explanation) -> np.ndarray:
     """Spearman's correlation of two explanations' absolute attributions, row by row, `(B,)`.
 
-    NaN for rows in which one of them has the same number everywhere.
+    NaN for rows in which one of them has the same number everywhere, and without common inputs.
     """
     names = [name for name in one.attributions if name in other.attributions]
+    if not names:
+        return np.full(len(one), np.nan)
 
     def flat(explanation, i):
         return np.abs(np.concatenate([explanation.attributions[n][i].ravel() for n in names]))
@@ -211,7 +214,8 @@ def explain_tasks(
         A `TaskExplanations`, a `Finding`.
 
     Raises:
-        ValueError: As of `explain`, and for tasks that the model does not have.
+        ValueError: As of `explain`, for tasks that the model does not have, and for labels that are
+            not one for each row or name no class.
 
     Example:
     ```python
@@ -237,10 +241,19 @@ def explain_tasks(
                 raise ValueError(
                     f"`{argument}` should name tasks of the model, {known}. Received: {task!r}"
                 )
+    if not chosen:
+        raise ValueError("`tasks` should have at least one task. Received: tasks=[]")
     found = {
         task: explain(model, task, x, target=target.get(task), classes=classes.get(task), **options)
         for task in chosen
     }
+    count = len(found[chosen[0]])
+    for task, given in labels.items():
+        if len(given) != count:
+            raise ValueError(
+                f"`labels[{task!r}]` should be as many as the rows of `x`, {count}. "
+                f"Received: {len(given)}"
+            )
     said = {task: [_said(label, classes.get(task)) for label in labels[task]] for task in labels}
     return TaskExplanations(found, said)
 
@@ -248,5 +261,9 @@ def explain_tasks(
 def _said(label: Any, classes: Sequence[str] | None) -> str:
     array = np.asarray(label)
     if classes is not None and array.ndim == 0 and array.dtype.kind in "iub":
+        if not 0 <= array < len(classes):
+            raise ValueError(
+                f"`labels` should be indices of the classes {list(classes)}. Received: {label!r}"
+            )
         return str(classes[int(array)])
     return f"{float(array):.3g}" if array.ndim == 0 and array.dtype.kind == "f" else str(label)

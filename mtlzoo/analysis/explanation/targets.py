@@ -126,6 +126,19 @@ def as_given(task: Task | None, index: np.ndarray, signs: np.ndarray) -> list[in
     return (signs > 0).astype(int).tolist() if is_yes_no(task) else index.tolist()
 
 
+def check_classes(classes: Sequence[str] | None, count: int, task: Task | None) -> None:
+    """Refuse another number of names than the task has classes, labels or outputs.
+
+    Raises:
+        ValueError: if there are more or fewer.
+    """
+    count = 2 if is_yes_no(task) else count
+    if classes is not None and len(classes) != count:
+        raise ValueError(
+            f"`classes` should be {count} names. Received: {len(classes)}, classes={classes!r}"
+        )
+
+
 def is_yes_no(task: Task | None) -> bool:
     """Whether the task has one logit, of yes."""
     return isinstance(task, BinaryClassification)

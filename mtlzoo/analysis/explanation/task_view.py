@@ -1,6 +1,6 @@
 """One task of a model as a plain Keras model with one tensor out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -16,18 +16,18 @@ class Pinned(keras.layers.Layer):
 
     Args:
         rows: array with a first axis of 1, which is repeated, or of as many rows as will be asked.
+        shape: of the rows that it may hold, `None` where they may be of any size.
         **kwargs: those of `keras.layers.Layer`.
     """
 
-    def __init__(self, rows: Any, **kwargs: Any) -> None:
+    def __init__(self, rows: Any, shape: Sequence[int | None], **kwargs: Any) -> None:
         super().__init__(trainable=False, autocast=False, **kwargs)
         rows = np.asarray(rows)
         # A variable, since functions that were traced before must see what it is changed to. In
         # a tuple, since it is no weight of the layer.
-        shape = tf.TensorShape([None, *rows.shape[1:]])
         with tf.init_scope():
-            self._held = (tf.Variable(rows, shape=shape, trainable=False),)
-        self._row = rows.shape[1:]
+            self._held = (tf.Variable(rows, shape=tf.TensorShape(shape), trainable=False),)
+        self._row = tuple(shape[1:])
 
     def pin(self, rows: Any) -> None:
         """Hold other rows from now on."""
@@ -146,6 +146,13 @@ def like(tensor: Any) -> Any:
     return keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name.replace("/", "_"))
 
 
+def empty(tensor: Any, rows: np.ndarray | None = None) -> np.ndarray:
+    """A row of nothing for an input, where its size is open of that of `rows`, else of 1."""
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    sizes = [n or 1 for n in tensor.shape[1:]] if rows is None else rows.shape[1:]
+    return np.full((1, *sizes), "", object) if dtype == "string" else np.zeros((1, *sizes), dtype)
+
+
 def pin_and_draw(
     model: keras.Model,
     task: str,
@@ -186,10 +193,9 @@ def pin_and_draw(
                 f"depends on too. Received: pinned={sorted(pinned)}"
             )
         # What the task does not depend on may be anything.
-        rows = (
-            pinned[name] if name in pinned else np.zeros((1, *(n or 1 for n in tensor.shape[1:])))
-        )
-        layers[name] = Pinned(_rows(name, rows, tensor), name=f"explained_{name}")
+        rows = pinned[name] if name in pinned else empty(tensor)
+        rows = _rows(name, rows, tensor)
+        layers[name] = Pinned(rows, (None, *tensor.shape[1:]), name=f"explained_{name}")
         inputs[name] = layers[name](anchor)
     output, places = drawn.draw(model, task, inputs, opened, change)
     return output, places, layers

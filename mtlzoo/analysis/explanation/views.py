@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from mtlzoo.analysis.explanation import drawn
 from mtlzoo.analysis.explanation.targets import Columns
-from mtlzoo.analysis.explanation.task_view import Instead, like, pin_and_draw
+from mtlzoo.analysis.explanation.task_view import Instead, empty, like, pin_and_draw
 from mtlzoo.models import graph
 from mtlzoo.tasks import Task
 
@@ -46,7 +46,7 @@ class View:
         task: the task.
         points: where it is open.
         opened: names of the inputs that are of interest.
-        tap: name of the layer that class activation maps are made of. Defaults to none.
+        tap: what class activation maps are made of. Defaults to none.
         notes: what should be said about the points. Defaults to `""`.
 
     Attributes:
@@ -59,27 +59,30 @@ class View:
         task: str,
         points: Sequence[Point],
         opened: Sequence[str],
-        tap: str | None = None,
+        tap: drawn.Place | None = None,
         notes: str = "",
     ) -> None:
         self.task, self.points, self.notes = task, list(points), notes
         self._inputs = drawn.tensors_by_name(model)
         outside = {p.name: like(self._inputs[p.name]) for p in points if p.place is None}
-        inside: dict[str, Any] = {}
+        # By index, since a layer that is called several times has one name only. The drawing below
+        # has the order of the survey that the places are from.
+        inside: dict[int, Any] = {}
         for i, place in enumerate(p.place for p in points if p.place is not None):
             shape = place.tensor.shape[1:]
-            inside[place.name] = keras.Input(shape, dtype="float32", name=f"explained_point_{i}")
+            inside[place.index] = keras.Input(shape, dtype="float32", name=f"explained_point_{i}")
 
         def change(place):
-            if place.name in inside:
-                name = f"explained_instead_{list(inside).index(place.name)}"
-                return Instead(name=name, autocast=False)([place.tensor, inside[place.name]])
-            if place.name == tap:
+            tensor = place.tensor
+            if place.index in inside:
+                instead = Instead(name=f"explained_instead_{place.index}", autocast=False)
+                tensor = instead([tensor, inside[place.index]])
+            if tap is not None and place.index == tap.index:
                 # Float32, since SciPy cannot enlarge bfloat16; new, so that it has one output only.
-                return keras.layers.Identity(name=PENULTIMATE, dtype="float32")(place.tensor)
-            return None
+                tensor = keras.layers.Identity(name=PENULTIMATE, dtype="float32")(tensor)
+            return None if tensor is place.tensor else tensor
 
-        order = [inside[p.place.name] if p.place else outside[p.name] for p in points]
+        order = [inside[p.place.index] if p.place else outside[p.name] for p in points]
         pinned = {n: empty(t) for n, t in self._inputs.items() if n not in outside}
         raw, _, self._pins = pin_and_draw(
             model, task, outside, pinned, order[0], list(opened), change
@@ -137,6 +140,14 @@ class View:
         """
         _ = self._compiled  # tracing it finds out
 
+    def check_map_gradient(self) -> None:
+        """Refuse a task that has no gradient by what maps are made of.
+
+        Raises:
+            ValueError: naming the task.
+        """
+        _ = self._by_map
+
     # Traced once each, when first asked for; not as a `tf.function`, which would warn of many
     # views as of one function that is traced again and again.
 
@@ -151,6 +162,26 @@ class View:
     def _compiled(self):
         rows = tf.TensorSpec((None,), "int32")
         return _traced(self._gradients, [self._signature, rows, rows])
+
+    @functools.cached_property
+    def _by_map(self):
+        tap = self.scores.get_layer(PENULTIMATE).output
+        both = keras.Model(self.scores.inputs, [tap, self.scores.output])
+
+        def gradient(given):
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(given)
+                made, columns = both(given, training=False)
+            found = tape.gradient(columns, made)
+            if found is None:
+                raise ValueError(
+                    f"Task `{self.task}` should have a gradient by what the map is made of. "
+                    "Received: a model that rounds or looks something up before or behind it; "
+                    "`method='score_cam'` and `mtlzoo.analysis.permutation_importance` need none"
+                )
+            return found
+
+        return _traced(gradient, [self._signature])
 
     def _gradients(self, points, index, sign):
         # A tape of its own: what is differentiated is no loss and no variables are watched, so
@@ -175,13 +206,6 @@ def _traced(function, signature):
     return made.get_concrete_function()
 
 
-def empty(tensor: Any) -> np.ndarray:
-    """A row of nothing for an input."""
-    dtype = keras.backend.standardize_dtype(tensor.dtype)
-    shape = (1, *(n or 1 for n in tensor.shape[1:]))
-    return np.full(shape, "", object) if dtype == "string" else np.zeros(shape, dtype)
-
-
 def kept(model: keras.Model, key: Any, make: Any) -> Any:
     """What was made for this model before under this key, or is made now."""
     variables = tuple(map(id, model.variables))
@@ -203,8 +227,13 @@ def prepared(model: keras.Model, x: Any) -> dict[str, np.ndarray]:
     """Rows for a model as arrays, by the names of its inputs.
 
     Raises:
-        ValueError: if inputs are missing, have other shapes, differing numbers of rows, or none.
+        ValueError: if inputs are missing, have other shapes, differing numbers of rows, or none, or
+            `x` is no arrays.
     """
+    if isinstance(x, tf.data.Dataset | Iterator):
+        raise ValueError(
+            f"`x` should be arrays, as the model takes them. Received: {type(x).__name__}"
+        )
     return prepared_some(model, drawn.inputs_by_name(model, x))
 
 

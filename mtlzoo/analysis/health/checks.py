@@ -1,10 +1,12 @@
 """The checks of a training's health, each a function of what was seen in an epoch."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
+from mtlzoo.layers.arguments import check_number
 from mtlzoo.models.gramian_record import SHARED, GramianSums
 
 
@@ -41,12 +43,13 @@ class HealthLimits:
     """What is out of bounds.
 
     Attributes:
-        steps: The least number of measured steps of an epoch that tell of a conflict. Defaults to
-            20.
+        steps: The least number of measured steps that tell of a conflict; where an epoch has fewer,
+            several are judged together. Defaults to 20.
         vanishing: The least length of a task's gradient per parameter in a layer, as a part of that
             in its layer with the longest. Defaults to 1e-4.
-        exploding: How many times the length of a group's variables a task's gradient may have, or
-            that of the median of the epochs before. Defaults to 100.
+        exploding: How many times the length of a group's variables (at least that of as many
+            average ones) a task's gradient may have, or that of the median of the epochs before.
+            Defaults to 100.
         conflict: The greatest share of steps in which two tasks' gradients may be opposed; their
             mean cosine has to be below -0.05, too. Defaults to 0.6.
         dominated: The least length of a task's weighed gradient, as a part of the longest. Defaults
@@ -56,6 +59,9 @@ class HealthLimits:
             Defaults to 1.0 and so a factor of e.
         dead_units: The greatest share of a layer's units that may be zero for every row of the
             probe. Defaults to 0.5.
+
+    Raises:
+        ValueError: If one of them is no number of at least 0.
     """
 
     steps: int = 20
@@ -65,6 +71,10 @@ class HealthLimits:
     dominated: float = 0.01
     drift: float = 1.0
     dead_units: float = 0.5
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            check_number(each.name, getattr(self, each.name), "a number of at least 0", 0.0)
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,8 @@ class Seen:
         sizes: (K,) numbers of their parameters.
         reached: (K, T) whether a task depends on a group.
         weights: (T,) of the last step.
+        recent: The sums of this epoch and those before it that had too few steps for a conflict.
+        balancer: The name of the balancer in use, which is no remedy.
         earlier: The norms (K, T) of the epochs before.
     """
 
@@ -91,6 +103,8 @@ class Seen:
     sizes: np.ndarray
     reached: np.ndarray
     weights: np.ndarray
+    recent: GramianSums
+    balancer: str = ""
     earlier: list[np.ndarray] = field(default_factory=list)
 
 
@@ -124,7 +138,8 @@ def _faulty(seen, limits):
                 (name,),
                 SHARED,
                 float(count),
-                f"The gradient of task `{name}` was not finite in {count:.0f} steps.",
+                f"The gradient of task `{name}` was not finite, or too long to be squared, in "
+                f"{count:.0f} steps.",
                 "lower the learning rate or clip (`global_clipnorm` of the optimizer); under "
                 "float16 a few such steps are the loss scale's",
             )
@@ -178,10 +193,14 @@ def _exploding(seen, limits):
     norms = seen.sums.norms
     usual = np.full_like(norms, np.nan)
     if seen.earlier:
-        with np.errstate(all="ignore"):
+        with warnings.catch_warnings():  # of a task that does not depend on a layer
+            warnings.simplefilter("ignore", RuntimeWarning)
             usual = np.nanmedian(np.stack(seen.earlier), axis=0)
+    # A layer that begins with zeros is no measure of its gradient.
+    average = seen.lengths[0] * np.sqrt(seen.sizes / max(1, seen.sizes[0]))
+    lengths = np.maximum(np.maximum(seen.lengths, average), 1e-12)
     for t, name in enumerate(seen.names):
-        of_lengths = norms[:, t] / np.maximum(seen.lengths, 1e-12)
+        of_lengths = norms[:, t] / lengths
         of_usual = norms[:, t] / np.where(usual[:, t] > 0, usual[:, t], np.nan)
         for said, ratios in (("variables", of_lengths), ("epochs before", of_usual)):
             if np.isnan(ratios).all() or not np.nanmax(ratios) > limits.exploding:
@@ -202,7 +221,7 @@ def _exploding(seen, limits):
 
 
 def _conflicting(seen, limits):
-    sums = seen.sums
+    sums = seen.recent
     for j in range(len(seen.names)):
         for i in range(j):
             shares, cosines = sums.conflicts[:, i, j], sums.cosines[:, i, j]
@@ -220,7 +239,7 @@ def _conflicting(seen, limits):
                 f"The gradients of tasks `{seen.names[i]}` and `{seen.names[j]}` are opposed in "
                 f"{100 * shares[k]:.0f} % of the steps in {place(seen.groups[k])} (mean cosine "
                 f"{cosines[k]:.2f}).",
-                "use a balancer that resolves conflicts (`balancer='pcgrad'`, 'cagrad', 'upgrad'), "
+                f"use {_others(('pcgrad', 'cagrad', 'upgrad'), seen)}, which resolves conflicts, "
                 "share less (`MMoE`, `PLE`, `CrossStitch`), or train them apart "
                 "(`mtlzoo.analysis.group_tasks`)",
             )
@@ -242,6 +261,12 @@ def _dominated(seen, limits):
                 float(part),
                 f"Task `{name}` is dominated by `{seen.names[largest]}`: its weighed gradient by "
                 f"the shared variables has {part:.1e} of the length.",
-                "balance the scales: `loss_weights`, or a balancer such as 'initial_loss_scale', "
-                "'uncertainty', 'imtl_g' or 'aligned_mtl'",
+                "balance the scales: `loss_weights`, or "
+                f"{_others(('initial_loss_scale', 'uncertainty', 'imtl_g', 'aligned_mtl'), seen)}",
             )
+
+
+def _others(names: Sequence[str], seen: Seen) -> str:
+    """Balancers that are not in use, in words."""
+    shown = [f"'{name}'" for name in names if name.replace("_", "") not in seen.balancer]
+    return f"another balancer ({', '.join(shown)})"

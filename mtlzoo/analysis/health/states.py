@@ -6,8 +6,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from mtlzoo.analysis.attention.reading import read_attention
+from mtlzoo.analysis.attention.reading import read_attention, reader_of
 from mtlzoo.analysis.health.checks import HealthLimits, HealthWarning
+from mtlzoo.analysis.health.units import relu_outputs
+from mtlzoo.models.gramian_record import told_apart
 from mtlzoo.models.graph import Ownership
 
 # Signs of a collapse that are faults at any time; gates that do not choose yet are not.
@@ -44,6 +46,16 @@ def variables(model: Any, owners: Ownership, epoch: int) -> Iterator[HealthWarni
             )
 
 
+def _normalizations(model):
+    """The trainable batch normalizations, by path; those of one path are told apart."""
+    layers = [
+        layer
+        for layer in model._flatten_layers(include_self=False)
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable and layer.built
+    ]
+    return dict(zip(told_apart([layer.path for layer in layers]), layers, strict=True))
+
+
 def statistics(model: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The moving means and standard deviations of batch normalizations, by layer.
 
@@ -51,11 +63,10 @@ def statistics(model: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         model: The model.
     """
     found = {}
-    for layer in model._flatten_layers(include_self=False):
-        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable and layer.built:
-            mean = keras.ops.convert_to_numpy(layer.moving_mean).astype("float64")
-            variance = keras.ops.convert_to_numpy(layer.moving_variance).astype("float64")
-            found[layer.path] = mean, np.sqrt(variance + layer.epsilon)
+    for name, layer in _normalizations(model).items():
+        mean = keras.ops.convert_to_numpy(layer.moving_mean).astype("float64")
+        variance = keras.ops.convert_to_numpy(layer.moving_variance).astype("float64")
+        found[name] = mean, np.sqrt(variance + layer.epsilon)
     return found
 
 
@@ -77,7 +88,7 @@ def drift(
         epoch: From 1.
         limits: What is out of bounds.
     """
-    layers = {layer.path: layer for layer in model._flatten_layers(include_self=False)}
+    layers = _normalizations(model)
     for path, (mean, deviation) in now.items():
         if path not in before:
             continue
@@ -127,33 +138,26 @@ def dead_units(
     """Layers with `relu` of which most units are zero for every row.
 
     Args:
-        model: The model; of models inside it, nothing is seen.
+        model: The model; functional models inside are looked into, other layers are whole.
         owners: Which tasks depend on which variable.
         probe: Inputs.
         epoch: From 1.
         limits: What is out of bounds.
     """
-    layers = [layer for layer in model.layers if _is_relu(layer) and layer.weights]
-    layers = [layer for layer in layers if len(layer._inbound_nodes) == 1]
-    if not layers:
-        return
-    outputs = keras.Model(model.input, {layer.name: layer.output for layer in layers})(
-        probe, training=False
-    )
-    for layer in layers:
-        values = keras.ops.convert_to_numpy(outputs[layer.name])
-        dead = float((values.reshape(-1, values.shape[-1]) == 0).all(axis=0).mean())
-        if dead > limits.dead_units:
-            tasks = tuple(sorted(set().union(*(owners.of(v) for v in layer.weights))))
+    for layer, dead in relu_outputs(model, probe):
+        share = float(dead.mean())
+        if share > limits.dead_units:
+            variables = _weights_before(layer)
+            tasks = tuple(sorted(set().union(*(owners.of(v) for v in variables))))
+            whose = " and ".join(f"`{name}`" for name in tasks) or "no task"
             yield HealthWarning(
                 epoch,
                 "dead_units",
                 tasks,
-                layer.name,
-                dead,
-                f"{100 * dead:.0f} % of the units of `{layer.name}`, of "
-                f"{' and '.join(f'`{name}`' for name in tasks)}, are zero for every row of the "
-                "probe.",
+                layer.path or layer.name,
+                share,
+                f"{100 * share:.0f} % of the units of `{layer.name}`, of {whose}, are zero for "
+                "every row of the probe.",
                 "lower the learning rate, clip (`global_clipnorm` of the optimizer), normalize the "
                 "features, or use another activation (`leaky_relu`, `gelu`)",
             )
@@ -168,26 +172,35 @@ def experts(model: Any, probe: Any, epoch: int) -> Iterator[HealthWarning]:
         epoch: From 1.
     """
     try:
-        tables = read_attention(model, probe)
+        reader_of(model)
     except ValueError:  # there is nothing of the kind in this model
         return
-    for table in tables:
-        for found in table.collapse():
+    for table in read_attention(model, probe):
+        for found in table.collapse() if table.of_experts else ():
             if found.kind not in EXPERTS:
                 continue
             tasks = model.task_names if found.task is None else (found.task,)
+            where = ", ".join(found.columns)
             yield HealthWarning(
                 epoch,
                 "experts",
                 tuple(tasks),
-                ", ".join(found.columns),
+                f"{found.place}: {where}" if found.place else where,
                 float("nan"),
-                found.message,
+                f"In {found.place}, {found.message}" if found.place else found.message,
                 "fewer experts or lower the learning rate; `mtlzoo.analysis.remove_idle_experts` "
                 "makes a smaller model",
             )
 
 
-def _is_relu(layer) -> bool:
-    is_layer = isinstance(layer, keras.layers.ReLU)
-    return is_layer or getattr(layer, "activation", None) is keras.activations.relu
+def _weights_before(layer) -> list[keras.Variable]:
+    """The variables of the layer, or of the nearest before it that have some."""
+    waiting, seen = [layer], set()
+    while waiting:
+        found = [v for each in waiting for v in each.weights]
+        if found:
+            return found
+        seen |= {id(each) for each in waiting}
+        before = [n.operation for la in waiting for b in la._inbound_nodes for n in b.parent_nodes]
+        waiting = [each for each in before if id(each) not in seen]
+    return []

@@ -1,5 +1,6 @@
 """A callback that says in plain words what goes wrong."""
 
+from dataclasses import asdict
 from typing import Any
 
 import keras
@@ -9,7 +10,9 @@ from absl import logging
 from mtlzoo.analysis import drawing
 from mtlzoo.analysis.health import checks, states
 from mtlzoo.analysis.health.checks import HealthLimits, HealthWarning
+from mtlzoo.balancing import GradientBalancer
 from mtlzoo.models import MultiTaskModel
+from mtlzoo.models.gramian_record import GramianSums
 from mtlzoo.models.graph import read_ownership
 
 KINDS = (
@@ -46,11 +49,11 @@ class TrainingHealth(keras.callbacks.Callback):
         limits: What is out of bounds. Defaults to `HealthLimits()`.
 
     Attributes:
-        warnings: All `HealthWarning`s, in order of epochs.
+        warnings: All `HealthWarning`s, in order of epochs, which a second training counts on.
 
     Raises:
-        ValueError: If the limits or the probe are of no use; for a model that tracks no Gramian or
-            is not one of several tasks, when training begins.
+        ValueError: If `limits` are no `HealthLimits`; when training begins, for a model that tracks
+            no Gramian or is not one of several tasks, and for a probe that it does not take.
 
     Example:
     ```python
@@ -78,8 +81,10 @@ class TrainingHealth(keras.callbacks.Callback):
         self.probe, self.limits = probe, limits or HealthLimits()
         self.warnings: list[HealthWarning] = []
         self._norms: list[np.ndarray] = []
+        self._recent: GramianSums | None = None
         self._statistics: dict[str, tuple[np.ndarray, np.ndarray]] | None = None
-        self._epochs = 0
+        self._epochs = self._measured = 0
+        self._before = 0  # how many warnings are of an earlier training
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """See that the model can be judged."""
@@ -89,13 +94,15 @@ class TrainingHealth(keras.callbacks.Callback):
                 f"Received: {self.model!r}"
             )
         self.model.gramian_record  # noqa: B018, an error that says what to do
+        self._before, self._statistics = len(self.warnings), None
         if self.probe is not None:
             states.check_probe(self.model, self.probe)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Judge the epoch."""
         model, limits = self.model, self.limits
-        self._epochs = number = epoch + 1
+        self._epochs += 1
+        number = self._epochs
         owners = read_ownership(model, by_row=False)
         seen = self._seen(number)
         found = [*checks.gradients(seen, limits), *states.variables(model, owners, number)]
@@ -106,7 +113,7 @@ class TrainingHealth(keras.callbacks.Callback):
         if self.probe is not None:
             found += states.dead_units(model, owners, self.probe, number, limits)
             found += states.experts(model, self.probe, number)
-        known = {warning.key for warning in self.warnings}
+        known = {warning.key for warning in self.warnings[self._before :]}
         for warning in found:
             if warning.key not in known:
                 logging.warning("Epoch %d: %s Remedy: %s.", number, warning.message, warning.remedy)
@@ -117,26 +124,38 @@ class TrainingHealth(keras.callbacks.Callback):
 
     def _seen(self, epoch):
         record = self.model.gramian_record
+        sums = record.sums()
+        self._measured += int(sums.steps.max())
+        if self._recent is None or self._recent.pairs.max() >= self.limits.steps:
+            self._recent = sums
+        else:
+            self._recent += sums
         groups = [self.model.shared_variables, *record.variables_of]
         return checks.Seen(
             epoch,
             record.names,
             record.groups,
-            record.sums(),
+            sums,
             np.array([_length(group) for group in groups]),
             np.array([sum(int(np.prod(v.shape)) for v in group) for group in groups]),
             record.reached,
             self._weights(record.names),
+            self._recent,
+            " ".join(type(part).__name__.lower() for part in self.model.balancer.whole),
             self._norms,
         )
 
     def _weights(self, names):
-        """Those of the last step; ones where a loss balancer's are in the gradients already."""
-        balancer = self.model.balancer
-        if balancer.loss_part is not None and balancer.gradient_part is not None:
-            return np.ones(len(names))
-        weights = self.model.task_weights
-        return np.array([weights[name] for name in names])
+        """Those of the last step that are not in the gradients already."""
+        method = self.model._step.method
+        if method.loss_part is not None and method.gradient_part is not None:
+            # Gradients are those of the losses as the first of both has weighed them.
+            if not isinstance(method.gradient_part, GradientBalancer):
+                return np.ones(len(names))
+            weights = keras.ops.convert_to_numpy(method.gradient_part.task_weights)
+            return weights.reshape(-1, len(names)).mean(0)
+        by_name = self.model.task_weights
+        return np.array([by_name[name] for name in names])
 
     @staticmethod
     def _add_to(logs, seen):
@@ -156,7 +175,10 @@ class TrainingHealth(keras.callbacks.Callback):
             "statistics": None
             if statistics is None
             else {k: list(v) for k, v in statistics.items()},
+            "recent": self._recent and asdict(self._recent),
             "epochs": self._epochs,
+            "measured": self._measured,
+            "before": self._before,
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -167,7 +189,9 @@ class TrainingHealth(keras.callbacks.Callback):
         self._norms = [np.asarray(norms) for norms in state["norms"]]
         kept = state["statistics"]
         self._statistics = None if kept is None else {k: (v[0], v[1]) for k, v in kept.items()}
-        self._epochs = state["epochs"]
+        self._recent = state["recent"] and GramianSums(**state["recent"])
+        self._epochs, self._measured = state["epochs"], state["measured"]
+        self._before = state["before"]
 
     # -- what was found ---------------------------------------------------------------------
 
@@ -181,13 +205,15 @@ class TrainingHealth(keras.callbacks.Callback):
         if not self._epochs:
             return "Nothing was trained yet."
         latest = {warning.key: warning for warning in self.warnings}
+        how = f"Gradients were measured in {self._measured} steps."
         if not latest:
-            return f"Nothing went wrong in {self._epochs} epochs that these checks can see."
+            return f"Nothing went wrong in {self._epochs} epochs that these checks can see. {how}"
         epochs = {key: [w.epoch for w in self.warnings if w.key == key] for key in latest}
-        return " ".join(
+        said = [
             f"{w.message} Seen in epochs {_ranges(epochs[key])}. Remedy: {w.remedy}."
             for key, w in latest.items()
-        )
+        ]
+        return " ".join([*said, how])
 
     def rows(self) -> list[list[str]]:
         """A row for each warning."""

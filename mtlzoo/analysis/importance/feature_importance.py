@@ -1,7 +1,6 @@
 """How much each task depends on each feature."""
 
 from collections.abc import Mapping, Sequence
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,8 @@ class FeatureImportance:
     Args:
         features: The F features, or groups of them.
         tasks: The T tasks, in sorted order.
-        samples: (R, F, T): the importance in each of R repeats, or for each of R rows.
+        samples: (R, F, T): the importance in each of R repeats, or for each of R rows; NaN where a
+            task had no label that counts.
         units: By task what an importance of 1 is, such as `"auc"`.
         of_one: Whether the spread of the samples is that of the result, as of bootstrap samples,
             and not one that shrinks with their number. Defaults to `False`.
@@ -32,7 +32,7 @@ class FeatureImportance:
         how: How it was found, for the words. Defaults to `""`.
 
     Attributes:
-        values: (F, T), the means.
+        values: (F, T), the means; NaN for a task with a NaN among the samples.
         low: (F, T), the lower ends of the intervals: mean ± t times the standard error.
         high: (F, T), the upper ends.
         losses: The same by the rise of each task's loss, where `permutation_importance` made it;
@@ -116,8 +116,8 @@ class FeatureImportance:
 
     def relative(self) -> np.ndarray:
         """(F, T), each task's importances as parts of its greatest one; negative ones are 0."""
-        positive = np.maximum(np.nan_to_num(self.values), 0.0)
-        top = positive.max(0)
+        positive = np.maximum(self.values, 0.0)  # NaN stays
+        top = np.nan_to_num(positive).max(0)
         return positive / np.where(top > 0, top, 1.0)
 
     def similarity(self) -> TaskMatrix:
@@ -145,7 +145,14 @@ class FeatureImportance:
     def words(self) -> str:
         """What each task depends on most, and what it may do without."""
         said = []
-        for task in self.tasks:
+        for t, task in enumerate(self.tasks):
+            unknown = np.isnan(self.samples[:, :, t]).any(1).sum()
+            if unknown:
+                said.append(
+                    f"Nothing is known of {task}: no row had a label of it that counts in "
+                    f"{unknown} of {len(self.samples)} repeats."
+                )
+                continue
             top = [
                 f"{feature} ({value:.3g} {self.units[task]}, {low:.3g} to {high:.3g})"
                 for feature, value, low, high in self.top(task, 3)
@@ -153,7 +160,7 @@ class FeatureImportance:
             certain, count = len(self.certain(task)), len(self.features)
             said.append(
                 f"{task} depends most on {', '.join(top)}; for {certain} of {count} features the "
-                f"{self.confidence:.0%} interval is above 0."
+                f"{_percent(self.confidence)} interval is above 0."
             )
         return " ".join([*said, *([self._how] if self._how else []), NOTE])
 
@@ -161,7 +168,9 @@ class FeatureImportance:
         """A row for each feature, with the importance and the interval for each task."""
         cells = [
             [
-                f"{self.values[f, t]:.4g} ({self.low[f, t]:.4g} to {self.high[f, t]:.4g})"
+                "–"
+                if np.isnan(self.values[f, t])
+                else f"{self.values[f, t]:.4g} ({self.low[f, t]:.4g} to {self.high[f, t]:.4g})"
                 for t in range(len(self.tasks))
             ]
             for f in range(len(self.features))
@@ -178,7 +187,7 @@ class FeatureImportance:
             ImportError: If matplotlib is not installed.
         """
         relative = self.relative()
-        order = np.argsort(-relative.max(1), kind="stable")[:_SHOWN]
+        order = np.argsort(-np.nan_to_num(relative).max(1), kind="stable")[:_SHOWN]
         names = [self.features[f] for f in order]
         count, several = len(self.tasks), len(self.tasks) > 1
         figure = drawing.new_figure(
@@ -212,7 +221,7 @@ class FeatureImportance:
         panels[0].set_ylim(len(order) - 0.5, -0.5)
         left_out = len(self.features) - len(order)
         note = f" (the first {len(order)} of {len(self.features)})" if left_out else ""
-        figure.suptitle(f"{self.title}{note}; whiskers: {self.confidence:.0%} intervals")
+        figure.suptitle(f"{self.title}{note}; whiskers: {_percent(self.confidence)} intervals")
         return figure
 
     def __repr__(self) -> str:
@@ -233,17 +242,26 @@ def check_confidence(confidence: float) -> float:
     )
 
 
-def student(confidence: float, freedom: int) -> float:
-    """The two-sided quantile of Student's distribution, by its expansion around the normal one.
+def _percent(confidence: float) -> str:
+    return f"{100 * confidence:.6g}%"
 
-    It is 3 % too small with 2 degrees of freedom at 0.95, and 0.3 % with 4 (Abramowitz and Stegun,
-    26.7.5), which needs no SciPy.
+
+def student(confidence: float, freedom: int) -> float:
+    """The two-sided quantile of Student's distribution, which needs no SciPy.
+
+    By bisection of its closed form for whole degrees of freedom (Abramowitz and Stegun, 26.7.3 and
+    26.7.4), a sum of powers of the cosine of an angle.
     """
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + sum(term / freedom ** (i + 1) for i, term in enumerate(terms))
+    odd = freedom % 2
+    powers = odd + 2 * np.arange(freedom // 2)
+    factors = np.cumprod([1.0, *(powers[1:] - 1) / powers[1:]])[: len(powers)]
+
+    def within(angle: float) -> float:
+        part = float(np.sin(angle) * (factors * np.cos(angle) ** powers).sum())
+        return 2 / np.pi * (angle + part) if odd else part
+
+    low, high = 0.0, np.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if within(middle) < confidence else (low, middle)
+    return float(freedom**0.5 * np.tan(low))

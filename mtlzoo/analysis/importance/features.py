@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mtlzoo.layers.arguments import check_bool
 from mtlzoo.models import MultiTaskModel
 
 _PRESENT = "_present"
@@ -47,23 +48,23 @@ class Table:
         model: a multi-task model.
         x: inputs of the model, or a dict of the raw columns of its preprocessor, in which others
             may be, too.
+        raw: whether they are the preprocessor's. Defaults to `None`, by their names.
 
     Attributes:
         columns: the arrays by name.
         raw: whether they are the preprocessor's.
 
     Raises:
-        ValueError: if these are the inputs of neither, or differ in length.
+        ValueError: if these are the inputs of neither, or by their names of both, or differ in
+            length.
     """
 
-    def __init__(self, model: MultiTaskModel, x: Any) -> None:
+    def __init__(self, model: MultiTaskModel, x: Any, raw: bool | None = None) -> None:
         self._model = model
         names = input_names(model)
-        reads = model.preprocessor.input if model.preprocessor is not None else None
-        self.raw = False
-        if isinstance(x, Mapping) and isinstance(reads, Mapping) and set(x) != set(names):
-            self.raw = True
-            names = list(reads)
+        self.raw = _is_raw(model, names, x) if raw is None else check_bool("raw", raw)
+        if self.raw:
+            names = _read_columns(model, x)
             given = {name: x[name] for name in names if name in x}
         elif isinstance(x, Mapping):
             given = dict(x)
@@ -155,6 +156,15 @@ class Table:
                     "`names` should be different names for the columns of inputs that are vectors. "
                     f"Received: {len(columns)} names for `{name}`, of the shape {shape}"
                 )
+            # The only column of an input may have its name: both are the same.
+            inputs = [other for other in self.columns if other != name or shape != (1,)]
+            of_others = [c for other, its in names.items() if other != name for c in its]
+            twice = sorted(set(columns) & {*inputs, *of_others})
+            if twice:
+                raise ValueError(
+                    "`names` should not have names of inputs, or of columns of other inputs. "
+                    f"Received: {twice} for `{name}`"
+                )
         return {name: list(columns) for name, columns in names.items()}
 
     def _each(self, of_vectors) -> Groups:
@@ -202,6 +212,29 @@ class Table:
         )
 
 
+def _is_raw(model, names, x) -> bool:
+    """Whether these are the preprocessor's columns, by their names."""
+    reads = model.preprocessor.input if model.preprocessor is not None else None
+    if not isinstance(x, Mapping) or not isinstance(reads, Mapping):
+        return False
+    if set(x) == set(names) and set(reads) <= set(x):
+        raise ValueError(
+            "`raw` should be True or False where the model and its preprocessor have inputs of the "
+            f"same names. Received: raw=None for {sorted(x)}"
+        )
+    return set(x) != set(names)
+
+
+def _read_columns(model, x) -> list[str]:
+    reads = model.preprocessor.input if model.preprocessor is not None else None
+    if not isinstance(x, Mapping) or not isinstance(reads, Mapping):
+        raise ValueError(
+            "`raw` should be True only for a dict of the columns that a preprocessor reads by "
+            f"name. Received: raw=True with x of type {type(x).__name__}"
+        )
+    return list(reads)
+
+
 def input_names(model: keras.Model) -> list[str]:
     """The names of a model's inputs, in its order."""
     if isinstance(model.input, Mapping):
@@ -213,9 +246,15 @@ def gathered(x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
     """Arrays, also of a data set of batches.
 
     Raises:
-        ValueError: for a data set without end, and where labels are missing or given twice.
+        ValueError: for a data set without end, what is neither arrays nor a data set, and where
+            labels are missing or given twice.
     """
     if not isinstance(x, tf.data.Dataset):
+        if not isinstance(x, Mapping | list | tuple) and not hasattr(x, "shape"):
+            raise ValueError(
+                "`x` should be arrays or a `tf.data.Dataset`. "
+                f"Received: x of type {type(x).__name__}"
+            )
         if y is None:
             raise ValueError("`y` should be labels, a dict by task. Received: y=None")
         return x, y, sample_weight

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from mtlzoo.analysis.importance.feature_importance import FeatureImportance, check_confidence
 from mtlzoo.analysis.importance.features import Groups, Table, chosen_tasks, gathered
-from mtlzoo.layers.arguments import check_bool, check_count
+from mtlzoo.data.arguments import check_count
+from mtlzoo.layers.arguments import check_bool
 from mtlzoo.models import MultiTaskModel
 
 
@@ -27,6 +28,7 @@ def permutation_importance(
     confidence: float = 0.95,
     seed: int = 0,
     batch_size: int = 1024,
+    raw: bool | None = None,
 ) -> FeatureImportance:
     """How much worse each task gets when the values of a feature are dealt out to other rows.
 
@@ -52,18 +54,21 @@ def permutation_importance(
             then of what other rows like these would give; else only of what other permutations of
             these rows would. Defaults to `True`.
         confidence: Of the intervals. Defaults to 0.95.
-        seed: Of the draws. The result is the same for the same seed. Defaults to 0.
-        batch_size: As for `evaluate`, which runs `repeats` times for each feature and once more.
-            Defaults to 1024.
+        seed: Of the draws, from 0. The result is the same for the same seed. Defaults to 0.
+        batch_size: As for `evaluate`, which runs in each repeat once for each feature and once
+            more. Defaults to 1024.
+        raw: Whether `x` has the columns that `model.preprocessor` reads, and not the model's inputs.
+            Defaults to `None`: by their names, which have to be told where both have the same.
 
     Returns:
         By the loss of each task's deciding metric; `.losses` is the same by the rise of its loss.
         An interval with `resample` has the spread of single permutations in it, and so is somewhat
-        too wide.
+        too wide. NaN for a task that in any repeat had no row with a label that counts.
 
     Raises:
         ValueError: If the model is not compiled, lacks a deciding metric, or an argument is
-            unusable: pictures or sequences without `groups`, for instance.
+            unusable: pictures or sequences without `groups`, or labels of another length than `x`,
+            for instance.
 
     Example:
     ```python
@@ -98,14 +103,23 @@ def permutation_importance(
     check_bool("resample", resample)
     check_confidence(confidence)
     check_count("batch_size", batch_size)
+    check_count("seed", seed, least=0)
     x, y, sample_weight = gathered(x, y, sample_weight)
     y, sample_weight = model._arrays(y, sample_weight)
-    table = Table(model, x)
+    table = Table(model, x, raw)
+    for what, given in (("labels", y), ("sample weights", sample_weight or {})):
+        for name, array in given.items():
+            if array.shape[:1] != (table.length,):
+                raise ValueError(
+                    f"`x` should have as many rows as there are {what} of task `{name}`. "
+                    f"Received: {table.length} rows, {what} of the shape {array.shape}"
+                )
     found = table.groups(groups, names)
     scores = _Scores(model, wanted, batch_size)
+    counts = scores.counting(y, sample_weight, table.length)
     samples = np.stack(
         [
-            _once(scores, table, found, y, sample_weight, resample, (seed, repeat))
+            _once(scores, table, found, y, sample_weight, counts, resample, (seed, repeat))
             for repeat in range(repeats)
         ]
     )
@@ -137,6 +151,13 @@ class _Scores:
         self._model, self._tasks, self._batch_size = model, tasks, batch_size
         self.units = {name: model.tasks[name].monitor for name in tasks}
 
+    def counting(self, y: Any, sample_weight: Any, rows: int) -> np.ndarray:
+        """(rows, T): whether a row has a label that counts."""
+        read = self._model._step.objectives.read(y, sample_weight, rows)
+        present = [np.asarray(read[name].present) for name in self._tasks]
+        known = np.stack([each.reshape(rows, -1).any(1) for each in present], 1)
+        return known & [self._model.task_mask[name] for name in self._tasks]
+
     def bad(self, inputs: Any, y: Any, sample_weight: Any) -> np.ndarray:
         """(2, T): the deciding metrics, those that should be high negative, and the losses."""
         # Keras's own data set of arrays traces functions each time, for longer than these run.
@@ -163,10 +184,14 @@ def _once(
     groups: Groups,
     y: Any,
     sample_weight: Any,
+    counts: np.ndarray,
     resample: bool,
     seeds: tuple[int, int],
 ) -> np.ndarray:
-    """(2, G, T): how much worse each task is with each group permuted once."""
+    """(2, G, T): how much worse each task is with each group permuted once.
+
+    NaN for tasks without any label among the rows, of which `evaluate` says 0.
+    """
     count = table.length
     rows = np.arange(count)
     if resample:
@@ -185,4 +210,4 @@ def _once(
         moved = dict(columns)
         groups.put(group, moved, {name: columns[name][order] for name in groups.parts[group]})
         found.append(scores.bad(table.inputs(moved), y, sample_weight) - before)
-    return np.stack(found, 1)
+    return np.where(counts[rows].any(0), np.stack(found, 1), np.nan)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from mtlzoo.analysis.explanation.task_view import task_view
 from mtlzoo.analysis.importance.feature_importance import NOTE, FeatureImportance
 from mtlzoo.analysis.importance.features import Groups, Table, chosen_tasks
-from mtlzoo.layers.arguments import check_count
+from mtlzoo.data.arguments import check_count
 from mtlzoo.models import MultiTaskModel
 
 _REST = "all else"
@@ -87,6 +87,7 @@ def shap_values(
     confidence: float = 0.95,
     seed: int = 0,
     batch_size: int = 4096,
+    raw: bool | None = None,
 ) -> ShapValues:
     """SHAP values of a task's raw output, by `shap.PermutationExplainer` on the task's view.
 
@@ -107,9 +108,12 @@ def shap_values(
             Defaults to `None`, the only one.
         permutations: How many of each row. Defaults to 1.
         confidence: Of the intervals. Defaults to 0.95.
-        seed: Of the permutations. Defaults to 0.
+        seed: Of the permutations, from 0. Defaults to 0.
         batch_size: Rows that the model runs on at once. For each of `x` it sees those of the
-            background times two times the groups times `permutations`. Defaults to 4096.
+            background times two times the groups and once more, times `permutations`. Defaults to
+            4096.
+        raw: Whether `x` and `background` have the columns that `model.preprocessor` reads, and not the model's inputs.
+            Defaults to `None`: by their names, which have to be told where both have the same.
 
     Returns:
         A `FeatureImportance` with the attributes `contributions` (N, F), `base` and `outputs` (N,).
@@ -137,7 +141,8 @@ def shap_values(
     (task,) = chosen_tasks(model, [task])
     check_count("permutations", permutations)
     check_count("batch_size", batch_size)
-    shown, behind = Table(model, x), Table(model, background)
+    check_count("seed", seed, least=0)
+    shown, behind = Table(model, x, raw), Table(model, background, raw)
     if shown.raw != behind.raw or set(shown.columns) != set(behind.columns):
         raise ValueError(
             "`background` should have the same inputs as `x`. "
@@ -157,9 +162,9 @@ def shap_values(
     numbers = np.tile(np.arange(1, shown.length + 1)[:, None], (1, len(chosen.names)))
     with _own_randomness():
         explainer = shap.PermutationExplainer(game.means, _Masker(len(chosen.names)), seed=seed)
-        explained = explainer(
-            numbers, max_evals=2 * len(chosen.names) * permutations + 1, silent=True
-        )
+        # SHAP runs as many permutations as go into the number of evaluations.
+        evaluations = (2 * len(chosen.names) + 1) * permutations
+        explained = explainer(numbers, max_evals=evaluations, silent=True)
     base = float(game.means(np.zeros_like(numbers[:1]))[0])
     outputs = game.outputs(shown.columns)
     return ShapValues(chosen.names, task, explained.values, base, outputs, confidence)

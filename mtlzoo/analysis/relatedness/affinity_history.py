@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from mtlzoo.analysis import drawing
 from mtlzoo.analysis.relatedness.look_ahead import (
@@ -16,6 +17,7 @@ from mtlzoo.analysis.relatedness.look_ahead import (
 from mtlzoo.analysis.relatedness.phrases import listed
 from mtlzoo.analysis.relatedness.sampled_matrix import SampledMatrix
 from mtlzoo.layers.arguments import check_count
+from mtlzoo.training import data_order
 
 
 class AffinityHistory(keras.callbacks.Callback):
@@ -27,7 +29,9 @@ class AffinityHistory(keras.callbacks.Callback):
 
     Args:
         data: Batches `(x, y)` or `(x, y, sample_weight)` that can be read again and again, such as
-            a `tf.data.Dataset` or a list; or one such tuple of arrays. They are taken in turn.
+            a `tf.data.Dataset` or a list; or one such tuple of arrays. They are taken in turn. A
+            data set that is shuffled anew each time is refused, since reading it would change the
+            order that a training on it sees; `reshuffle_each_iteration=False` mends that.
         every: Measure after each so many steps. Defaults to `None`, at the end of each epoch.
         batches: How many batches are measured each time. Defaults to 1.
         learning_rate: As of `inter_task_affinity`. Defaults to `None`, that of the optimizer.
@@ -79,6 +83,12 @@ class AffinityHistory(keras.callbacks.Callback):
                 "`data` should be batches that can be read again, such as a data set or a list. "
                 f"Received: data of type {type(data).__name__}"
             )
+        if isinstance(data, tf.data.Dataset) and data_order.draws_anew(data):
+            raise ValueError(
+                "`data` should be the same each time that it is read, or the training could see "
+                "another order: leave out `shuffle`, or say `reshuffle_each_iteration=False`. "
+                "Received: a data set that draws anew each time"
+            )
         self._data = [data] if is_batch(data) else data
         self._every, self._batches = every, check_count("batches", batches)
         self._rate = learning_rate
@@ -86,6 +96,7 @@ class AffinityHistory(keras.callbacks.Callback):
         self._taken = 0  # how many batches of this reading of the data
         self._reading: Iterator[Any] | None = None
         self._done = 0  # steps
+        self._in_epoch = 0  # those of them that the epoch has
         self.names: tuple[str, ...] = ()
         self.steps = np.zeros(0, "int64")
         self.affinities = np.zeros((0, 0, 0))
@@ -147,6 +158,7 @@ class AffinityHistory(keras.callbacks.Callback):
             "affinities": self.affinities,
             "taken": self._taken,
             "done": self._done,
+            "in_epoch": self._in_epoch,
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -154,6 +166,7 @@ class AffinityHistory(keras.callbacks.Callback):
         self.names = tuple(state["names"])
         self.steps, self.affinities = np.asarray(state["steps"]), np.asarray(state["affinities"])
         self._taken, self._done, self._reading = int(state["taken"]), int(state["done"]), None
+        self._in_epoch = int(state["in_epoch"])
 
     def matrix(self) -> SampledMatrix:
         """The mean over the training, with a sample for each entry.

@@ -27,7 +27,9 @@ class GroupTrainings:
 
     Args:
         build: `build(names)` makes a compiled multi-task model of the tasks `names`, a sorted
-            tuple; also of one.
+            tuple; also of one. It is called for each seed, and the first model of a group is
+            trained with the values of each: models should differ by their variables only, and not
+            by what is drawn into a constant, a schedule or a function.
         names: All tasks.
         train: Labelled data for all tasks: a `tf.data.Dataset` of batches `(x, y)` or `(x, y,
             sample_weight)`, or such a tuple of arrays. A data set that is shuffled anew in each
@@ -132,7 +134,8 @@ class GroupTrainings:
             names: The tasks of the group.
 
         Returns:
-            (S, N), by seed and by task, in sorted order; NaN where the baseline is 0.
+            (S, N), by seed and by task, in sorted order; NaN where the baseline is 0, or one of
+            both scores is not finite, which is logged.
         """
         group = tuple(sorted(names))
         together = self.scores(group)
@@ -142,18 +145,28 @@ class GroupTrainings:
             task = self._tasks[name]
             pairs = zip(together[:, column], alone, strict=True)
             gains[:, column] = [gain(task, score, baseline) for score, baseline in pairs]
+            for seed in np.array(self.seeds)[np.isnan(gains[:, column])]:
+                logging.warning(
+                    "What the task `%s` gains in %s is not known for the seed %d: %s is not "
+                    "finite, or 0 alone.",
+                    *(name, "+".join(group), seed, task.monitor),
+                )
         return gains
 
 
 def gain(task: Task, score: float, baseline: float) -> float:
-    """The gain of one task in percent, as in `delta_m`; NaN where the baseline is 0.
+    """The gain of one task in percent, as in `delta_m`.
+
+    It is NaN where the baseline is 0, or one of both is not finite.
 
     Args:
         task: The task.
         score: Its deciding metric.
         baseline: That of the single task.
     """
-    return delta_m({task.name: score}, {task.name: baseline}, [task]) if baseline else np.nan
+    if not baseline or not np.isfinite([score, baseline]).all():
+        return np.nan
+    return delta_m({task.name: score}, {task.name: baseline}, [task])
 
 
 def checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
@@ -168,9 +181,7 @@ def checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
     seeds = tuple(seeds)
     if not seeds or len(set(seeds)) < len(seeds) or None in seeds:
         raise ValueError(f"`seeds` should be one or more different integers. Received: {seeds}")
-    for seed in seeds:
-        check_seed(seed)
-    return seeds
+    return tuple(int(check_seed(seed)) for seed in seeds)
 
 
 def train_runs(

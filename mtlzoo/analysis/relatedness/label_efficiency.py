@@ -1,5 +1,6 @@
 """How many labels a small task saves by being trained beside a large one."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,9 @@ class LabelEfficiency:
     Attributes:
         title: A headline.
 
+    Raises:
+        ValueError: If scores are of other shapes, or there are none alone.
+
     Example:
     ```python
     import numpy as np
@@ -50,9 +54,22 @@ class LabelEfficiency:
     """
 
     def __init__(self, task: Task, counts: Sequence[int], scores: Mapping[str, np.ndarray]) -> None:
+        if not isinstance(counts, Sequence):
+            raise ValueError(f"`counts` should be a list of numbers. Received: counts={counts!r}")
         self.task, self.counts = task, tuple(counts)
         self.scores = {way: np.asarray(found, "float64") for way, found in scores.items()}
+        shapes = {way: found.shape for way, found in self.scores.items()}
+        alone = shapes.get(ALONE, ())
+        if len(alone) != 2 or alone[0] != len(self.counts) or len(set(shapes.values())) > 1:
+            raise ValueError(
+                f"`scores` should have {ALONE!r} and others, each by count and seed, of the shape "
+                f"({len(self.counts)}, S). Received: the shapes {shapes}"
+            )
         self.title = f"What labels of {task.name} are worth, alone and beside other tasks"
+        self._sign = 1 if task.mode == "max" else -1
+        # Three decimals, and more where scores are small.
+        size = np.abs(self.scores[ALONE][np.isfinite(self.scores[ALONE])]).max(initial=0.0)
+        self._form = f".{max(3, 2 - math.floor(math.log10(size))) if size else 3}f"
 
     def gain(self, way: str, count: int) -> tuple[float, float]:
         """The mean gain over training alone, paired by seed, and its standard error.
@@ -65,8 +82,7 @@ class LabelEfficiency:
             In the unit of the metric; positive is better, whatever its direction.
         """
         row = self.counts.index(count)
-        sign = 1 if self.task.mode == "max" else -1
-        mean, error = mean_and_error(sign * (self.scores[way] - self.scores[ALONE])[row])
+        mean, error = mean_and_error(self._sign * (self.scores[way] - self.scores[ALONE])[row])
         return float(mean), float(error)
 
     def words(self) -> str:
@@ -81,15 +97,20 @@ class LabelEfficiency:
             kinds: dict[str, list[str]] = {"gains": [], "loses": [], "cannot be told": []}
             for count in self.counts:
                 mean, error = self.gain(way, count)
-                gained = f"{count} labels ({with_error(mean, error, form='+.3f')})"
+                gained = f"{count} labels ({with_error(mean, error, form='+' + self._form)})"
                 kinds[verdict(mean, error)].append(gained)
             found = [
                 f"{what} with {listed(kinds[kind])}" for kind, what in KINDS.items() if kinds[kind]
             ]
-            said.append(f"{way.capitalize()}, it {listed(found)}.")
+            said.append(f"{way[:1].upper()}{way[1:]}, it {listed(found)}.")
             enough = self._enough(way)
             if enough is not None:
-                said.append(f"With {enough} labels its mean is that of {many} labels alone.")
+                of_few = self.scores[way][self.counts.index(enough)]
+                mean, error = mean_and_error(self._sign * (of_few - self.scores[ALONE][-1]))
+                said.append(
+                    f"With {enough} labels its mean is at least as good as that of {many} labels "
+                    f"alone ({with_error(float(mean), float(error), form='+' + self._form)})."
+                )
         if self.scores[ALONE].shape[1] < 2:
             said.append("It was trained with one seed, which says nothing of the spread.")
         return " ".join(said)
@@ -104,7 +125,7 @@ class LabelEfficiency:
             cells = [str(count), self._score(ALONE, row)]
             for way in self._ways():
                 mean, error = self.gain(way, count)
-                cells += [self._score(way, row), with_error(mean, error, form="+.3f")]
+                cells += [self._score(way, row), with_error(mean, error, form="+" + self._form)]
             table.append(cells)
         return [head, *table]
 
@@ -154,14 +175,13 @@ class LabelEfficiency:
 
     def _score(self, way: str, row: int) -> str:
         mean, error = mean_and_error(self.scores[way][row])
-        return with_error(float(mean), float(error), form=".3f")
+        return with_error(float(mean), float(error), form=self._form)
 
     def _enough(self, way: str) -> int | None:
         """With how many labels it is as good as alone with the most, if with fewer."""
-        sign = 1 if self.task.mode == "max" else -1
-        goal = sign * self.scores[ALONE][-1].mean()
+        goal = self._sign * self.scores[ALONE][-1].mean()
         pairs = zip(self.counts[:-1], self.scores[way], strict=False)
-        return next((count for count, found in pairs if sign * found.mean() >= goal), None)
+        return next((count for count, found in pairs if self._sign * found.mean() >= goal), None)
 
 
 def label_efficiency(
@@ -228,6 +248,12 @@ def label_efficiency(
         )
     check_count("epochs", epochs)
     seeds = checked_seeds(seeds)
+    for argument, given, kind in (("beside", beside, Mapping), ("counts", counts, Sequence)):
+        if not isinstance(given, kind):
+            raise ValueError(
+                f"`{argument}` should be a {'dict' if kind is Mapping else 'list'}. "
+                f"Received: {argument}={given!r}"
+            )
     groups: dict[str, tuple[str, ...]] = {ALONE: (task,)}
     for way, others in beside.items():
         if way == ALONE or task in others or not others or isinstance(others, str):
@@ -276,6 +302,11 @@ class _Kept:
         hidden = np.ones(len(labels), bool)
         hidden[self._orders[seed][:count]] = False
         missing = keras.ops.convert_to_numpy(self._task.missing_labels(int(hidden.sum())))
-        labels = labels.astype(np.result_type(labels, missing))  # a copy, wide enough
-        labels[hidden] = missing.reshape(labels[hidden].shape)
+        wide = labels if labels.dtype.kind == "f" else missing
+        labels = labels.astype(np.result_type(labels, wide))  # a copy
+        of_hidden = labels[hidden]
+        if missing.size < of_hidden.size:  # of distributions, where one id says it of all classes
+            missing = missing.reshape(*missing.shape, *[1] * (of_hidden.ndim - missing.ndim))
+            missing = np.broadcast_to(missing, of_hidden.shape)
+        labels[hidden] = missing.reshape(of_hidden.shape)
         return x, {**y, self._task.name: labels}, *weight

@@ -52,7 +52,8 @@ def inter_task_affinity(
         batches: How many batches to measure. Defaults to `None`, all.
 
     Returns:
-        A directed matrix with a sample for each batch; NaN where a task has no labels.
+        A directed matrix with a sample for each batch; NaN where a task has no labels or a loss of
+        0, and where a gradient is not finite, which is warned of.
 
     Raises:
         ValueError: If the model has one task only, shares nothing or runs on several replicas, a
@@ -73,7 +74,8 @@ def inter_task_affinity(
     ```
 
     *Differences from the paper*: A step is one of plain gradient descent, whatever the optimizer
-    is, and its loss weights are the model's. Dropout draws the same masks before and after it.
+    is, and its loss weights are the model's. Dropout draws the same masks before and after it. A
+    loss below zero is compared by its absolute value, so that above zero still is help.
     """
     look = LookAhead(model, learning_rate)
     return look.matrix(look.on(batch) for batch in first_batches(data, batches))
@@ -94,7 +96,7 @@ class LookAhead:
             check_number("learning_rate", learning_rate, "a positive number or None", least=1e-30)
         self._rate = learning_rate
         self._sources = model.shared_variables
-        self._warned = False
+        self._warned = self._warned_of_lost = False
         self._measure: Any = self._on_batch
         if not model.run_eagerly:
             self._measure = tf.function(self._on_batch, reduce_retracing=True, autograph=False)
@@ -106,7 +108,7 @@ class LookAhead:
             batch: `(x, y)` or `(x, y, sample_weight)`.
 
         Returns:
-            (T, T), float64; NaN where a task has no labels.
+            (T, T), float64; NaN where a task has no labels, a loss of 0 or no finite gradient.
         """
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
         x, y, weight = tf.nest.map_structure(
@@ -116,7 +118,7 @@ class LookAhead:
         # What is measured puts everything back itself, unless an operation fails in between.
         before = [*Moved(layers).values, *((v, read(v)) for v in self._sources)]
         try:
-            affinities, illegal = self._measure(x, y, weight, self._learning_rate())
+            affinities, illegal, lost = self._measure(x, y, weight, self._learning_rate())
         finally:
             assign(before)
             self.model._clear_losses()  # of regularizers, which are tensors of another graph
@@ -125,6 +127,17 @@ class LookAhead:
                 raise ValueError(
                     f"Labels of task `{name}` should be legal. Received: {int(count)} that are not"
                 )
+        tasks = [
+            n for n, is_lost in zip(self.model.task_names, lost.numpy(), strict=True) if is_lost
+        ]
+        if tasks and not self._warned_of_lost:
+            self._warned_of_lost = True
+            logging.warning(
+                "A step of the tasks %s gives no finite loss, so that their affinities are not "
+                "known. In half precision, gradients overflow until training has lowered the loss "
+                "scale: measure after some steps of it.",
+                tasks,
+            )
         return affinities.numpy()
 
     def matrix(self, samples: Iterable[np.ndarray]) -> SampledMatrix:
@@ -163,7 +176,7 @@ class LookAhead:
         return tf.cast(keras.ops.convert_to_tensor(rate), "float32")
 
     def _on_batch(self, x, y, sample_weight, rate):
-        """The affinities, and how many labels of each task are illegal."""
+        """The affinities, how many labels are illegal by task, and which tasks have no affinity."""
         step, objectives = self._step, self._step.objectives
         every = np.ones(len(objectives.names), "bool")
         active = taking_part(read(step.mask), read(step.factors), every)
@@ -194,7 +207,8 @@ class LookAhead:
         variables = gradients.Variables(self._sources, [[] for _ in objectives.names])
         by_task = gradients.task_gradients(recording, variables, scale).shared
         start = [read(v) for v in self._sources]
-        remaining = []  # of each loss, which part is left after a step of each task
+        lowered = []  # of each loss, by which part a step of each task lowers it
+        before = recording.unweighted
         for name, found in zip(objectives.names, by_task, strict=True):
             if all(gradient is None for gradient in found):
                 raise ValueError(
@@ -205,11 +219,13 @@ class LookAhead:
             for variable, value, gradient in zip(self._sources, start, found, strict=True):
                 if gradient is not None:
                     variable.assign(value - tf.cast(unscaled, value.dtype) * dense(gradient))
-            remaining.append(tf.stack(shares(again(x))) / recording.unweighted)
+            lowered.append((before - tf.stack(shares(again(x)))) / tf.abs(before))
             assign(list(zip(self._sources, start, strict=True)))
-        known = recording.present & (recording.unweighted > 0)
+        known = recording.present & (before != 0)
         pairs = known[:, None] & known[None, :]
-        return tf.where(pairs, 1 - tf.stack(remaining), float("nan")), illegal
+        affinities = tf.where(pairs, tf.stack(lowered), float("nan"))
+        lost = known & ~tf.math.is_finite(tf.linalg.diag_part(affinities))
+        return affinities, illegal, lost
 
 
 def check_model(model: Any, argument: str = "model") -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from mtlzoo.analysis import drawing
 from mtlzoo.analysis.relatedness.label_efficiency import LabelEfficiency
 from mtlzoo.analysis.relatedness.phrases import listed, verdict, with_error
-from mtlzoo.analysis.relatedness.sampled_matrix import SampledMatrix
+from mtlzoo.analysis.relatedness.sampled_matrix import SampledMatrix, mean_and_error
 from mtlzoo.analysis.relatedness.task_groups import TaskGroups
 from mtlzoo.analysis.task_matrix import TaskMatrix
 
@@ -36,7 +36,7 @@ class RelatednessReport:
         title: A headline. Defaults to `"Are the tasks related, and does it pay?"`.
 
     Raises:
-        ValueError: If there is no measure, or they are of different tasks.
+        ValueError: If there is no measure, they are of different tasks, or gains have no samples.
 
     Example:
     ```python
@@ -57,6 +57,11 @@ class RelatednessReport:
         efficiency: LabelEfficiency | None = None,
         title: str = "Are the tasks related, and does it pay?",
     ) -> None:
+        if gains is not None and not isinstance(gains, SampledMatrix):
+            raise ValueError(
+                "`gains` should be what `pairwise_gains` measured, with a sample for each seed. "
+                f"Received: gains={gains!r}"
+            )
         self.matrices = [*matrices, *([] if gains is None else [gains])]
         if not self.matrices:
             raise ValueError("`matrices` should have a measure at least. Received: none")
@@ -178,10 +183,7 @@ class RelatednessReport:
         if together is not None and len(self.groups.groups) > 1:
             grouped = np.mean(list(self.groups.measured.by_task.values()), axis=0)
             rest = np.mean(list(together.by_task.values()), axis=0)
-            difference = grouped - rest
-            mean = float(difference.mean())
-            count = len(difference)
-            error = float(difference.std(ddof=1) / math.sqrt(count)) if count > 1 else math.nan
+            mean, error = map(float, mean_and_error(grouped - rest))
             said.append(
                 f"The groups {GROUPS[verdict(mean, error)]} one model of all "
                 f"({with_error(mean, error)} points of delta_m)."

@@ -137,16 +137,23 @@ class TaskGroups:
                 said.append("With no two tasks in a group there is nothing to gain.")
                 continue
             mean, error = gains.delta_m
-            said.append(
-                f"Trained {way}, delta_m is {with_error(mean, error)} %: "
-                f"{PAYS[verdict(mean, error)]}."
-            )
+            if np.isnan(mean):
+                said.append(f"Trained {way}, delta_m is not known: a metric was not finite.")
+                continue
+            pays = PAYS[verdict(mean, error)]
+            if np.isnan(error):
+                pays = "one seed cannot tell it from 0"
+            said.append(f"Trained {way}, delta_m is {with_error(mean, error)} %: {pays}.")
         losing = [n for n in self.names if verdict(*self.measured.of(n)) == "loses"]
         if losing:
             verb = "lose" if len(losing) > 1 else "loses"
             said.append(f"In these groups, {listed(losing)} {verb} against training alone.")
-        hopes = [n for n in self.names if len(self.group_of(n)) > 1]
-        wrong = [n for n in hopes if self.predicted[n] * self.measured.of(n)[0] < 0]
+        wrong = []
+        for name in self.names:
+            mean, error = self.measured.of(name)
+            is_sure = verdict(mean, error) != "cannot be told"
+            if is_sure and len(self.group_of(name)) > 1 and self.predicted[name] * mean < 0:
+                wrong.append(name)
         if self.signed and wrong:
             said.append(f"The prediction has another sign than the gain for {listed(wrong)}.")
         return " ".join(said)
@@ -263,9 +270,14 @@ def _measured(groups, trainings) -> MeasuredGains:
     for group in groups:
         gains = trainings.gains(group).T
         for name, own in zip(group, gains, strict=True):
-            if name not in best or np.mean(own) > np.mean(best[name]):
+            if name not in best or _mean(own) > _mean(best[name]):
                 best[name] = own
     return MeasuredGains({name: best[name] for name in trainings.names})
+
+
+def _mean(gains: np.ndarray) -> float:
+    """Of the seeds that have a gain; where none has, worse than any."""
+    return float(np.nan_to_num(mean_and_error(gains)[0], nan=-np.inf))
 
 
 def _named(group: Sequence[str]) -> str:

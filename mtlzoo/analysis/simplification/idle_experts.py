@@ -8,7 +8,11 @@ import keras
 import numpy as np
 from absl import logging
 
-from mtlzoo.analysis.simplification.redrawing import check_model, warn_of_penalty
+from mtlzoo.analysis.simplification.redrawing import (
+    check_model,
+    same_seeds_after,
+    warn_of_penalty,
+)
 from mtlzoo.layers.arguments import check_number
 from mtlzoo.layers.experts import Experts
 from mtlzoo.layers.gates import SoftmaxGate, TopKGate
@@ -19,6 +23,7 @@ from mtlzoo.models.stages import copy_weights
 SHARED = "shared"
 
 
+@same_seeds_after()
 def remove_idle_experts(
     model: MultiTaskModel,
     x: Any,

@@ -16,6 +16,7 @@ from mtlzoo.analysis.simplification.magnitudes import (
 )
 from mtlzoo.data.arguments import check_count
 from mtlzoo.layers.arguments import check_rate
+from mtlzoo.models import MultiTaskModel
 from mtlzoo.models.failures import read
 
 
@@ -41,7 +42,8 @@ class KeepZeros(keras.callbacks.Callback):
     is read from the weights themselves, also after a model was saved and loaded, or a training
     killed and resumed. Where all that a unit reads is zero, and its bias, its bias stays zero too.
     When training ends, the zeros are there also where the optimizer then puts averages of weights
-    in their place, and a training without this callback may move them again.
+    in their place, and a training without this callback may move them again, also after one that
+    failed.
 
     A kernel that an initializer made zero would stay so: keep it out by `scope`.
 
@@ -77,7 +79,7 @@ class KeepZeros(keras.callbacks.Callback):
         model: Any = self.model
         kernels_of(model, self.scope)  # refuses what cannot be
         pairs = with_biases(model, self.scope)
-        self._held, is_new = [], False
+        self._held = []
         for variable in [v for pair in pairs for v in pair if v is not None]:
             if not isinstance(variable.constraint, _Held):
                 with model.distribute_strategy.scope():
@@ -85,11 +87,10 @@ class KeepZeros(keras.callbacks.Callback):
                         np.ones(variable.shape, bool), dtype="bool", trainable=False
                     )
                 variable.constraint = _Held(variable.constraint, mask)
-                is_new = True
             self._held.append((variable, variable.constraint.mask))
         self._hold()
-        if is_new:  # a step that was traced before knows nothing of them
-            model.make_train_function(force=True)
+        model.make_train_function(force=True)  # a step that was traced before knows nothing of them
+        _let_go_when_another_begins(model)
 
     def _hold(self) -> None:
         """Hold what is zero now."""
@@ -108,7 +109,7 @@ class KeepZeros(keras.callbacks.Callback):
             kept = ops.convert_to_numpy(mask)
             if not kept.all():
                 variable.assign(np.where(kept, ops.convert_to_numpy(variable), 0))
-            mask.assign(np.ones(variable.shape, bool))
+            _let_go(variable, mask)
 
     def get_state(self) -> dict[str, Any]:
         """Nothing: what is zero stands in the weights."""
@@ -207,7 +208,9 @@ class GradualPruning(KeepZeros):
     def on_train_begin(self, logs: Any = None) -> None:
         """Hold what was pruned, and prune if it is time."""
         super().on_train_begin(logs)
-        self._pruned_at = min(self._pruned_at, self._updates())
+        now = self._updates()
+        if now == 0 or now < self._pruned_at:  # another model, or the same from the start
+            self._pruned_at = -1
         self._prune()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -253,6 +256,33 @@ class GradualPruning(KeepZeros):
             zero_least(kernels_of(self.model, self.scope), self.sparsity_at(now), self.per)
             self._hold()
             self._pruned_at = now
+
+
+def _let_go(variable: keras.Variable, mask: keras.Variable) -> None:
+    """Hold a variable no longer, also in a step that was traced while it was held."""
+    mask.assign(np.ones(variable.shape, bool))
+    if isinstance(variable.constraint, _Held):
+        variable.constraint = variable.constraint.before
+
+
+def _let_go_when_another_begins(model: MultiTaskModel) -> None:
+    """Let go of what a training holds that fails, of which Keras tells a callback nothing.
+
+    What Keras does first in the next one is to set its history and to ask for a training function.
+    """
+    if "make_train_function" in vars(model):
+        return  # by another callback of the same training
+    make, history = model.make_train_function, getattr(model, "history", None)
+
+    def made(force: bool = False) -> Any:
+        if getattr(model, "history", None) is not history:
+            del model.make_train_function
+            for variable in model.variables:
+                if isinstance(variable.constraint, _Held):
+                    _let_go(variable, variable.constraint.mask)
+        return make(force)
+
+    model.make_train_function = made
 
 
 def _without_inputs(kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:

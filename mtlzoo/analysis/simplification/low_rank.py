@@ -8,12 +8,18 @@ import numpy as np
 from absl import logging
 
 from mtlzoo.analysis.simplification.channels import CONVOLUTIONS
-from mtlzoo.analysis.simplification.redrawing import Replacement, check_model, redrawn
+from mtlzoo.analysis.simplification.redrawing import (
+    Replacement,
+    check_model,
+    redrawn,
+    same_seeds_after,
+)
 from mtlzoo.layers.arguments import check_count, check_number
 from mtlzoo.layers.experts import Experts
 from mtlzoo.models import MultiTaskModel
 
 
+@same_seeds_after()
 def factorize(
     model: MultiTaskModel,
     rank: int | Mapping[str, int] | None = None,
@@ -29,11 +35,12 @@ def factorize(
     $$\lVert W - AB \rVert_F^2 = \sum_{i > r} \sigma_i^2.$$
 
     A fully connected layer `name` becomes `name_down`, of $r$ units without bias and activation,
-    and `name`. Of a convolution, whose kernel counts as one of $m$ = window × channels, the first
-    is a convolution with $r$ filters and the second one of 1 × 1. Before a bank of
-    `mtlzoo.layers.Experts` stands one `name_down` for all experts. Only what gets smaller so is
-    changed, $r (m + n) < m n$. A regularizer or constraint of a kernel stays with the second
-    factor alone. The model is left as it is.
+    and `name`; where a layer has that name already, it is `name_down_again`. Of a convolution,
+    whose kernel counts as one of $m$ = window × channels, the first is a convolution with $r$
+    filters and the second one of 1 × 1. Before a bank of `mtlzoo.layers.Experts` stands one
+    `name_down` for all experts. Only what gets smaller so is changed, $r (m + n) < m n$. A
+    regularizer or constraint of a kernel stays with the second factor alone. The model is left as
+    it is.
 
     Args:
         model: A multi-task model. Models inside it are taken apart.
@@ -90,13 +97,13 @@ def factorize(
         named = layers is not None
         ranks = dict.fromkeys([la.name for la in flat.layers] if layers is None else layers, rank)
     by_name = {layer.name: layer for layer in flat.layers}
-    replacements, kept = {}, {}
+    replacements, kept, taken = {}, {}, set(by_name)
     for name, wanted in ranks.items():
         reason = f"the model has no such layer, but {list(by_name)}"
         if name in by_name:
             reason, factors = _factors(by_name[name], wanted, energy)
             if not reason:
-                replacements[id(by_name[name])] = _in_two(by_name[name], *factors)
+                replacements[id(by_name[name])] = _in_two(by_name[name], *factors, taken)
                 kept[name] = factors[0].shape[1]
         if reason and named:
             raise ValueError(
@@ -139,12 +146,19 @@ def _factors(layer: Any, rank: int | None, energy: float | None) -> tuple[str, t
     return "", (left[:, :rank] * roots, roots[:, None] * right[:rank])
 
 
-def _in_two(layer: Any, down: np.ndarray, up: np.ndarray) -> Replacement:
-    """Two layers that compute what one did with the product of the factors as its kernel."""
+def _in_two(layer: Any, down: np.ndarray, up: np.ndarray, taken: set[str]) -> Replacement:
+    """Two layers that compute what one did with the product of the factors as its kernel.
+
+    The name of the first is added to those that are taken.
+    """
+    name = f"{layer.name}_down"
+    while name in taken:
+        name = f"{name}_again"
+    taken.add(name)
     config, (_, *others) = layer.get_config(), layer.get_weights()
     rank = down.shape[1]
     common = {key: config[key] for key in ("trainable", "dtype")}
-    common |= {"name": f"{layer.name}_down", "use_bias": False}
+    common |= {"name": name, "use_bias": False}
     if not isinstance(layer, CONVOLUTIONS):
         first = keras.layers.Dense(rank, **common)
         second = type(layer).from_config(config)

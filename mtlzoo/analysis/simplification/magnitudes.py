@@ -1,6 +1,5 @@
 """Small weights set to zero, and kept there in training."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,8 +7,8 @@ import keras
 import numpy as np
 
 from mtlzoo.analysis.simplification.channels import CONVOLUTIONS, read_channels, unit_count
-from mtlzoo.analysis.simplification.redrawing import check_model, redrawn
-from mtlzoo.analysis.simplification.units import norms
+from mtlzoo.analysis.simplification.redrawing import check_model, redrawn, same_seeds_after
+from mtlzoo.analysis.simplification.units import norms, part_of
 from mtlzoo.ensembles.members import copy_of
 from mtlzoo.layers.arguments import check_rate
 from mtlzoo.layers.experts import Experts
@@ -23,6 +22,7 @@ _WITH_KERNEL = (
 )
 
 
+@same_seeds_after()
 def prune_weights(
     model: MultiTaskModel,
     sparsity: float,
@@ -33,8 +33,12 @@ def prune_weights(
 ) -> MultiTaskModel:
     r"""A copy of a model whose weights of the least magnitude are zero (Han et al., 2015).
 
-    Weights are those of kernels: biases, normalizations and embeddings are left alone. Zeros that
-    are there already count. Train the copy on with the callback `KeepZeros`, or nothing keeps them
+    Weights are those of the kernels of fully connected layers, convolutions, `EinsumDense`, models
+    made of them, and `mtlzoo.layers.Experts`. Neither pruned nor counted are biases,
+    normalizations, embeddings, recurrent layers such as `LSTM`, and layers of this package that
+    have kernels of their own, such as `TaskAttention`, `NDDRUnit` and gates like `SoftmaxGate` (the
+    gate `"softmax"` is a fully connected layer, and counts). Zeros that are there already count.
+    Train the copy on with the callback `KeepZeros`, or nothing keeps them
     zero; `GradualPruning` does both in steps.
 
     The arrays are as large as before, and so is the time of a prediction: a kernel with zeros is
@@ -50,7 +54,8 @@ def prune_weights(
             to `"model"`.
         structured: Whether whole units are set to zero, those with the least sum of absolute
             weights, as many in each layer whatever `per` says, since sums over inputs of another
-            number do not compare, with their biases; only of layers that `prune_units` can cut.
+            number do not compare, with their biases and what a batch normalization behind them
+            adds; only of layers that `prune_units` can cut.
             Defaults to `False`.
 
     Returns:
@@ -92,7 +97,7 @@ def prune_weights(
 
 
 def sparsity_of(model: MultiTaskModel, scope: str | Sequence[str] = "all") -> float:
-    """The part of the weights of kernels that is zero.
+    """The part of the weights of kernels that is zero, of those that `prune_weights` prunes.
 
     Args:
         model: A multi-task model.
@@ -218,7 +223,7 @@ def zero_least(kernels: Sequence[keras.Variable], sparsity: float, per: str) -> 
     for group in [kernels] if per == "model" else [[kernel] for kernel in kernels]:
         values = [keras.ops.convert_to_numpy(kernel) for kernel in group]
         flat = np.concatenate([v.ravel() for v in values])
-        flat[np.argsort(np.abs(flat), kind="stable")[: math.floor(sparsity * flat.size)]] = 0
+        flat[np.argsort(np.abs(flat), kind="stable")[: part_of(sparsity, flat.size)]] = 0
         ends = np.cumsum([v.size for v in values])[:-1]
         for kernel, part in zip(group, np.split(flat, ends), strict=True):
             kernel.assign(part.reshape(kernel.shape))
@@ -230,13 +235,13 @@ def _zero_units(model: MultiTaskModel, sparsity: float, scope: Any) -> None:
     channels = read_channels(flat)
     originals = {new.name: old for old, new in pairs}
     allowed = {id(kernel) for kernel in kernels_of(model, scope)}
-    done = 0
+    done, gone = 0, [np.array([], int)]
     for name in channels.cuttable:
         layer = originals[name]
         if not all(id(kernel) in allowed for kernel in _kernels(layer)):
             continue
         done += 1
-        zero = np.argsort(norms(layer), kind="stable")[: math.floor(sparsity * unit_count(layer))]
+        zero = np.argsort(norms(layer), kind="stable")[: part_of(sparsity, unit_count(layer))]
         kernel = layer.kernels[-1] if isinstance(layer, Experts) else layer.kernel
         bias = layer.biases[-1] if isinstance(layer, Experts) else layer.bias
         values = keras.ops.convert_to_numpy(kernel).copy()
@@ -247,9 +252,25 @@ def _zero_units(model: MultiTaskModel, sparsity: float, scope: Any) -> None:
             values = keras.ops.convert_to_numpy(bias).copy()
             values[..., zero] = 0
             bias.assign(values)
+        gone.append(channels.units[name][zero])
+    for new in flat.layers:
+        if id(new) in channels.read:
+            _zero_added(originals[new.name], np.isin(channels.read[id(new)], np.concatenate(gone)))
     if not done:
         reasons = "; ".join(f"`{name}`: {reason}" for name, reason in channels.reasons.items())
         raise ValueError(
             f"`scope` should have layers whose units can be cut. Received: scope={scope!r} "
             f"({reasons})"
         )
+
+
+def _zero_added(layer: Any, entries: np.ndarray) -> None:
+    """Have a layer that treats each unit alone make 0 of 0 for some units."""
+    added: list[Any] = []
+    if isinstance(layer, _layers.BatchNormalization):
+        added = [layer.beta, layer.moving_mean]
+    elif isinstance(layer, _layers.DepthwiseConv1D | _layers.DepthwiseConv2D):
+        added = [layer.bias]
+    for variable in added:
+        if variable is not None and entries.any():
+            variable.assign(np.where(entries, 0, keras.ops.convert_to_numpy(variable)))

@@ -4,20 +4,23 @@ from typing import Any
 
 import keras
 
-from mtlzoo.analysis.simplification.redrawing import check_model, redrawn
+from mtlzoo.analysis.simplification.redrawing import check_model, redrawn, same_seeds_after
 from mtlzoo.models import MultiTaskModel
 
 MODES = ("int8", "int4")
 
 
+@same_seeds_after()
 def quantize(model: MultiTaskModel, mode: str = "int8") -> MultiTaskModel:
     """A copy whose kernels are integers with a scale for each unit, by Keras's `quantize`.
 
-    Fully connected layers, `EinsumDense` and embeddings are quantized; convolutions and banks of
-    `mtlzoo.layers.Experts` stay as they are, as Keras has no such form of them. A kernel then takes
-    a quarter of its bytes, also in the `.keras` file and in the SavedModel, where masked zeros take
-    as many as before. On a CPU it is not faster: inputs are quantized for each row in each call.
-    Do this last: a quantized model is not pruned or factored, and its kernels are not trained.
+    Fully connected layers, `EinsumDense` and embeddings are quantized; convolutions, banks of
+    `mtlzoo.layers.Experts` and an `EinsumDense` with `...` in its equation, as in an `SNR`, stay as
+    they are, as Keras has no such form of them. A kernel then takes a quarter of its bytes, also in
+    the `.keras` file and in the SavedModel, where masked zeros take as many as before. The graph of
+    a SavedModel gets larger, so that only one with many weights in such layers gets smaller. On a
+    CPU it is not faster: inputs are quantized for each row in each call. Do this last: a quantized
+    model is not pruned or factored, and its kernels are not trained.
 
     Args:
         model: A multi-task model, which is left as it is. Models inside it are taken apart.
@@ -55,7 +58,9 @@ def quantize(model: MultiTaskModel, mode: str = "int8") -> MultiTaskModel:
 
 
 def _can_be(layer: Any) -> bool:
-    """Whether it has a quantized form; Keras warns of every other one."""
+    """Whether it has a quantized form; Keras warns of every other one, or fails."""
+    if isinstance(layer, keras.layers.EinsumDense) and "..." in layer.equation:
+        return False
     return type(layer).quantize is not keras.layers.Layer.quantize
 
 

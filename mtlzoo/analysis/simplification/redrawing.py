@@ -1,5 +1,7 @@
 """A trained model drawn again as a plain graph, with other layers in place of some."""
 
+import contextlib
+import random
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +27,16 @@ class Replacement:
 
     layers: list[Any]
     weights: list[list[np.ndarray]]
+
+
+@contextlib.contextmanager
+def same_seeds_after() -> Iterator[None]:
+    """Leave Python's random numbers, of which layers that are made draw seeds, as they were."""
+    before = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(before)
 
 
 def check_model(model: Any) -> MultiTaskModel:

@@ -22,7 +22,7 @@ class ModelSize:
         saved_model_bytes: Of the exported folder.
         compressed_bytes: Of that folder packed by gzip.
         latency: By number of rows, the time of a call as a ratio to the first model.
-        metrics: By task its loss and metrics.
+        metrics: By task its loss and metrics, NaN where it had no labels.
     """
 
     parameters: int
@@ -78,7 +78,9 @@ class SimplificationTable:
         return self[name].metrics.get(task, {}).get(self.tasks[task].monitor, math.nan)
 
     def delta_m(self, name: str) -> float:
-        """The mean relative gain over the first model, in percent, over the tasks that both have.
+        """The mean relative gain over the first model, in percent.
+
+        It is over the tasks that both have, without those that had no labels.
 
         Args:
             name: Of the model.
@@ -86,11 +88,7 @@ class SimplificationTable:
         Returns:
             NaN if there are none, or a metric is not finite, or that of the first model is 0.
         """
-        pairs = {
-            task: (self.metric(name, task), self.metric(self.first, task))
-            for task in self[name].metrics
-            if task in self[self.first].metrics
-        }
+        pairs = self._pairs(name)
         usable = all(math.isfinite(a) and math.isfinite(b) and b for a, b in pairs.values())
         if not pairs or not usable:
             return math.nan
@@ -99,6 +97,16 @@ class SimplificationTable:
             {task: pair[1] for task, pair in pairs.items()},
             [self.tasks[task] for task in pairs],
         )
+
+    def _pairs(self, name: str) -> dict[str, tuple[float, float]]:
+        """By task that both have, with labels, the metric of a model and that of the first."""
+        before = self[self.first].metrics
+        pairs = {
+            task: (self.metric(name, task), self.metric(self.first, task))
+            for task in self[name].metrics
+            if task in before
+        }
+        return {task: pair for task, pair in pairs.items() if not all(map(math.isnan, pair))}
 
     def words(self) -> str:
         """For each model what became of size and metrics, and what that size is worth."""
@@ -127,9 +135,14 @@ class SimplificationTable:
                 worst = self._worst(name)
                 text += f"; delta_m {gain:+.2f} %"
                 text += (
-                    f", worst for `{worst[0]}` ({worst[1]:+.2f} %)" if len(own.metrics) > 1 else ""
+                    f", worst for `{worst[0]}` ({worst[1]:+.2f} %)"
+                    if len(self._pairs(name)) > 1
+                    else ""
                 )
             said.append(f"{text}.")
+        empty = [task for task, own in before.metrics.items() if all(map(math.isnan, own.values()))]
+        if empty:
+            said.append(f"The data had no labels of {', '.join(f'`{task}`' for task in empty)}.")
         said.append(
             "Times are of this machine, and gains of one evaluation: small ones may be chance."
         )
@@ -137,11 +150,9 @@ class SimplificationTable:
 
     def _worst(self, name: str) -> tuple[str, float]:
         gains = {}
-        for task in self[name].metrics:
-            if task in self[self.first].metrics:
-                before, own = self.metric(self.first, task), self.metric(name, task)
-                sign = 1 if self.tasks[task].mode == "max" else -1
-                gains[task] = 100 * sign * (own - before) / abs(before)
+        for task, (own, before) in self._pairs(name).items():
+            sign = 1 if self.tasks[task].mode == "max" else -1
+            gains[task] = 100 * sign * (own - before) / abs(before)
         return min(gains.items(), key=lambda item: item[1])
 
     def rows(self) -> list[list[str]]:
@@ -205,5 +216,5 @@ class SimplificationTable:
         right.axvline(0, color="black", linewidth=0.8)
         right.set_xlabel(f"delta_m against “{self.first}”, % (higher is better)")
         right.set_title("Metrics of all tasks", fontsize=10)
-        figure.suptitle(self.title)
+        figure.suptitle("Smaller models: size and metrics")
         return figure

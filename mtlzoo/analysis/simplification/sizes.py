@@ -13,12 +13,14 @@ import numpy as np
 import tensorflow as tf
 
 from mtlzoo import export
+from mtlzoo.analysis.simplification.redrawing import same_seeds_after
 from mtlzoo.analysis.simplification.size_table import ModelSize, SimplificationTable
 from mtlzoo.data.arguments import check_count
 from mtlzoo.ensembles.members import copy_of, weights_of
 from mtlzoo.models import MultiTaskModel
 
 
+@same_seeds_after()
 def compare_sizes(
     models: Mapping[str, MultiTaskModel],
     data: Any,
@@ -37,7 +39,8 @@ def compare_sizes(
     Args:
         models: Dict of multi-task models by name. The first is what the others are compared to.
         data: Batches `(x, y)` or `(x, y, sample_weight)` as for `evaluate`, a `tf.data.Dataset`.
-            Labels of tasks that a model has not are left out for it.
+            Labels of tasks that a model has not are left out for it. The metrics of a task without
+            a label are NaN.
         batch_sizes: Numbers of rows for which latency is measured. Defaults to `(1, 256)`.
         repeats: Number of calls of each model and batch size. Defaults to 15.
 
@@ -186,6 +189,8 @@ def _metrics(model: Any, data: Any) -> dict[str, dict[str, float]]:
 
     def own(x, y, *weight):
         def chosen(of_tasks):
+            if not isinstance(of_tasks, Mapping):  # one tensor of weights for all tasks
+                return of_tasks
             return {name: of_tasks[name] for name in model.task_names if name in of_tasks}
 
         return (x, chosen(y), *map(chosen, weight))
@@ -193,11 +198,12 @@ def _metrics(model: Any, data: Any) -> dict[str, dict[str, float]]:
     model.compile("sgd", jit_compile=False)
     logs = model.evaluate(data.map(own), return_dict=True, verbose=0)
     found = {}
-    for name in model.task_names:
+    counts = keras.ops.convert_to_numpy(model._step.objectives.tracker.count)
+    for name, count in zip(model.task_names, counts, strict=True):
         start = f"{name}_"
         others = [other for other in model.task_names if other.startswith(start)]
         found[name] = {
-            key.removeprefix(start): float(value)
+            key.removeprefix(start): float(value) if count else math.nan
             for key, value in logs.items()
             if key.startswith(start) and not any(key.startswith(f"{o}_") for o in others)
         }

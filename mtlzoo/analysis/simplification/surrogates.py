@@ -44,7 +44,8 @@ def surrogate(
         task: The name of one of its tasks.
         x: Many rows: raw columns, a dict of arrays `(rows,)` or `(rows, 1)` by name, for a model
             with a preprocessor for them, or inputs as for `model.predict`, `(rows, features)`.
-            Text becomes a yes or no for each of its values.
+            Text becomes a yes or no for each of its values. Numbers may be NaN for a tree, which
+            asks for them like for others.
         kind: `"tree"` or `"linear"` (of columns brought to one scale). Defaults to `"tree"`.
         columns: The names of the columns that it reads. Defaults to all.
         names: Names of the features of inputs that are one array. Defaults to `x0`, `x1`, ...
@@ -61,7 +62,8 @@ def surrogate(
     Raises:
         ImportError: If scikit-learn is not installed.
         ValueError: For an unknown task or one of another kind, unknown columns, numbers out of
-            their range, and too few rows.
+            their range, and too few rows; for a linear model of columns with NaN, or of a model
+            that answers one class only.
 
     Example:
     ```python
@@ -119,6 +121,8 @@ def surrogate(
     has_classes = isinstance(model.tasks[task], Classification)
     # Only values that are seen in training have a column.
     values = read.encoded(train)
+    if kind == "linear":
+        _check_linear(values, read.encoded_names, answers[train] if has_classes else None, task)
     learner = _learner(kind, has_classes, max_depth, min_rows, seed)
     learner.fit(values[train], answers[train])
     of = _what(model, task, kind)
@@ -135,6 +139,23 @@ def _check_task(model: MultiTaskModel, task: str) -> None:
             "`task` should be a binary or other classification, or a regression with one number, "
             f"which trees and linear models answer. Received: task={task!r}, a "
             f"{type(own).__name__} of shape {model.output[task].shape[1:]}"
+        )
+
+
+def _check_linear(values: np.ndarray, names: Sequence[str], classes: Any, task: str) -> None:
+    """Refuse what a linear model cannot be fitted to."""
+    lacking = [
+        name for name, whole in zip(names, np.isfinite(values).all(0), strict=True) if not whole
+    ]
+    if lacking:
+        raise ValueError(
+            '`x` should have finite numbers in all columns for `kind="linear"`; leave some out by '
+            f'`columns`, or use `kind="tree"`. Received: others in {lacking}'
+        )
+    if classes is not None and len(np.unique(classes)) == 1:
+        raise ValueError(
+            '`x` should have rows of several answers for `kind="linear"`. Received: the model '
+            f"answers class {classes[0]} of `{task}` for all, so that nothing can be imitated"
         )
 
 
@@ -167,6 +188,12 @@ def _logits(task: BinaryClassification, raw: np.ndarray) -> np.ndarray:
 
 def _preprocessed(preprocessor: Any, x: Mapping[str, Any]) -> Any:
     wanted = preprocessor.input
+    for name in wanted:
+        if name in x and any(value is None for value in np.asarray(x[name]).ravel()):
+            raise ValueError(
+                "`x` should have a value in each row, such as '' for no text. "
+                f"Received: None in `{name}`"
+            )
     columns = {name: _as_column(x[name], wanted[name]) for name in wanted if name in x}
     missing = [name for name in wanted if name not in x]
     if missing:

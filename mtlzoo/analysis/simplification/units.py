@@ -1,5 +1,6 @@
 """Fewer units and filters: layers whose arrays are really smaller."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,12 @@ from mtlzoo.analysis.simplification.channels import (
     has_units,
     read_channels,
 )
-from mtlzoo.analysis.simplification.redrawing import Replacement, check_model, redrawn
+from mtlzoo.analysis.simplification.redrawing import (
+    Replacement,
+    check_model,
+    redrawn,
+    same_seeds_after,
+)
 from mtlzoo.layers.arguments import check_rate
 from mtlzoo.layers.experts import Experts
 from mtlzoo.models import MultiTaskModel, graph
@@ -50,6 +56,7 @@ def cuttable_units(model: MultiTaskModel) -> dict[str, str]:
     return {name: channels.reasons.get(name, "") for name in channels.layers}
 
 
+@same_seeds_after()
 def prune_units(
     model: MultiTaskModel,
     fraction: float | Mapping[str, float],
@@ -63,9 +70,9 @@ def prune_units(
 
     Of each layer the units with the least score go, their row of the kernel and of the bias, the
     entries of batch normalizations after them, and what later layers do with them. All other
-    weights are those of the model, which is left as it is. What goes counts as if it put out 0:
-    answers are the same where it did, and change otherwise, so train the smaller model on for a
-    while.
+    weights are those of the model, which is left as it is. What goes counts as if it put out 0,
+    behind batch normalizations and activations that are not 0 for 0, too: answers are the same
+    where it did, and change otherwise, so train the smaller model on for a while.
 
     Fully connected layers, convolutions and banks of `mtlzoo.layers.Experts` can be cut, where
     their units reach only fully connected layers, convolutions and experts, through activations,
@@ -113,7 +120,7 @@ def prune_units(
     scores = _scores(flat, channels, list(fractions), by, x, batch_size)
     removed = [np.array([], int)]
     for name, share in fractions.items():
-        count = int(share * len(scores[name]))
+        count = part_of(share, len(scores[name]))
         removed.append(channels.units[name][np.argsort(scores[name], kind="stable")[:count]])
     new, _ = redrawn(flat, _smaller(channels, flat, np.concatenate(removed)))
     logging.info(
@@ -121,6 +128,16 @@ def prune_units(
         *(model.name, new.count_params(), flat.count_params(), sorted(fractions)),
     )
     return new
+
+
+def part_of(share: float, count: int) -> int:
+    """A part of a number of things, rounded down; 0.29 of 100 are 29, whatever floats say.
+
+    Args:
+        share: The part, from 0 to 1.
+        count: The number.
+    """
+    return math.floor(share * count + 1e-9)
 
 
 def _fractions(channels: Channels, fraction: Any, layers: Any) -> dict[str, float]:
