@@ -8,10 +8,11 @@ On Census-Income it trains an MMoE with more experts than it needs, and makes it
 step: without the experts that all gates leave idle, with half of the units, with kernels of low
 rank, and with integers of eight bits, trained on for an epoch where something was cut. Beside them
 stand eight bits and one task fewer alone. It prints parameters, bytes of files and of the
-SavedModel, latency and metrics of the test data, and a decision tree that imitates the model on one
-task. On Multi-Fashion it sets more and more weights of hard parameter sharing to zero, in the
-shared part or in the tasks' own parts, with and without training on, and draws accuracy
-over sparsity. It writes `sizes.png`, `surrogate.png`, `sparsity.png` and `results.json`.
+SavedModel, latency and metrics of the test data, from what size on eight bits make a SavedModel
+smaller, and a decision tree that imitates the model on one task. On Multi-Fashion it sets more and
+more weights of hard parameter sharing to zero, in the shared part or in the tasks' own parts, with
+and without training on, and draws accuracy over sparsity. It writes `sizes.png`, `surrogate.png`,
+`sparsity.png` and `results.json`.
 """
 
 import dataclasses
@@ -22,6 +23,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from absl import flags, logging
 
 import mtlzoo as zoo
@@ -51,6 +53,7 @@ TASKS = ("income", "never_married")
 SHAPE = (36, 36, 1)
 SPARSITIES = (0.5, 0.8, 0.9, 0.95, 0.98)
 SCOPES = ("shared", "tasks")
+WIDTHS = (32, 128, 512)  # of the layers that eight bits are measured on
 IDLE, FRACTION, ENERGY = 0.05, 0.5, 0.9
 
 
@@ -66,6 +69,8 @@ def main(_) -> None:
     print()
     print_aligned(table.rows())
     print(f"\n{table.words()}\n\n{tree.words()}\n", flush=True)
+    by_width = eight_bits()
+    print_aligned(by_width)
     fashion = load_fashion()
     dense = start(functools.partial(hard_sharing, fashion), fashion, progress)
     curves = pruning(dense, fashion, progress)
@@ -77,6 +82,7 @@ def main(_) -> None:
     draw(curves).savefig(out / "sparsity.png")
     found: dict[str, Any] = {
         "census": {name: dataclasses.asdict(size) for name, size in table.models.items()},
+        "eight_bits": by_width,
         "surrogate": {"fidelity": tree.fidelity, "rules": tree.rules()},
         "sparsity": curves,
     }
@@ -200,6 +206,24 @@ def tuned_with_zeros(
     model = analysis.prune_weights(before, 0.8)
     rate = _LEARNING_RATE.value / 2
     return trained(model, census, _TUNE_EPOCHS.value, rate, progress, [analysis.KeepZeros()])
+
+
+def eight_bits() -> list[list[str]]:
+    """The SavedModels of narrow and wide layers, as floats and in eight bits; untrained."""
+    rows = np.zeros((2, 16), "float32")
+    labels = {"click": np.array([[0], [1]]), "stay": rows[:, :1]}
+    batches = tf.data.Dataset.from_tensor_slices((rows, labels)).batch(2)
+    table = [["two shared layers of", "parameters", "floats, kB", "int8, kB"]]
+    for width in WIDTHS:
+        tasks = [zoo.BinaryClassification("click"), zoo.Regression("stay")]
+        model = zoo.HardSharing(
+            keras.Input((16,)), tasks, shared_units=(width, width), tower_units=()
+        )
+        both = {"floats": model, "int8": analysis.quantize(model)}
+        sizes = analysis.compare_sizes(both, batches, batch_sizes=(1,), repeats=1)
+        kilobytes = [f"{sizes[name].saved_model_bytes / 1000:,.0f}" for name in both]
+        table.append([f"{width} units", f"{model.count_params():,}", *kilobytes])
+    return table
 
 
 # --- Multi-Fashion: accuracy over sparsity -----------------------------------------------------

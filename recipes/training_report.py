@@ -60,7 +60,7 @@ def main(_) -> None:
         for task in census.tasks:
             model = compiled(functools.partial(network, census, task), seed)
             train(single, model, census, seed, progress)
-        model = compiled(functools.partial(mixture, census), seed, gated=True)
+        model = compiled(functools.partial(mixture, census), seed, gated=True, watched=seed == 0)
         watching: list[Any] = [GramianHistory(), TrainingHealth()] if seed == 0 else []
         train(gated, model, census, seed, progress, watching)
         if seed == 0:
@@ -108,13 +108,15 @@ def network(census: data.Loaded, task: Task) -> MultiTaskModel:
 
 
 def compiled(
-    build: Callable[[], MultiTaskModel], seed: int, *, gated: bool = False
+    build: Callable[[], MultiTaskModel], seed: int, *, gated: bool = False, watched: bool = False
 ) -> MultiTaskModel:
-    """A new model, ready to be trained; of MMoE the gradients of its tasks are watched."""
+    """A new model, ready to be trained; the gradients of its tasks may be watched."""
     keras.utils.set_random_seed(seed)
     with strategies.scope():
         model = build()
-        options = {"balancer": _BALANCER.value, "track_gramian": "shared"} if gated else {}
+        options: dict[str, Any] = {"balancer": _BALANCER.value} if gated else {}
+        if watched:
+            options["track_gramian"] = "shared"
         model.compile(keras.optimizers.Adam(_LEARNING_RATE.value), **options)
     return model
 
@@ -138,7 +140,8 @@ def train(
         callbacks=[recorder, *watching, board, progress],
         verbose=0,
     )
-    run.add(model, recorder, census.test, seed=seed)
+    # To watch costs time, which is none of the model's.
+    run.add(model, recorder.history if watching else recorder, census.test, seed=seed)
     progress.finish(f"{model.name}, seed {seed}: {sum(recorder.seconds):.0f} s")
 
 

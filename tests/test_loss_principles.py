@@ -29,11 +29,16 @@ from mtlzoo import (
 # -- independent ----------------------------------------------------------------------------------
 
 
+# One of each kind of balancer; of the others each in the slow tests.
+QUICK = ("uncertainty", "mgda", "grad_drop", "modo")
 CASES = [
     *(Case(architecture) for architecture in THROUGH_ALL),
-    *(Case(balancer=b) for b in PLAIN if b != USUAL_BALANCER and b not in COUPLES_HEADS),
+    *(Case(balancer=b) for b in QUICK),
 ]
-OTHERS = [Case(architecture) for architecture in ARCHITECTURES if architecture not in THROUGH_ALL]
+OTHERS = [
+    *(Case(architecture) for architecture in ARCHITECTURES if architecture not in THROUGH_ALL),
+    *(Case(balancer=b) for b in PLAIN if b not in (USUAL_BALANCER, *QUICK, *COUPLES_HEADS)),
+]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def test_gates_are_those_of_the_model():
     for i, name in enumerate(table.names):
         np.testing.assert_allclose(table.values[:, i], gates[name], atol=1e-6)
     np.testing.assert_allclose(table.mean.sum(1), 1, atol=1e-6)
-    assert table.outputs.largest.shape == (3,)
+    assert table.outputs.largest.shape == (3,) and table.of_experts
 
 
 def test_one_gate_for_all_tasks_is_one_row():
@@ -46,6 +46,7 @@ def test_levels_have_a_column_for_each_expert_and_gaps_where_a_task_has_no_part(
     np.testing.assert_allclose(first.values[:, 3], gates["level_0"]["shared"], atol=1e-6)
     assert first.similarity().names == ("click", "kind", "stay")
     assert (first.place, last.place) == ("level_0", "level_1")
+    assert first.of_experts and last.of_experts
 
 
 def test_connections_below_the_last_layer_are_those_of_the_strongest_path():
@@ -59,7 +60,7 @@ def test_connections_below_the_last_layer_are_those_of_the_strongest_path():
     strongest = (found["routing_1"] * to_click).max(1)
     np.testing.assert_allclose(first.mean[0], strongest)
     assert 0 < strongest[1] < strongest[0] == 1
-    assert first.outputs is None
+    assert first.outputs is None and first.of_experts
     x, _ = registry.rows(model, 6)
     assert read_attention(model, x)[0].outputs.largest.shape == (2,)
 
@@ -111,6 +112,7 @@ def test_subspaces_and_mixtures_of_layers():
     *stages, mixtures = read_attention(model)
     matrix = model.stitch_matrices()["units_0"]
     assert stages[0].columns[:3] == ("click 0", "click 1", "kind 0")
+    assert stages[0].owners[:3] == ("click", "click", "kind") and not stages[0].of_experts
     np.testing.assert_allclose(stages[0].values[1, 0], matrix[1])  # click's second subspace
     np.testing.assert_allclose(mixtures.mean, [[0.1, 0.9]] * 3)
 
@@ -123,6 +125,7 @@ def test_transfers_name_the_task_before():
     np.testing.assert_allclose(table.values[:, task, before], weights[sequence[1]][:, 0], atol=1e-6)
     np.testing.assert_allclose(table.mean[before, before], 1)
     assert np.isfinite(table.mean).sum() == len(sequence) + 2
+    assert not table.of_experts
 
 
 def test_masks_by_stage_and_by_channel():
@@ -156,14 +159,6 @@ def test_columns_on_their_own_are_told_also_under_other_names():
         found = [(sign.kind, sign.task, sign.columns) for sign in table.collapse()]
         assert found == [("isolated", "a", (names[0],)), ("isolated", "b", (names[1],))]
         assert "a is on its own" in table.words()
-
-
-@pytest.mark.parametrize(
-    ("name", "of_experts"),
-    [("MMoE", True), ("PLE", True), ("SNR", True), ("AITM", False), ("Sluice", False)],
-)
-def test_tables_say_whether_they_are_of_experts(name, of_experts):
-    assert {table.of_experts for table in read(name)[2]} == {of_experts}
 
 
 def test_modalities_are_one_row_for_all_tasks():

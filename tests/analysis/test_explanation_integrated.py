@@ -118,6 +118,7 @@ def test_words_are_measured_at_their_embedding_and_padding_has_none():
         assert np.all(values[0, :3] != 0) and not values[0, 3:].any() and not values[1].any()
         assert found.signed
     assert "In 1 of them it is zero everywhere" in found.words()
+    assert {panel.get_xlabel() for panel in found.figure().axes} == {"attribution"}
     assert "Held fixed, since they have no gradient: words_present." in found.words()
     with pytest.raises(ValueError, match=r"`wrt` should name inputs of numbers, or of ids"):
         explain(model, "click", x, wrt="words_present")
@@ -158,3 +159,91 @@ def test_pictures_of_columns_words_and_pictures(table):
     (panel,) = figure.axes
     assert {label.get_text() for label in panel.get_yticklabels()} == set(x)
     assert "Integrated gradients of task click" in figure.get_suptitle()
+
+
+def embedding(name):
+    spread = keras.initializers.RandomNormal(stddev=1.0, seed=len(name))
+    return keras.layers.Embedding(10, 4, name=name, embeddings_initializer=spread)
+
+
+def answers_from(inputs, made):
+    hidden = keras.layers.Dense(8, activation="tanh")(keras.layers.Concatenate()(made))
+    return MultiTaskModel(
+        inputs, {"y": keras.layers.Dense(1, name="y")(hidden)}, tasks=[Regression("y")]
+    )
+
+
+@pytest.mark.parametrize("case", ["two embeddings of an id", "one embedding of two ids"])
+def test_every_embedding_of_an_id_is_measured(case):
+    keras.utils.set_random_seed(0)
+    inputs = {n: keras.Input((), dtype="int32", name=n) for n in ("a", "b")}
+    one = embedding("one")
+    if case.startswith("two"):
+        inputs["b"] = keras.Input((3,), name="b")
+        made = [one(inputs["a"]), embedding("other")(inputs["a"]), inputs["b"]]
+    else:
+        made = [one(inputs["a"]), one(inputs["b"])]
+    model = answers_from(inputs, made)
+    ids = np.arange(1, 6)
+    x = {"a": ids, "b": ids + 2 if case.startswith("one") else np.ones((5, 3))}
+    found = explain(model, "y", x)
+    assert list(found.attributions) == ["a", "b"] and found.attributions["a"].shape == (5,)
+    empty = {name: np.zeros_like(values) for name, values in x.items()}
+    start = model.predict(empty, verbose=0)["y"][:, 0]
+    np.testing.assert_allclose(found.baseline_scores, start, rtol=1e-5, atol=1e-6)
+    assert np.abs(found.gaps).max() < 1e-4
+    assert found.notes == ""
+
+
+def test_what_else_reads_an_id_is_said():
+    inputs = {"a": keras.Input((4,), dtype="int32", name="a")}
+    own = keras.layers.Flatten()(embedding("one")(inputs["a"]))
+    bag = keras.layers.CategoryEncoding(10, output_mode="multi_hot", name="bag")(inputs["a"])
+    model = answers_from(inputs, [own, bag])
+    found = explain(model, "y", {"a": np.ones((2, 4), int)}, steps=2)
+    assert "Of `a`, what `bag` puts out is held fixed too." in found.words()
+
+
+def test_ids_of_open_length():
+    inputs = keras.Input((None,), dtype="int32", name="words")
+    mean = keras.layers.GlobalAveragePooling1D()(embedding("one")(inputs))
+    model = MultiTaskModel(
+        inputs, {"y": keras.layers.Dense(1, name="y")(mean)}, tasks=[Regression("y")]
+    )
+    x = np.array([[3, 4, 5, 0], [1, 2, 0, 0]])
+    start = model.predict(np.zeros_like(x), verbose=0)["y"][:, 0]
+    for baseline in (None, np.zeros((1, 4), int)):
+        found = explain(model, "y", x, baseline=baseline)
+        assert found.attributions["words"].shape == (2, 4) and np.abs(found.gaps).max() < 1e-5
+        np.testing.assert_allclose(found.baseline_scores, start, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"`baseline` should have rows as long as those of `x`"):
+        explain(model, "y", x, baseline=np.zeros((1, 3), int))
+
+
+def test_bad_rows_and_names(table):
+    model, x = table
+    with pytest.raises(ValueError, match=r"`x` should be arrays.* Received: generator"):
+        explain(model, "click", (row for row in x))
+    with pytest.raises(ValueError, match=r"NaN or infinite answers for 1 rows, .* is row 1"):
+        explain(model, "click", {**x, "age": np.array([0, np.nan, 1])})
+    with pytest.raises(ValueError, match=r"`names` should be by input or layer.* 'nothing'"):
+        explain(model, "click", x, names={"nothing": ["a"]})
+    inputs = keras.Input((3,), name="x")
+    wide = MultiTaskModel(
+        inputs, {"a": keras.layers.Dense(1, name="a")(inputs)}, tasks=[Regression("a")]
+    )
+    for names, message in (
+        (["one", "two"], r"`names\['x'\]` should be 3 names, one for each column. Received: 2"),
+        ([["a", "b", "c"]], r"should be 2 lists of words, one for each row. Received: 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            explain(wide, "a", np.ones((2, 3)), names={"x": names})
+
+
+def test_raw_columns_are_pointed_to_the_preprocessor():
+    raw = keras.Input((1,), name="raw")
+    with_own = HardSharing(
+        keras.Input((1,), name="ready"), [Regression("a")], preprocessor=keras.Model(raw, raw)
+    )
+    with pytest.raises(ValueError, match=r"which are what `model.preprocessor` makes of raw"):
+        explain(with_own, "a", {"raw": np.ones((2, 1))})

@@ -285,6 +285,8 @@ def test_a_task_without_a_gradient_says_so():
     for method in ("integrated_gradients", "saliency"):
         with pytest.raises(ValueError, match=r"Task `a` should have a gradient by \['x'\]"):
             explain(model, "a", np.ones((2, 4)), method=method)
+    with pytest.raises(ValueError, match=r"Task `a` should have a gradient by \['x'\]"):
+        analysis.activation_maximization(model, "a", steps=1)
     ids = keras.Input((4,), dtype="int32", name="ids")
     model = MultiTaskModel(
         ids,
@@ -293,6 +295,69 @@ def test_a_task_without_a_gradient_says_so():
     )
     with pytest.raises(ValueError, match=r"should depend on numbers, or on ids that are embedded"):
         explain(model, "a", np.ones((2, 4)))
+
+
+def test_maps_of_a_task_without_a_gradient_say_so():
+    inputs = keras.Input(SIZE, name="image")
+    rounded = ops.round(keras.layers.Conv2D(4, 3)(inputs))
+    pooled = keras.layers.GlobalAveragePooling2D()(rounded)
+    model = MultiTaskModel(
+        inputs, {"a": keras.layers.Dense(1, name="a")(pooled)}, tasks=[Regression("a")]
+    )
+    for method in ("grad_cam", "grad_cam_pp", "layer_cam"):
+        with pytest.raises(ValueError, match=r"Task `a` should have a gradient by what the map"):
+            explain(model, "a", images(), method=method)
+
+
+@pytest.mark.parametrize("case", ["in a chain", "side by side"])
+def test_a_convolution_that_is_called_twice(case):
+    inputs = keras.Input((12, 12, 4), name="image")
+    conv = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="conv")
+    pool = keras.layers.GlobalAveragePooling2D()
+    if case == "in a chain":
+        last = conv(conv(inputs))
+        head = pool(last)
+    else:
+        head = keras.layers.Subtract()([pool(conv(inputs)), pool(conv(ops.flip(inputs, 1)))])
+    model = MultiTaskModel(
+        inputs, {"a": keras.layers.Dense(1, name="a")(head)}, tasks=[Regression("a")]
+    )
+    x = np.random.default_rng(0).uniform(size=(2, 12, 12, 4)).astype("float32")
+    found = explain(model, "a", x, method="grad_cam")
+    assert "what `conv` in the last of 2 calls puts out" in found.words()
+    if case == "in a chain":
+        weights = model.get_layer("a").get_weights()[0][:, 0] / 144
+        maps = keras.Model(inputs, last).predict(x, verbose=0)
+        expected = np.maximum(maps @ weights, 0)
+        np.testing.assert_allclose(found.attributions["image"], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_smooth_grad_is_the_mean_absolute_gradient_of_numbers_beside_ids():
+    """With a sine the mean of the gradients and that of their absolute values differ much."""
+    inputs = {"z": keras.Input((1,), name="z"), "id": keras.Input((), dtype="int32", name="id")}
+    ids = keras.layers.Embedding(10, 2)(inputs["id"])
+    both = keras.layers.Concatenate()([ops.sin(4 * inputs["z"]), ids])
+    model = MultiTaskModel(
+        inputs, {"a": keras.layers.Dense(1, name="a")(both)}, tasks=[Regression("a")]
+    )
+    weight = abs(model.get_layer("a").get_weights()[0][0, 0])
+    x = {"z": np.array([[0.0], [2.0]], "float32"), "id": np.array([1, 2])}
+    options = {"method": "smooth_grad", "noise": 1.0, "samples": 100}
+    found = explain(model, "a", x, **options).attributions["z"][:, 0]
+    # Noise of the range of the rows, 2, as a row of one value has none of its own.
+    noisy = x["z"] + 2 * np.random.default_rng(1).normal(size=(2, 100_000))
+    expected = np.abs(4 * weight * np.cos(4 * noisy)).mean(1)
+    np.testing.assert_allclose(found, expected, rtol=0.15)
+
+
+def test_a_model_of_float64_is_explained():
+    inputs = keras.Input(SIZE, dtype="float64", name="image")
+    conv = keras.layers.Conv2D(3, 3, dtype="float64")(inputs)
+    pooled = keras.layers.GlobalAveragePooling2D(dtype="float64")(conv)
+    output = keras.layers.Dense(1, name="a", dtype="float64")(pooled)
+    model = MultiTaskModel(inputs, {"a": output}, tasks=[Regression("a")])
+    for method in ("grad_cam", "saliency"):
+        assert explain(model, "a", images(), method=method).attributions["image"].any()
 
 
 def test_without_tf_keras_vis_the_extra_is_named(model, monkeypatch):

@@ -95,6 +95,27 @@ def test_unknown_tasks_are_named(model, x):
         message = rf"`{argument}` should name tasks of the model, \['left', 'right'\]. .*'up'"
         with pytest.raises(ValueError, match=message):
             explain_tasks(model, x, **{argument: given})
+    for options, message in (
+        ({"tasks": []}, r"`tasks` should have at least one task"),
+        ({"labels": {"left": [1]}}, r"`labels\['left'\]` should be as many as the rows of `x`, 3"),
+        ({"labels": {"left": [0, 1, 3]}, "classes": {"left": "abc"}}, r"indices of the classes"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            explain_tasks(model, x, **options)
+
+
+def test_tasks_that_read_different_inputs():
+    """The first has no picture, and none of the second's inputs."""
+    inputs = {"n": keras.Input((2,), name="n"), "p": keras.Input(SIZE, name="p")}
+    outputs = {
+        "a": keras.layers.Dense(1, name="a")(inputs["n"]),
+        "b": keras.layers.Dense(1, name="b")(keras.layers.Flatten()(inputs["p"])),
+    }
+    model = MultiTaskModel(inputs, outputs, tasks=[Regression("a"), Regression("b")])
+    found = explain_tasks(model, {"n": np.ones((2, 2)), "p": np.ones((2, *SIZE))})
+    assert np.isnan(found.overlap()["a", "b"])
+    assert "Most alike" not in found.words()
+    assert [panel.get_title() for panel in found.figure().axes][:2] == ["p", "task b"]
 
 
 # -- randomized weights ------------------------------------------------------------------------
@@ -170,6 +191,17 @@ def test_noise_is_changed_until_the_answer_is_raised(model):
     assert found.figure().axes[1].get_title().startswith("c: ")
 
 
+@pytest.mark.parametrize("smoothness", [0.2, 1e6])
+def test_the_best_input_is_kept_and_at_worst_the_noise(model, smoothness):
+    found = activation_maximization(model, "left", target=[0, 1, 2], steps=8, smoothness=smoothness)
+    assert (found.scores >= found.start_scores).all()
+    answered = model.predict(found.inputs, verbose=0)["left"][[0, 1, 2], [0, 1, 2]]
+    np.testing.assert_allclose(found.scores, answered, rtol=1e-4, atol=1e-6)
+    stuck = bool((found.scores == found.start_scores).any())
+    assert ("no step came above the noise" in found.words()) == stuck
+    assert stuck == (smoothness > 1)
+
+
 def test_one_input_of_several_is_changed():
     inputs = {"x": keras.Input((4,), name="x"), "ids": keras.Input((2,), dtype="int32", name="ids")}
     model = CrossModalFusion(
@@ -191,5 +223,21 @@ def test_one_input_of_several_is_changed():
         activation_maximization(model, "a", wrt="ids")
     with pytest.raises(ValueError, match=r"`value_range` should be the least and the greatest"):
         activation_maximization(model, "a", wrt="x", value_range=(1, 0))
+    with pytest.raises(ValueError, match=r"`pinned` should have an entry for the inputs \['ids'\]"):
+        activation_maximization(model, "a", wrt="x")
+    with pytest.raises(ValueError, match=r"`target` should have at least one index"):
+        activation_maximization(model, "a", wrt="x", target=[])
+    with pytest.raises(ValueError, match=r"`classes` should be 2 names. Received: 1"):
+        activation_maximization(model, "a", classes=["a"], **options)
     with pytest.raises(ValueError, match=r"There should be an input 'y' among"):
         activation_maximization(model, "a", wrt="x", pinned={"y": [1]})
+
+
+def test_an_input_of_open_size_cannot_be_made():
+    inputs = keras.Input((None, None, 1), name="image")
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 3)(inputs))
+    model = MultiTaskModel(
+        inputs, {"a": keras.layers.Dense(1, name="a")(pooled)}, tasks=[Regression("a")]
+    )
+    with pytest.raises(ValueError, match=r"`wrt` should name an input of one size.*'image'"):
+        activation_maximization(model, "a")

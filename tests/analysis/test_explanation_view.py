@@ -149,3 +149,26 @@ def test_bad_arguments(fused):
     single = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     with pytest.raises(ValueError, match=r"whose outputs are a dict by task"):
         analysis.task_view(single, "click")
+
+
+def test_an_input_of_text_that_the_task_does_not_read_needs_no_rows():
+    inputs = {"a": keras.Input((3,), name="a"), "t": keras.Input((1,), dtype="string", name="t")}
+    look = keras.layers.StringLookup(vocabulary=["u", "v"], output_mode="one_hot")
+    outputs = {
+        "y": keras.layers.Dense(1, name="y")(inputs["a"]),
+        "z": keras.layers.Dense(1, name="z")(look(inputs["t"])),
+    }
+    model = MultiTaskModel(inputs, outputs, tasks=[Regression("y"), Regression("z")])
+    x = np.ones((2, 3), "float32")
+    expected = x @ model.get_layer("y").get_weights()[0]
+    np.testing.assert_allclose(analysis.task_view(model, "y", wrt="a")(x), expected, rtol=1e-5)
+
+
+def test_pinned_inputs_of_open_length():
+    inputs = {"a": keras.Input((2,), name="a"), "s": keras.Input((None, 2), name="s")}
+    mean = keras.layers.GlobalAveragePooling1D()(inputs["s"])
+    output = keras.layers.Dense(1, name="y")(keras.layers.Multiply()([inputs["a"], mean]))
+    model = MultiTaskModel(inputs, {"y": output}, tasks=[Regression("y")])
+    x = {n: ROWS.uniform(size=(3, *s)).astype("float32") for n, s in (("a", (2,)), ("s", (5, 2)))}
+    view = analysis.task_view(model, "y", wrt="a", pinned={"s": x["s"]})
+    np.testing.assert_allclose(view(x["a"]), model.predict(x, verbose=0)["y"], rtol=1e-5)

@@ -110,7 +110,7 @@ def test_sample_weights_are_those_of_evaluate(model):
 def test_a_task_without_a_label_that_counts_is_unknown_and_not_0(model):
     few = np.full(ROWS, np.nan)
     few[0] = 1.0
-    y = {"a": Y["a"], "b": np.full(ROWS, -1), "c": few}
+    y = {"a": Y["a"], "b": np.full(ROWS, -1, "int32"), "c": few}
     found = permutation_importance(model, X, y, groups={"u": [0]}, repeats=6)
     assert np.isfinite(found.samples[:, :, 0]).all()  # a
     assert np.isnan(found.samples[:, :, 1]).all() and np.isnan(found.losses.values[0, 1])  # b

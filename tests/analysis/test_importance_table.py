@@ -67,7 +67,7 @@ def test_of_a_task_without_labels_nothing_is_said_to_be_known():
     assert np.isnan(found.similarity()["buy", "stay"])
     figure = found.figure()
     assert "99.5% intervals" in figure._suptitle.get_text()
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()][0] == "age"
+    assert figure.axes[0].get_yticklabels()[0].get_text() == "age"
     figure.draw_without_rendering()
 
 

@@ -144,6 +144,8 @@ def test_groups_say_whether_they_pay():
         "In these groups, b loses against training alone. "
         "The prediction has another sign than the gain for b."
     )
+    noise = MeasuredGains({n: np.array([-3.0, 2.0]) for n in "abc"})
+    assert "another sign" not in TaskGroups(groups, hopes, "cosine", measured=noise).words()
     assert measured.rows()[2] == ["b", "a+b", "0.4", "-2.50 ± 0.50", "-5.50 ± 0.50"]
     assert measured.rows()[4][3] == "+0.67 ± 0.33 (delta_m)"
     panels = measured.figure().axes

@@ -71,7 +71,7 @@ def test_it_goes_on_after_a_kill_within_an_epoch(tmp_path):
     def trained(kill, path):
         history = AffinityHistory(batches(), every=2, learning_rate=0.1)
         callbacks = [history, Backup(tmp_path / path, every=3), *kill]
-        model_of().fit(data, epochs=3, callbacks=callbacks, verbose=0)
+        model_of().fit(data, epochs=3, shuffle=False, callbacks=callbacks, verbose=0)
         return history
 
     with pytest.raises(KeyboardInterrupt):
@@ -93,7 +93,7 @@ def test_data_that_are_shuffled_anew_are_refused_and_others_change_nothing():
         shuffled, model = data(False), model_of()
         history = AffinityHistory(shuffled, every=1, learning_rate=0.1)
         callbacks = [history] if with_it else []
-        model.fit(shuffled, epochs=3, callbacks=callbacks, verbose=0)
+        model.fit(shuffled, epochs=3, shuffle=False, callbacks=callbacks, verbose=0)
         weights.append(model.get_weights())
     for without, with_it in zip(*weights, strict=True):
         np.testing.assert_array_equal(without, with_it)

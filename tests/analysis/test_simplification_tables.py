@@ -23,6 +23,7 @@ from mtlzoo.analysis import (
     quantize,
     surrogate,
 )
+from mtlzoo.analysis.simplification import sizes
 from mtlzoo.training import remove_task
 
 RNG = np.random.default_rng(0)
@@ -94,6 +95,7 @@ def test_the_table_is_a_finding(table):
     assert "`zeros`: 100% of the parameters" in words and "packed by gzip" in words
     assert "without `click`" in words
     assert found.figure().axes[0].get_xlabel().startswith("kB")
+    assert found.figure().get_suptitle() == "Smaller models: size and metrics"
     with pytest.raises(KeyError, match=r"There should be a model 'other'"):
         found["other"]
 
@@ -109,6 +111,40 @@ def test_gains_have_the_sign_of_the_task():
     assert "worst for `click` (-25.00 %)" in found.words()
     found = SimplificationTable({"a": size(0.8, 0.0), "b": size(0.6, 1.0)}, by_name)
     assert math.isnan(found.delta_m("b"))
+
+
+def test_tasks_without_labels_are_no_measurement():
+    model = HardSharing(keras.Input((4,)), tasks(), shared_units=(4,))
+    weights = np.arange(400, dtype="float32")
+    rows = (X, {"click": (X[:, :1] > 0).astype("int32"), "other": X}, weights)
+    found = sizes._metrics(model, tf.data.Dataset.from_tensor_slices(rows).batch(200))
+    model.compile("sgd", jit_compile=False, run_eagerly=True)
+    rows[1].pop("other")
+    logs = model.evaluate(
+        X, rows[1], sample_weight=weights, batch_size=200, return_dict=True, verbose=0
+    )
+    assert found["click"]["loss"] == pytest.approx(logs["click_loss"])
+    assert found["click"]["auc"] == pytest.approx(logs["click_auc"])
+    assert all(map(math.isnan, found["stay"].values())) and "rmse" in found["stay"]
+
+    def size(auc):
+        metrics = {"click": {"auc": auc}, "stay": {"rmse": math.nan}}
+        return ModelSize(9, 9, 36, 90, 80, 50, {1: 1.0}, metrics)
+
+    by_name = {task.name: task for task in tasks()}
+    table = SimplificationTable({"a": size(0.8), "b": size(0.6)}, by_name)
+    assert table.delta_m("b") == pytest.approx(-25)
+    words = table.words()
+    assert "The data had no labels of `stay`." in words and "worst for" not in words
+    assert math.isnan(
+        SimplificationTable({"a": size(0.8), "b": size(math.nan)}, by_name).delta_m("b")
+    )
+
+
+def test_labels_that_are_not_named_are_refused_as_by_evaluate():
+    model = HardSharing(keras.Input((4,)), [Regression("stay")], shared_units=(4,))
+    with pytest.raises(ValueError, match=r"Labels should be a dict by task name"):
+        sizes._metrics(model, tf.data.Dataset.from_tensor_slices((X, X[:, :1])).batch(200))
 
 
 def test_what_cannot_be_compared():
@@ -227,6 +263,8 @@ def test_text_is_read_by_value_through_the_preprocessor():
     found = surrogate(model, "stay", rows, max_depth=1)
     assert found.score > 0.98
     assert [rule.partition(":")[0] for rule in found.rules()] == ["work is not sea", "work = sea"]
+    with pytest.raises(ValueError, match=r"a value in each row.*None in `work`"):
+        surrogate(model, "stay", {**rows, "work": np.array([None, *rows["work"][1:]], object)})
     only = surrogate(model, "stay", rows, columns=["age"])
     assert only.columns == ("age",) and only.score < 0.3
 
@@ -244,6 +282,10 @@ def test_text_is_read_by_value_through_the_preprocessor():
         ({"columns": ["z"]}, r"`columns` should name some of .*'z'"),
         ({"columns": "x0"}, r"`columns` should be a list of names"),
         ({"x": {}}, r"`x` should have columns"),
+        (
+            {"x": np.where(np.arange(4) == 1, np.nan, X), "kind": "linear"},
+            r'finite numbers in all columns for `kind="linear"`.*others in \[\'x1\'\]',
+        ),
         ({"x": {"a": X[:, 0], "b": X[:5, 0]}}, r"as many rows in each column.* 5 of `b`"),
     ],
 )
@@ -251,6 +293,12 @@ def test_what_a_surrogate_cannot_read(arguments, message):
     model = known(Regression("stay"), steps)
     with pytest.raises(ValueError, match=message):
         surrogate(model, **{"task": "stay", "x": X, **arguments})
+
+
+def test_a_linear_model_needs_two_classes():
+    always = known(Classification("kind", 3), lambda x: x[:, :3] * 0 + [0.0, 9.0, 0.0])
+    with pytest.raises(ValueError, match=r"answers class 1 of `kind` for all"):
+        surrogate(always, "kind", X, "linear")
 
 
 def test_kinds_of_tasks_without_one_answer():

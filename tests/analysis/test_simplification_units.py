@@ -1,6 +1,9 @@
+import random
+
 import keras
 import numpy as np
 import pytest
+from conformance.registry import ARCHITECTURES, TASKS_OF, make_tasks
 
 from mtlzoo import (
     SNR,
@@ -12,7 +15,15 @@ from mtlzoo import (
     MultiTaskModel,
     Regression,
 )
-from mtlzoo.analysis import cuttable_units, factorize, prune_units
+from mtlzoo.analysis import (
+    cuttable_units,
+    factorize,
+    prune_units,
+    prune_weights,
+    quantize,
+    remove_idle_experts,
+)
+from mtlzoo.analysis.simplification.quantizing import quantized_layers
 from mtlzoo.analysis.simplification.redrawing import redrawn
 from mtlzoo.backbones import ConvNet
 
@@ -250,6 +261,65 @@ def test_a_kernel_of_low_rank_loses_nothing(tmp_path):
     small = factorize(gated, 2, layers=["experts"])
     assert small.get_layer("experts").kernels[0].shape == (2, 40)
     assert_same(small, gated, RNG.normal(size=(3, 20)).astype("float32"), 1e-4)
+
+
+def test_a_factored_model_is_factored_again():
+    model = HardSharing(keras.Input((40,)), tasks(), shared_units=(30,), tower_units=())
+    once = factorize(model, 10)
+    twice = factorize(once, 4)
+    names = [layer.name for layer in twice.layers]
+    at = names.index("shared_0_down_down")
+    assert names[at : at + 4] == [
+        *("shared_0_down_down", "shared_0_down", "shared_0_down_again", "shared_0")
+    ]
+    for name in ("shared_0_down", "shared_0"):
+        down = "shared_0_down_down" if name == "shared_0_down" else "shared_0_down_again"
+        parts = [np.array(twice.get_layer(n).kernel) for n in (down, name)]
+        left, singular, right = np.linalg.svd(np.array(once.get_layer(name).kernel))
+        wanted = left[:, :4] * singular[:4] @ right[:4]
+        np.testing.assert_allclose(parts[0] @ parts[1], wanted, atol=1e-5)
+
+
+# -- others --------------------------------------------------------------------------------------
+
+
+def test_kernels_that_keras_cannot_quantize_stay():
+    model = SNR(keras.Input((8,)), tasks(), subnetwork_units=(4, 4))
+    small = quantize(model)
+    names = quantized_layers(small)
+    assert {"click", "stay"} <= set(names)
+    assert not any(isinstance(small.get_layer(n), keras.layers.EinsumDense) for n in names)
+    assert_same(small, model, atol=0.1)
+
+
+@pytest.mark.slow
+def test_each_architecture_is_quantized_or_says_why_not():
+    for name, make in ARCHITECTURES.items():
+        model = make(TASKS_OF.get(name, list)() + make_tasks())
+        try:
+            assert quantized_layers(quantize(model)), name
+        except ValueError as error:
+            assert "`model` should" in str(error), name
+
+
+@pytest.mark.parametrize(
+    "smaller",
+    [
+        lambda m: prune_weights(m, 0.5),
+        lambda m: prune_units(m, 0.5),
+        lambda m: factorize(m, 1),
+        quantize,
+        lambda m: remove_idle_experts(m, X),
+    ],
+)
+def test_what_is_made_takes_no_random_numbers_of_others(smaller):
+    model = MMoE(keras.Input((8,)), tasks(), num_experts=2, expert_units=(4,))
+    before = random.getstate()
+    smaller(model)
+    assert random.getstate() == before
+
+
+# -- low rank, errors ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from conformance.processes import lines_of
 
-from mtlzoo import BinaryClassification, HardSharing, MMoE, Regression
+from mtlzoo import BinaryClassification, HardSharing, MMoE, MultiTaskModel, Regression
 from mtlzoo.analysis import (
     GradualPruning,
     KeepZeros,
@@ -12,6 +12,7 @@ from mtlzoo.analysis import (
     sparsity_of,
 )
 from mtlzoo.analysis.simplification.magnitudes import kernels_of
+from mtlzoo.analysis.simplification.units import part_of
 from mtlzoo.training import callback_states
 
 RNG = np.random.default_rng(0)
@@ -144,6 +145,53 @@ def test_without_the_callback_they_learn_again_and_with_it_they_rest_again(tmp_p
     model.fit(X, Y, verbose=0, callbacks=[KeepZeros(["click"])])
 
 
+class Fails(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        raise RuntimeError("out of disk")
+
+
+def test_a_training_that_fails_holds_nothing_in_the_next():
+    model = prune_weights(sharing(), 0.7)
+    model.compile("adam", jit_compile=False, run_eagerly=True)
+    kernel, own = model.get_layer("shared_0").kernel, keras.constraints.MaxNorm(5.0)
+    kernel.constraint = own
+    zero = np.array(kernel) == 0
+    with pytest.raises(RuntimeError, match=r"out of disk"):
+        model.fit(X, Y, verbose=0, callbacks=[KeepZeros(), Fails()])
+    assert (np.array(kernel)[zero] == 0).all()
+    model.fit(X, Y, verbose=0, callbacks=[KeepZeros("shared"), KeepZeros("tasks")])
+    assert (np.array(kernel)[zero] == 0).all()
+    assert kernel.constraint is own and model.get_layer("stay").kernel.constraint is None
+    with pytest.raises(RuntimeError, match=r"out of disk"):
+        model.fit(X, Y, verbose=0, callbacks=[KeepZeros(), Fails()])
+    model.fit(X, Y, verbose=0)
+    assert (np.array(kernel)[zero] != 0).any() and kernel.constraint is own
+
+
+def test_structured_zeros_stay_zero_behind_a_normalization():
+    inputs = keras.Input((6, 6, 2))
+    x = keras.layers.Conv2D(6, 3, name="conv", bias_initializer="ones")(inputs)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = keras.layers.DepthwiseConv2D(2, name="depthwise", bias_initializer="ones")(x)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x))
+    model = MultiTaskModel(inputs, {t.name: t.head(x) for t in tasks()}, tasks=tasks())
+    norm = model.get_layer("norm")
+    norm.set_weights([RNG.uniform(1, 2, 6) for _ in range(4)])
+    pruned = prune_weights(model, 0.5, structured=True)
+    small = prune_units(pruned, {"conv": 0.5})
+    pictures = RNG.normal(size=(3, 6, 6, 2)).astype("float32")
+    for name, wanted in pruned(pictures).items():
+        np.testing.assert_allclose(small(pictures)[name], wanted, atol=1e-5)
+    assert (np.array(pruned.get_layer("norm").beta) == 0).sum() == 3
+    assert (np.array(norm.beta) != 0).all()
+
+
+def test_parts_are_whole_numbers_whatever_floats_say():
+    assert [part_of(share, 100) for share in (0.29, 0.57, 0.58, 0.295)] == [29, 57, 58, 29]
+    model = HardSharing(keras.Input((100,)), [Regression("stay")], shared_units=(), tower_units=())
+    assert sparsity_of(prune_weights(model, 0.29)) == 0.29
+
+
 def test_structured_zeros_are_whole_units_which_can_go(tmp_path):
     model = sharing()
     model.get_layer("shared_0").bias.assign(RNG.uniform(1, 2, 12))
@@ -207,6 +255,21 @@ def test_more_and_more_weights_go_and_none_comes_back(caplog):
     assert resumed.get_state() == {"pruned_at": 7}
     model.fit(X, Y, batch_size=16, verbose=0, callbacks=[GradualPruning(0.9, steps=20)])
     assert "before `GradualPruning` was through at update 20" in caplog.text
+
+
+def test_a_second_model_is_pruned_from_its_first_update():
+    pruning = GradualPruning(0.8, steps=1, initial_sparsity=0.5)
+    seen = []
+
+    class Look(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            seen.append(sparsity_of(self.model))
+
+    for _ in range(2):
+        model = HardSharing(keras.Input((6,)), tasks(), shared_units=(4,), tower_units=())
+        model.compile("sgd", jit_compile=False, run_eagerly=True)
+        model.fit(X, Y, batch_size=32, verbose=0, callbacks=[pruning, Look()])
+    assert seen == [0.5, 0.5]
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ def run(tmp_path, monkeypatch, capsys, eagerly):
     return run
 
 
+@pytest.mark.slow
 def test_it_prints_draws_and_writes_what_it_reads(run):
     printed, report = run({"age": ["age"]}, parts=["census"], explained=0)
     assert list(report) == ["mmoe_gates", "ple_level_0", "ple_level_1", "importance"]

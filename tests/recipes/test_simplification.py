@@ -31,6 +31,7 @@ def job(tmp_path_factory):
         contextlib.redirect_stdout(printed),
     ):
         patch.setattr(simplification, "SPARSITIES", (0.5, 0.9))
+        patch.setattr(simplification, "WIDTHS", (16, 256))
         fashion.prepare(write_fashion(patch, out), data_dir=out)
         simplification.main([])
     return out, printed.getvalue(), json.loads((out / "results.json").read_text())
@@ -46,6 +47,15 @@ def test_each_step_is_smaller_than_the_one_before(job):
     assert sizes["4. int8"]["array_bytes"] < sizes["3. low rank"]["array_bytes"]
     assert list(sizes["without never_married"]["metrics"]) == ["income"]
     assert f"{counts[0]:,}" in printed
+
+
+def test_eight_bits_make_only_wide_layers_smaller(job):
+    _, printed, report = job
+    _, narrow, wide = report["eight_bits"]
+    for row, smaller in ((narrow, False), (wide, True)):
+        floats, integers = (int(cell.replace(",", "")) for cell in row[2:])
+        assert (integers < floats) == smaller
+    assert "256 units" in printed
 
 
 def test_the_tree_and_the_curves_are_there(job):

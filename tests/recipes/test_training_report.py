@@ -14,6 +14,7 @@ from mtlzoo import data
 from mtlzoo.reporting import intervals, read, scores
 from recipes import training_report
 
+pytestmark = pytest.mark.slow
 PARTS = ("train", "validation")
 TASKS = ["education", "income", "never_married"]
 

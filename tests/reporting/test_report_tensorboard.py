@@ -91,6 +91,42 @@ def test_findings_are_pictures_and_tables(trained):
     assert events.Tensors(image)[0].step == 2
 
 
+class Unfit(TaskMatrix):
+    """A finding that has nothing to say."""
+
+    def words(self):
+        raise ValueError("nothing was measured")
+
+
+def test_a_finding_that_cannot_be_written_does_not_cost_the_training(tmp_path, caplog):
+    model = HardSharing(keras.Input((3,)), [Regression("a"), Regression("b")], shared_units=[2])
+    model.compile("sgd", run_eagerly=True)
+    x = np.ones((4, 3), "float32")
+    findings = [Unfit(["a", "b"], np.eye(2), "m"), MATRIX]
+    callback = TensorBoard(tmp_path, findings=findings)
+    history = model.fit(x, {"a": x[:, 0], "b": x[:, 0]}, callbacks=[callback], verbose=0)
+    assert len(history.history["loss"]) == 1
+    assert "The finding Unfit was not written." in caplog.text
+    assert f"words/{MATRIX.title}" in read(tmp_path / "train").Tags()["tensors"]
+
+
+def test_findings_of_one_title_are_numbered(tmp_path):
+    TensorBoard(tmp_path).write_findings([MATRIX, MATRIX])
+    tags = read(tmp_path / "train").Tags()["tensors"]
+    assert sorted(tags) == sorted(
+        f"{kind}/{MATRIX.title}{number}"
+        for kind in ("findings", "words")
+        for number in ("", " (2)")
+    )
+
+
+def test_without_matplotlib_findings_are_refused_before_training(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r"pip install 'mtlzoo\[analysis\]'"):
+        TensorBoard(tmp_path, findings=[MATRIX])
+    TensorBoard(tmp_path)
+
+
 def test_without_tensorboard_the_extra_is_named_before_training(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install 'mtlzoo\[tensorboard\]'"):

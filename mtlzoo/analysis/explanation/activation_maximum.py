@@ -1,5 +1,6 @@
 """Inputs that raise a task's answer as far as they can."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -255,19 +256,21 @@ class _Best:
 
 def _climb(view, noise, index, signs, value_range, steps, smoothness, seed, best):
     made = maps.tf_keras_vis("activation_maximization", "ActivationMaximization")(view.scores)
-    options: dict[str, Any] = {"input_modifiers": None, "regularizers": None}
+    low, high = value_range
+    # tf-keras-vis itself brings only what it returns into the range, not what it goes on with.
+    into_range = functools.partial(tf.clip_by_value, clip_value_min=low, clip_value_max=high)
+    options: dict[str, Any] = {"input_modifiers": [into_range], "regularizers": None}
     if noise.ndim == 4:  # what keeps pictures smooth knows of no others
         modifiers = "activation_maximization.input_modifiers"
         regularizers = "activation_maximization.regularizers"
         turn = maps.tf_keras_vis(modifiers, "Rotate2D")(degree=1)
         turn.random_generator = np.random.default_rng(seed)  # it has one of its own
         shift = maps.tf_keras_vis(modifiers, "Jitter")(jitter=max(1, noise.shape[1] // 16))
-        options["input_modifiers"] = [shift, turn]
+        options["input_modifiers"] = [shift, turn, into_range]
         variation = maps.tf_keras_vis(regularizers, "TotalVariation2D")
         (by_score,) = view.gradients([noise], index, signs)
         weight = smoothness * np.abs(by_score).mean() / _variation_gradient(variation, noise)
         options["regularizers"] = [variation(weight=weight)]
-    low, high = value_range
     with maps.numpy_seeded(seed):
         made(
             maps.score_of(index, signs),

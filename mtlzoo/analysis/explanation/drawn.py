@@ -9,7 +9,6 @@ from keras import ops
 
 from mtlzoo.models.stages import draw_again
 
-
 _HINT = ", which are what `model.preprocessor` makes of raw columns"
 
 

@@ -150,7 +150,8 @@ def explain(
             number = samples if method == "smooth_grad" else 0
             found = maps.saliency(view, held, rows, index, signs, number, noise, seed, batch_size)
     signed = method == "integrated_gradients" or any(p.embeds for p in view.points)
-    attributions, shown = {}, {}
+    attributions: dict[str, Any] = {}
+    shown = {}
     for point, values, at in zip(view.points, found, held, strict=True):
         if not is_map:
             values = _together(point, method, values, at)
@@ -192,8 +193,8 @@ def _check_numbers(task, columns):
     wrong = np.flatnonzero(~np.isfinite(columns).all(1))
     if wrong.size:
         raise ValueError(
-            f"`x` should be rows for which task `{task}` answers with finite numbers. Received: NaN "
-            f"or infinite answers for {wrong.size} rows, the first of which is row {wrong[0]}"
+            f"`x` should be rows for which task `{task}` answers with finite numbers. Received: "
+            f"NaN or infinite answers for {wrong.size} rows, the first of which is row {wrong[0]}"
         )
 
 

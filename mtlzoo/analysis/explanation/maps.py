@@ -150,7 +150,8 @@ def saliency(
         for _ in range(max(samples, 1)):
             given = [p[rows] for p in points]
             if samples:
-                given = [_noisy(p, d[rows], generator) for p, d in zip(given, deviations)]
+                pairs = zip(given, deviations, strict=True)
+                given = [_noisy(p, deviation[rows], generator) for p, deviation in pairs]
             gradients = made(
                 score,
                 given,

@@ -248,11 +248,11 @@ def explain_tasks(
         for task in chosen
     }
     count = len(found[chosen[0]])
-    for task, given in labels.items():
-        if len(given) != count:
+    for task, of_rows in labels.items():
+        if len(of_rows) != count:
             raise ValueError(
                 f"`labels[{task!r}]` should be as many as the rows of `x`, {count}. "
-                f"Received: {len(given)}"
+                f"Received: {len(of_rows)}"
             )
     said = {task: [_said(label, classes.get(task)) for label in labels[task]] for task in labels}
     return TaskExplanations(found, said)

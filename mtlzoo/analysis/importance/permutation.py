@@ -57,8 +57,8 @@ def permutation_importance(
         seed: Of the draws, from 0. The result is the same for the same seed. Defaults to 0.
         batch_size: As for `evaluate`, which runs in each repeat once for each feature and once
             more. Defaults to 1024.
-        raw: Whether `x` has the columns that `model.preprocessor` reads, and not the model's inputs.
-            Defaults to `None`: by their names, which have to be told where both have the same.
+        raw: Whether `x` is what `model.preprocessor` reads, and not the model's inputs. Defaults to
+            `None`: what its names say; where both have the same names, it should be given.
 
     Returns:
         By the loss of each task's deciding metric; `.losses` is the same by the rise of its loss.

@@ -112,8 +112,7 @@ def shap_values(
         batch_size: Rows that the model runs on at once. For each of `x` it sees those of the
             background times two times the groups and once more, times `permutations`. Defaults to
             4096.
-        raw: Whether `x` and `background` have the columns that `model.preprocessor` reads, and not the model's inputs.
-            Defaults to `None`: by their names, which have to be told where both have the same.
+        raw: As for `permutation_importance`. Defaults to `None`, what the names say.
 
     Returns:
         A `FeatureImportance` with the attributes `contributions` (N, F), `base` and `outputs` (N,).

@@ -181,7 +181,7 @@ def checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
     seeds = tuple(seeds)
     if not seeds or len(set(seeds)) < len(seeds) or None in seeds:
         raise ValueError(f"`seeds` should be one or more different integers. Received: {seeds}")
-    return tuple(int(check_seed(seed)) for seed in seeds)
+    return tuple(seed for seed in map(check_seed, seeds) if seed is not None)
 
 
 def train_runs(

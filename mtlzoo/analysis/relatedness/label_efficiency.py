@@ -106,10 +106,11 @@ class LabelEfficiency:
             enough = self._enough(way)
             if enough is not None:
                 of_few = self.scores[way][self.counts.index(enough)]
-                mean, error = mean_and_error(self._sign * (of_few - self.scores[ALONE][-1]))
+                ahead = mean_and_error(self._sign * (of_few - self.scores[ALONE][-1]))
+                more = with_error(*map(float, ahead), form="+" + self._form)
                 said.append(
                     f"With {enough} labels its mean is at least as good as that of {many} labels "
-                    f"alone ({with_error(float(mean), float(error), form='+' + self._form)})."
+                    f"alone ({more})."
                 )
         if self.scores[ALONE].shape[1] < 2:
             said.append("It was trained with one seed, which says nothing of the spread.")

@@ -16,7 +16,6 @@ from mtlzoo.analysis.simplification.magnitudes import (
 )
 from mtlzoo.data.arguments import check_count
 from mtlzoo.layers.arguments import check_rate
-from mtlzoo.models import MultiTaskModel
 from mtlzoo.models.failures import read
 
 
@@ -265,7 +264,7 @@ def _let_go(variable: keras.Variable, mask: keras.Variable) -> None:
         variable.constraint = variable.constraint.before
 
 
-def _let_go_when_another_begins(model: MultiTaskModel) -> None:
+def _let_go_when_another_begins(model: Any) -> None:
     """Let go of what a training holds that fails, of which Keras tells a callback nothing.
 
     What Keras does first in the next one is to set its history and to ask for a training function.

@@ -103,7 +103,7 @@ def factorize(
         if name in by_name:
             reason, factors = _factors(by_name[name], wanted, energy)
             if not reason:
-                replacements[id(by_name[name])] = _in_two(by_name[name], *factors, taken)
+                replacements[id(by_name[name])] = _in_two(by_name[name], taken, *factors)
                 kept[name] = factors[0].shape[1]
         if reason and named:
             raise ValueError(
@@ -146,7 +146,7 @@ def _factors(layer: Any, rank: int | None, energy: float | None) -> tuple[str, t
     return "", (left[:, :rank] * roots, roots[:, None] * right[:rank])
 
 
-def _in_two(layer: Any, down: np.ndarray, up: np.ndarray, taken: set[str]) -> Replacement:
+def _in_two(layer: Any, taken: set[str], down: np.ndarray, up: np.ndarray) -> Replacement:
     """Two layers that compute what one did with the product of the factors as its kernel.
 
     The name of the first is added to those that are taken.
