@@ -1,5 +1,7 @@
 """How the model's training reaches callbacks, and callbacks the tasks."""
 
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
@@ -23,6 +25,22 @@ class BalancerEpochs(keras.callbacks.Callback):
         self.trained.make_train_function()
         if self.trained._step.record is not None:
             self.trained._step.record.reset()
+
+
+@contextlib.contextmanager
+def told_of_failure(callbacks: Iterable[keras.callbacks.Callback]) -> Iterator[None]:
+    """Tell those callbacks that want to know that the training has failed, as Keras does not.
+
+    Args:
+        callbacks: of the training; those with a method `on_train_failed` are told.
+    """
+    try:
+        yield
+    except BaseException:
+        for callback in callbacks:
+            if hasattr(callback, "on_train_failed"):
+                callback.on_train_failed()
+        raise
 
 
 # Of the metrics that the tasks bring with them.

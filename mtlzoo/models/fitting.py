@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from mtlzoo.gradients import may_branch
 from mtlzoo.models import lost_workers, optimizers
-from mtlzoo.models.callbacks import BalancerEpochs, set_modes
+from mtlzoo.models.callbacks import BalancerEpochs, set_modes, told_of_failure
 from mtlzoo.models.compile_checks import check_replicas
 from mtlzoo.models.gramian_record import GramianRecord
 from mtlzoo.models.refreshing import surely_kept, surely_looks
@@ -199,7 +199,8 @@ class FittedByTask(SelectedByTask):
                     )
             set_modes(callbacks, self)
             given["callbacks"] = [hook, *callbacks]
-        with lost_workers.named(self.distribute_strategy), self._as_chosen_after_errors():
+        told = told_of_failure(getattr(given["callbacks"], "callbacks", given["callbacks"]))
+        with lost_workers.named(self.distribute_strategy), self._as_chosen_after_errors(), told:
             return super().fit(**self._resumed(given))
 
     def _check_trained(self):

@@ -89,7 +89,6 @@ class KeepZeros(keras.callbacks.Callback):
             self._held.append((variable, variable.constraint.mask))
         self._hold()
         model.make_train_function(force=True)  # a step that was traced before knows nothing of them
-        _let_go_when_another_begins(model)
 
     def _hold(self) -> None:
         """Hold what is zero now."""
@@ -108,6 +107,11 @@ class KeepZeros(keras.callbacks.Callback):
             kept = ops.convert_to_numpy(mask)
             if not kept.all():
                 variable.assign(np.where(kept, ops.convert_to_numpy(variable), 0))
+            _let_go(variable, mask)
+
+    def on_train_failed(self) -> None:
+        """Hold no longer; `fit` calls it where it fails."""
+        for variable, mask in self._held:
             _let_go(variable, mask)
 
     def get_state(self) -> dict[str, Any]:
@@ -262,26 +266,6 @@ def _let_go(variable: keras.Variable, mask: keras.Variable) -> None:
     mask.assign(np.ones(variable.shape, bool))
     if isinstance(variable.constraint, _Held):
         variable.constraint = variable.constraint.before
-
-
-def _let_go_when_another_begins(model: Any) -> None:
-    """Let go of what a training holds that fails, of which Keras tells a callback nothing.
-
-    What Keras does first in the next one is to set its history and to ask for a training function.
-    """
-    if "make_train_function" in vars(model):
-        return  # by another callback of the same training
-    make, history = model.make_train_function, getattr(model, "history", None)
-
-    def made(force: bool = False) -> Any:
-        if getattr(model, "history", None) is not history:
-            del model.make_train_function
-            for variable in model.variables:
-                if isinstance(variable.constraint, _Held):
-                    _let_go(variable, variable.constraint.mask)
-        return make(force)
-
-    model.make_train_function = made
 
 
 def _without_inputs(kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
