@@ -196,8 +196,7 @@ def cases() -> dict[str, Callable]:
 CASES = cases()
 # Each plan with what its machinery is most likely to break on; the rest is slow.
 QUICK = [
-    *("placed, pcgrad", "gpipe, pcgrad, features", "1f1b, combined"),
-    *("rematerialized, dropout", "where placed", "where in stages", "summary", "facts"),
+    *("placed, pcgrad", "1f1b, combined", "where placed", "where in stages", "summary", "facts"),
 ]
 
 
