@@ -38,6 +38,9 @@ class Point:
     embeds: bool = False
 
 
+_ALL = slice(None)
+
+
 class View:
     """One task of a model, open at some points, the other inputs pinned row by row.
 
@@ -112,7 +115,7 @@ class View:
         """Whether inputs are held fixed."""
         return bool(self._pins)
 
-    def pin(self, x: Mapping[str, np.ndarray], rows: Any = slice(None)) -> None:
+    def pin(self, x: Mapping[str, np.ndarray], rows: slice = _ALL) -> None:
         """Hold these rows of the inputs that are not open."""
         for name, layer in self._pins.items():
             layer.pin(x[name][rows])
