@@ -204,12 +204,12 @@ class GramianHistory(keras.callbacks.Callback):
         said = [self.matrix().words()]
         pairs = [(i, j) for j in range(len(self.names)) for i in range(j)]
         known = [pair for pair in pairs if whole.pairs[0][pair] > 0]
-        if len(known) > 1 and max(whole.conflicts[0][pair] for pair in known) > 0:
+        if known and max(whole.conflicts[0][pair] for pair in known) > 0:
             i, j = max(known, key=lambda pair: whole.conflicts[0][pair])
             said.append(
                 f"{self.names[i]} and {self.names[j]} are opposed in "
                 f"{100 * whole.conflicts[0][i, j]:.0f} % of {whole.pairs[0][i, j]:.0f} measured "
-                "steps, more than any other pair."
+                f"steps{', more than any other pair' if len(known) > 1 else ''}."
             )
         spread = [
             (whole.cosines[k][pair], self.groups[k], *(self.names[t] for t in pair))
