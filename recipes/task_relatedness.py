@@ -26,7 +26,7 @@ from absl import flags, logging
 
 from mtlzoo import BinaryClassification, HardSharing, MultiTaskModel, Regression, analysis, data
 from mtlzoo.analysis import GroupTrainings, TaskMatrix
-from mtlzoo.analysis.relatedness.sampled_matrix import mean_and_error
+from mtlzoo.analysis.statistics import mean_and_error
 from mtlzoo.data.synthetic_relatedness import generate
 from recipes import strategies, task_relatedness_pictures
 from recipes.training import print_aligned

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mtlzoo.analysis import drawing
-from mtlzoo.analysis.ranking import ranks
+from mtlzoo.analysis.statistics import ranks
 
 
 class TaskMatrix:

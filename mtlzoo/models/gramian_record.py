@@ -92,6 +92,8 @@ class GramianRecord:
     Attributes:
         names: those of the rows.
         groups: the names of the K groups, `"shared"`, all of them together, first.
+        shared: the shared variables.
+        variables_of: those of the other groups.
         reached: (K, T) bool, whether the loss of a row depends on a group.
     """
 
@@ -106,8 +108,8 @@ class GramianRecord:
         self.names = tuple(names)
         self.groups = (SHARED, *groups)
         self.every = every
-        self.variables_of = list(groups.values())
-        everything = [shared, *self.variables_of]
+        self.shared, self.variables_of = list(shared), list(groups.values())
+        everything = [self.shared, *self.variables_of]
         tasks_of = [set().union(*(ownership.of(v) for v in group)) for group in everything]
         self.reached = np.array([[name in tasks for name in names] for tasks in tasks_of])
         shape = (len(self.groups), len(names))

@@ -253,6 +253,21 @@ def draw_again(part: keras.Model, features: Any, operation: Callable[[Any], Any]
     return part._run_through_graph(_in_order(part, features), operation_fn=operation)
 
 
+def is_network(operation: Any) -> bool:
+    """Whether it is a functional model or a `Sequential` that does what Keras's do when called."""
+    if not hasattr(operation, "_run_through_graph") and not isinstance(operation, keras.Sequential):
+        return False
+    calls = next(kind for kind in type(operation).__mro__ if "call" in vars(kind))
+    return calls.__module__.startswith("keras.")
+
+
+def as_functional(network: Any) -> keras.Model:
+    """The functional model that such a network is."""
+    if isinstance(network, keras.Sequential):
+        return keras.Model(network.inputs, network.outputs[0], name=network.name)
+    return network
+
+
 def _in_order(part: keras.Model, features: Any) -> list:
     """The tensors of `features` in the order of the inputs of `part`."""
     if isinstance(features, Mapping):

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mtlzoo.analysis.statistics import student
+
 LEVEL = 0.95
 RESAMPLES = 500
 
@@ -35,7 +37,7 @@ def of_seeds(values: Sequence[float]) -> Interval:
     """
     known = np.asarray(values, "float64")
     mean = float(known.mean())
-    half = t_quantile(len(known) - 1) * float(known.std(ddof=1)) / math.sqrt(len(known))
+    half = student(LEVEL, len(known) - 1) * float(known.std(ddof=1)) / math.sqrt(len(known))
     return Interval(mean, mean - half, mean + half, "seeds")
 
 
@@ -57,33 +59,3 @@ def of_rows(states: np.ndarray, scores: Callable[[np.ndarray], np.ndarray]) -> I
         return Interval(value, math.nan, math.nan, "none")
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(value, float(low), float(high), "rows")
-
-
-def t_quantile(degrees: int) -> float:
-    """Student's t that a share of 95 % lies within, plus or minus.
-
-    The distribution has a closed form for whole degrees of freedom (Abramowitz and Stegun, 26.7.3
-    and 26.7.4), which is halved in on.
-
-    Args:
-        degrees: Degrees of freedom, at least 1.
-    """
-    low, high = 0.0, 20.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _within(middle, degrees) < LEVEL else (low, middle)
-    return (low + high) / 2
-
-
-def _within(t: float, degrees: int) -> float:
-    """The probability of a value between -t and t."""
-    angle = math.atan2(t, math.sqrt(degrees))
-    cosine, sine = math.cos(angle), math.sin(angle)
-    if degrees == 1:
-        return 2 * angle / math.pi
-    odd = degrees % 2
-    term = total = cosine if odd else 1.0
-    for k in range(3 if odd else 2, degrees - 1, 2):
-        term *= cosine**2 * (k - 1) / k
-        total += term
-    return 2 / math.pi * (angle + sine * total) if odd else sine * total

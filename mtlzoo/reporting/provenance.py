@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from mtlzoo.analysis.relatedness.phrases import listed
+from mtlzoo.analysis.phrases import listed
 from mtlzoo.reporting import intervals, settings
 from mtlzoo.reporting.gains import Baseline, Gains
 from mtlzoo.reporting.markup import Html, join, tag

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from mtlzoo.analysis.relatedness.phrases import listed
+from mtlzoo.analysis.phrases import listed
 from mtlzoo.models.callbacks import usual_mode
 from mtlzoo.reporting import charts
 from mtlzoo.reporting.gains import Baseline, Gains

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mtlzoo.analysis import Finding
-from mtlzoo.analysis.relatedness.phrases import listed
+from mtlzoo.analysis.phrases import listed
 from mtlzoo.reporting import findings as found_by_analyses
 from mtlzoo.reporting.costs import costs
 from mtlzoo.reporting.curves import curves

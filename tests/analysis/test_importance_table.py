@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from mtlzoo.analysis import FeatureImportance
-from mtlzoo.analysis.importance.feature_importance import student
+from mtlzoo.analysis.statistics import student
 
 RNG = np.random.default_rng(0)
 SAMPLES = RNG.normal([[0.5, 0.0], [0.0, 0.3], [0.0, 0.0]], 0.05, size=(8, 3, 2))

@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from mtlzoo.analysis.statistics import student
 from mtlzoo.reporting import intervals
 
 
 @pytest.mark.parametrize("degrees", [1, 2, 3, 4, 5, 9, 10, 30, 101])
 def test_the_quantile_is_that_of_students_distribution(degrees):
-    assert intervals.t_quantile(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=1e-9)
+    assert student(intervals.LEVEL, degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=1e-9)
 
 
 def test_the_interval_of_seeds_is_that_of_scipy():

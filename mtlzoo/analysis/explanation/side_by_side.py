@@ -10,7 +10,7 @@ from mtlzoo.analysis import drawing
 from mtlzoo.analysis.explanation import pictures
 from mtlzoo.analysis.explanation.explaining import explain
 from mtlzoo.analysis.explanation.explanation import TITLES, Explanation
-from mtlzoo.analysis.ranking import ranks
+from mtlzoo.analysis.statistics import ranks
 
 _MOST_ROWS = 4  # that are drawn
 

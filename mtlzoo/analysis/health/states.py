@@ -32,15 +32,14 @@ def variables(model: Any, owners: Ownership, epoch: int) -> Iterator[HealthWarni
         count = float(keras.ops.convert_to_numpy(faults))
         if count:
             tasks = tuple(sorted(owners.of(variable)))
-            whose = " and ".join(f"`{name}`" for name in tasks) or "no task"
             yield HealthWarning(
                 epoch,
                 "non_finite",
                 tasks,
                 variable.path,
                 count,
-                f"The variable `{variable.path}`, of {whose}, has {count:.0f} values that are not "
-                "finite.",
+                f"The variable `{variable.path}`, of {_named(tasks)}, has {count:.0f} values that "
+                "are not finite.",
                 "go back to the weights of before (`mtlzoo.training.Backup`), then lower the "
                 "learning rate, or clip (`global_clipnorm` of the optimizer)",
             )
@@ -105,7 +104,7 @@ def drift(
                 path,
                 max(moved, scaled),
                 f"The statistics of the batch normalization `{path}`, read by "
-                f"{' and '.join(f'`{name}`' for name in tasks)}, have drifted in one epoch: the "
+                f"{_named(tasks)}, have drifted in one epoch: the "
                 f"mean by {moved:.2g} standard deviations, these by a factor of "
                 f"{np.exp(scaled):.2g}.",
                 "mix the data of the tasks in every batch (`mtlzoo.data.mix`), shuffle it, lower "
@@ -149,15 +148,14 @@ def dead_units(
         if share > limits.dead_units:
             variables = _weights_before(layer)
             tasks = tuple(sorted(set().union(*(owners.of(v) for v in variables))))
-            whose = " and ".join(f"`{name}`" for name in tasks) or "no task"
             yield HealthWarning(
                 epoch,
                 "dead_units",
                 tasks,
                 layer.path or layer.name,
                 share,
-                f"{100 * share:.0f} % of the units of `{layer.name}`, of {whose}, are zero for "
-                "every row of the probe.",
+                f"{100 * share:.0f} % of the units of `{layer.name}`, of {_named(tasks)}, are zero "
+                "for every row of the probe.",
                 "lower the learning rate, clip (`global_clipnorm` of the optimizer), normalize the "
                 "features, or use another activation (`leaky_relu`, `gelu`)",
             )
@@ -191,6 +189,10 @@ def experts(model: Any, probe: Any, epoch: int) -> Iterator[HealthWarning]:
                 "fewer experts or lower the learning rate; `mtlzoo.analysis.remove_idle_experts` "
                 "makes a smaller model",
             )
+
+
+def _named(tasks) -> str:
+    return " and ".join(f"`{name}`" for name in tasks) or "no task"
 
 
 def _weights_before(layer) -> list[keras.Variable]:

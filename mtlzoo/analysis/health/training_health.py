@@ -13,7 +13,6 @@ from mtlzoo.analysis.health.checks import HealthLimits, HealthWarning
 from mtlzoo.balancing import GradientBalancer
 from mtlzoo.models import MultiTaskModel
 from mtlzoo.models.gramian_record import GramianSums
-from mtlzoo.models.graph import read_ownership
 
 KINDS = (
     *("vanishing", "exploding", "conflict", "dominated", "non_finite"),
@@ -103,7 +102,7 @@ class TrainingHealth(keras.callbacks.Callback):
         model, limits = self.model, self.limits
         self._epochs += 1
         number = self._epochs
-        owners = read_ownership(model, by_row=False)
+        owners = model._step.readers
         seen = self._seen(number)
         found = [*checks.gradients(seen, limits), *states.variables(model, owners, number)]
         now = states.statistics(model)
@@ -130,7 +129,7 @@ class TrainingHealth(keras.callbacks.Callback):
             self._recent = sums
         else:
             self._recent += sums
-        groups = [self.model.shared_variables, *record.variables_of]
+        groups = [record.shared, *record.variables_of]
         return checks.Seen(
             epoch,
             record.names,

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from mtlzoo.layers import Experts
+from mtlzoo.models.stages import as_functional, draw_again, is_network
 
 
 def relu_outputs(model: Any, x: Any) -> list[tuple[keras.layers.Layer, np.ndarray]]:
@@ -24,11 +25,10 @@ def relu_outputs(model: Any, x: Any) -> list[tuple[keras.layers.Layer, np.ndarra
     found: dict[int, tuple[keras.layers.Layer, np.ndarray]] = {}
 
     def operation(own):
-        inside = _functional(own)
-
         def call(*args, **kwargs):
-            kwargs = {**kwargs, **_predicting(own)}
-            outputs = own(*args, **kwargs) if inside is None else run(inside, args[0])
+            if is_network(own):
+                return draw_again(as_functional(own), args[0], operation)
+            outputs = own(*args, **{**kwargs, **_predicting(own)})
             if _is_relu(own):
                 dead = _dead(own, keras.ops.convert_to_numpy(outputs))
                 if id(own) in found:
@@ -38,20 +38,8 @@ def relu_outputs(model: Any, x: Any) -> list[tuple[keras.layers.Layer, np.ndarra
 
         return call
 
-    def run(part, inputs):
-        outputs = part._run_through_graph(part._standardize_inputs(inputs), operation)
-        flat = keras.tree.flatten(outputs)
-        return flat[0] if len(flat) == 1 and not isinstance(outputs, dict) else outputs
-
-    run(model, x)
+    draw_again(model, model._standardize_inputs(x), operation)
     return list(found.values())
-
-
-def _functional(layer):
-    """The functional model that a layer is, or `None`."""
-    if isinstance(layer, keras.Sequential):
-        return layer._functional
-    return layer if hasattr(layer, "_run_through_graph") else None
 
 
 def _predicting(layer) -> dict[str, bool]:

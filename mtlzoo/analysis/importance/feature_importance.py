@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mtlzoo.analysis import drawing
+from mtlzoo.analysis.statistics import student
 from mtlzoo.analysis.task_matrix import TaskMatrix
 from mtlzoo.layers.arguments import check_count
 
@@ -244,24 +245,3 @@ def check_confidence(confidence: float) -> float:
 
 def _percent(confidence: float) -> str:
     return f"{100 * confidence:.6g}%"
-
-
-def student(confidence: float, freedom: int) -> float:
-    """The two-sided quantile of Student's distribution, which needs no SciPy.
-
-    By bisection of its closed form for whole degrees of freedom (Abramowitz and Stegun, 26.7.3 and
-    26.7.4), a sum of powers of the cosine of an angle.
-    """
-    odd = freedom % 2
-    powers = odd + 2 * np.arange(freedom // 2)
-    factors = np.cumprod([1.0, *(powers[1:] - 1) / powers[1:]])[: len(powers)]
-
-    def within(angle: float) -> float:
-        part = float(np.sin(angle) * (factors * np.cos(angle) ** powers).sum())
-        return 2 / np.pi * (angle + part) if odd else part
-
-    low, high = 0.0, np.pi / 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if within(middle) < confidence else (low, middle)
-    return float(freedom**0.5 * np.tan(low))

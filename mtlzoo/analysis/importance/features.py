@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mtlzoo.analysis.explanation.drawn import input_names
 from mtlzoo.layers.arguments import check_bool
 from mtlzoo.models import MultiTaskModel
 
@@ -233,13 +234,6 @@ def _read_columns(model, x) -> list[str]:
             f"name. Received: raw=True with x of type {type(x).__name__}"
         )
     return list(reads)
-
-
-def input_names(model: keras.Model) -> list[str]:
-    """The names of a model's inputs, in its order."""
-    if isinstance(model.input, Mapping):
-        return list(model.input)
-    return [tensor.name for tensor in model.inputs]
 
 
 def gathered(x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:

@@ -8,13 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 from mtlzoo.analysis import drawing
+from mtlzoo.analysis.phrases import listed
 from mtlzoo.analysis.relatedness.look_ahead import (
     MEASURE,
     LookAhead,
     first_batches,
     is_batch,
 )
-from mtlzoo.analysis.relatedness.phrases import listed
 from mtlzoo.analysis.relatedness.sampled_matrix import SampledMatrix
 from mtlzoo.layers.arguments import check_count
 from mtlzoo.training import data_order

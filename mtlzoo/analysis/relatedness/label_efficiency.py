@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from mtlzoo.analysis import drawing
+from mtlzoo.analysis.phrases import listed, verdict, with_error
 from mtlzoo.analysis.relatedness.group_trainings import (
     Build,
     checked_model,
@@ -15,8 +16,7 @@ from mtlzoo.analysis.relatedness.group_trainings import (
     labels_of,
     train_runs,
 )
-from mtlzoo.analysis.relatedness.phrases import listed, verdict, with_error
-from mtlzoo.analysis.relatedness.sampled_matrix import mean_and_error
+from mtlzoo.analysis.statistics import mean_and_error
 from mtlzoo.layers.arguments import check_count
 from mtlzoo.tasks import Task
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from mtlzoo.analysis import drawing
+from mtlzoo.analysis.phrases import listed, verdict, with_error
 from mtlzoo.analysis.relatedness.label_efficiency import LabelEfficiency
-from mtlzoo.analysis.relatedness.phrases import listed, verdict, with_error
-from mtlzoo.analysis.relatedness.sampled_matrix import SampledMatrix, mean_and_error
+from mtlzoo.analysis.relatedness.sampled_matrix import SampledMatrix
 from mtlzoo.analysis.relatedness.task_groups import TaskGroups
+from mtlzoo.analysis.statistics import mean_and_error
 from mtlzoo.analysis.task_matrix import TaskMatrix
 
 # With fewer pairs of tasks a rank correlation is high by chance: of three it is 1 for one order in

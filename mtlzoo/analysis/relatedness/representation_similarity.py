@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mtlzoo.analysis.ranking import ranks
+from mtlzoo.analysis.statistics import ranks
 from mtlzoo.analysis.task_matrix import TaskMatrix
 from mtlzoo.layers.arguments import check_bool, check_count
 from mtlzoo.models.taps import tapped

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mtlzoo.analysis.statistics import mean_and_error
 from mtlzoo.analysis.task_matrix import TaskMatrix
 
 
@@ -94,21 +95,3 @@ class SampledMatrix(TaskMatrix):
                 if np.isfinite(error) and row[column] != "nan":
                     row[column] += f" ± {error:.2g}"
         return table
-
-
-def mean_and_error(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means over the first axis and their standard errors, where NaNs do not count.
-
-    Args:
-        samples: (N, ...).
-
-    Returns:
-        Both (...). Means are NaN without any sample, errors with fewer than two.
-    """
-    known = np.isfinite(samples)
-    count = known.sum(0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = np.where(known, samples, 0).sum(0) / count
-        squares = np.where(known, (samples - means) ** 2, 0).sum(0)
-        errors = np.sqrt(squares / (count - 1) / count)
-    return means, np.where(count > 1, errors, np.nan)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from mtlzoo.analysis import drawing
+from mtlzoo.analysis.phrases import listed, verdict, with_error
 from mtlzoo.analysis.relatedness.group_trainings import GroupTrainings
-from mtlzoo.analysis.relatedness.phrases import listed, verdict, with_error
-from mtlzoo.analysis.relatedness.sampled_matrix import mean_and_error
+from mtlzoo.analysis.statistics import mean_and_error
 
 PAYS = {
     "gains": "it pays",

@@ -13,7 +13,7 @@ from absl import logging
 
 from mtlzoo.layers.trainability import switch
 from mtlzoo.models import MultiTaskModel
-from mtlzoo.models.stages import copy_weights, draw_again
+from mtlzoo.models.stages import as_functional, copy_weights, draw_again, is_network
 
 
 @dataclass
@@ -114,8 +114,8 @@ def redrawn(
         def operation(original):
             def call(*args, **kwargs):
                 told = kwargs.get("training", training)
-                if _is_network(original):
-                    part = _as_functional(original)
+                if is_network(original):
+                    part = as_functional(original)
                     features = args[0] if args else kwargs["inputs"]
                     return draw_again(part, features, caller(told))
                 if training is not None and getattr(original, "_call_has_training_arg", False):
@@ -170,20 +170,6 @@ def _input_like(tensor):
     return keras.layers.InputLayer.from_config(tensor._keras_history.operation.get_config()).output
 
 
-def _is_network(operation: Any) -> bool:
-    """Whether it is a functional model or a `Sequential` that does what Keras's do when called."""
-    if not hasattr(operation, "_run_through_graph") and not isinstance(operation, keras.Sequential):
-        return False
-    calls = next(kind for kind in type(operation).__mro__ if "call" in vars(kind))
-    return calls.__module__.startswith("keras.")
-
-
-def _as_functional(network: Any) -> Any:
-    if isinstance(network, keras.Sequential):
-        return keras.Model(network.inputs, network.outputs[0], name=network.name)
-    return network
-
-
 def _check_variables(model: Any) -> None:
     owners: dict[int, Any] = {}
     for operation in _operations(model):
@@ -199,8 +185,8 @@ def _check_variables(model: Any) -> None:
 
 def _operations(network: Any) -> Iterator[Any]:
     """Those of a model and of the models inside it."""
-    for operation in _as_functional(network).operations:
-        if _is_network(operation):
+    for operation in as_functional(network).operations:
+        if is_network(operation):
             yield from _operations(operation)
         else:
             yield operation
@@ -211,9 +197,9 @@ def _names(model: Any) -> dict[int, str]:
     found: dict[int, tuple[str, ...]] = {}
 
     def visit(network, path):
-        for operation in _as_functional(network).operations:
+        for operation in as_functional(network).operations:
             own = (*path, operation.name)
-            if _is_network(operation):
+            if is_network(operation):
                 visit(operation, own)
             else:
                 found.setdefault(id(operation), own)
