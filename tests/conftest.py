@@ -6,7 +6,13 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
 
+import hypothesis
 import pytest
+
+# The same examples in every run, and as many as the default run has time for; no example is timed,
+# since the first one traces graphs.
+hypothesis.settings.register_profile("mtlzoo", derandomize=True, deadline=None, max_examples=25)
+hypothesis.settings.load_profile("mtlzoo")
 
 # Their tests share nothing, and are most of the work.
 ONE_BY_ONE = {
