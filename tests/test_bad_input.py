@@ -978,7 +978,11 @@ UNNAMED = (
     "Labels should be a dict by task name, since only names tell which labels belong to which of "
     "the tasks ['a', 'b']. Received: labels of type "
 )
-UNKNOWN = "Labels should have only the tasks ['a', 'b'] as keys. Received: 'c'"
+ONLY = (
+    "should have only the tasks ['a', 'b'] as keys; "
+    "`mtlzoo.data.labels_of(dataset, model.task_names)` leaves others out. Received: 'c'"
+)
+UNKNOWN = f"Labels {ONLY}"
 ARRAY = "Labels of task `b` should be an array or a tensor. Received: labels of type "
 ILLEGAL = "Labels of task `{}` should be legal labels of <{}> or its missing value {}. Received: a "
 OF_A = ILLEGAL.format("a", "BinaryClassification name=a", -1)
@@ -1217,7 +1221,7 @@ SAMPLE_WEIGHTS = [
             (
                 "of an unknown task",
                 {"c": ONES},
-                "Sample weights should have only the tasks ['a', 'b'] as keys. Received: 'c'",
+                f"Sample weights {ONLY}",
             ),
             (
                 "a list",
@@ -1271,12 +1275,12 @@ SAMPLE_WEIGHTS = [
     Case(
         "validation data set: of an unknown task",
         lambda model: validate(model, batches(X, Y, {"c": ONES})),
-        "Sample weights should have only the tasks ['a', 'b'] as keys. Received: 'c'",
+        f"Sample weights {ONLY}",
     ),
     Case(
         "data set: of an unknown task",
         lambda model: stream(model, X, Y, {"c": ONES}),
-        "Sample weights should have only the tasks ['a', 'b'] as keys. Received: 'c'",
+        f"Sample weights {ONLY}",
     ),
     Case(
         "data set: a tuple",

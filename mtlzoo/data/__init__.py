@@ -8,6 +8,7 @@ from mtlzoo.data.importance import ImportanceSampling
 from mtlzoo.data.keeping import keep
 from mtlzoo.data.loading import Loaded, load, names
 from mtlzoo.data.mixing import Mixture, mix
+from mtlzoo.data.narrowing import labels_of
 from mtlzoo.data.parts import check_parts
 from mtlzoo.data.resampling import resample
 from mtlzoo.data.row_mixing import cut_mix, mix_up
@@ -33,6 +34,7 @@ __all__ = [
     "distribute",
     "keep",
     "kfold",
+    "labels_of",
     "load",
     "mix",
     "mix_up",

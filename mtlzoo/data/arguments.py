@@ -4,7 +4,23 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Mapping
 from typing import Any
+
+
+def task_list(tasks: Any) -> list:
+    """Tasks as a list, also those of a model.
+
+    Args:
+        tasks: a list of tasks, or a dict such as `model.tasks`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    found = list(tasks.values()) if isinstance(tasks, Mapping) else tasks
+    if not isinstance(found, list | tuple) or not all(hasattr(t, "read_labels") for t in found):
+        raise ValueError(f"`tasks` should be a list of tasks. Received: tasks={tasks!r}")
+    return list(found)
 
 
 def check_count(name: str, value: Any, least: int = 1) -> int:

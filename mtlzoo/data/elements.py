@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from mtlzoo.data.arguments import task_list
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -49,7 +51,9 @@ def check_elements(name: str, dataset: Any) -> tuple[dict, dict]:
     return labels, weights
 
 
-def check_tasks(tasks: Iterable[Task], labels: Mapping[str, Any]) -> dict[str, Task]:
+def check_tasks(
+    tasks: Iterable[Task] | Mapping[str, Task], labels: Mapping[str, Any]
+) -> dict[str, Task]:
     """Check that there is a task for all labels, and that they fit.
 
     Args:
@@ -62,9 +66,7 @@ def check_tasks(tasks: Iterable[Task], labels: Mapping[str, Any]) -> dict[str, T
     Raises:
         ValueError: a task is missing, or has labels of another shape or type.
     """
-    if not isinstance(tasks, list | tuple):
-        raise ValueError(f"`tasks` should be a list of tasks. Received: tasks={tasks!r}")
-    by_name = {task.name: task for task in tasks}
+    by_name = {task.name: task for task in task_list(tasks)}
     if unknown := sorted(set(labels) - set(by_name)):
         raise ValueError(f"`tasks` should have all tasks of the labels. Received: no {unknown}")
     for name, spec in labels.items():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mtlzoo.data.arguments import check_count, is_number
+from mtlzoo.data.arguments import check_count, is_number, task_list
 from mtlzoo.data.parts import assign_parts
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def split(
         raise ValueError(
             f"`stratify` should be one of {list(STRATIFY)}. Received: stratify={stratify!r}"
         )
+    tasks = task_list(tasks)
     present, count = _presence(labels, tasks)
     groups = _check_groups(groups, count)
     rng = np.random.default_rng(seed)
@@ -145,6 +146,7 @@ def kfold(
         ```
     """
     check_count("folds", folds, least=2)
+    tasks = task_list(tasks)
     present, _ = _presence(labels, tasks)
     of_rows = _check_groups(groups, len(next(iter(present.values()))))
     classes = {task.name for task in tasks if task.loss_family == "classification"}
@@ -190,7 +192,7 @@ def rows_with_labels(
         rows_with_labels(parts, labels, [BinaryClassification("yes")])  # train [0], test [2]
         ```
     """
-    present, _ = _presence(labels, tasks)
+    present, _ = _presence(labels, task_list(tasks))
     return {
         task: {part: np.asarray(rows)[has[rows]] for part, rows in parts.items()}
         for task, has in present.items()

@@ -18,7 +18,7 @@ def delta_m(
     Args:
         results: The deciding metric of the multi-task model, by task name.
         baselines: The deciding metric of each task's single-task model, by task name; not 0.
-        tasks: The tasks, whose `name` and `mode` are read.
+        tasks: The tasks, whose `name` and `mode` are read; `model.tasks`, too.
 
     Returns:
         The mean gain in percent.
@@ -41,7 +41,7 @@ def delta_m(
     """
     if not isinstance(tasks, Iterable):
         raise ValueError(f"`tasks` should be a list of tasks. Received: tasks={tasks!r}")
-    tasks = list(tasks)
+    tasks = list(tasks.values() if isinstance(tasks, Mapping) else tasks)
     if not tasks:
         raise ValueError(f"`tasks` should have at least one task. Received: tasks={tasks!r}")
     for task in tasks:

@@ -244,7 +244,8 @@ class Objectives:
         for name in given:
             if name not in self.tasks:
                 raise ValueError(
-                    f"{what} should have only the tasks {list(self.names)} as keys. "
+                    f"{what} should have only the tasks {list(self.names)} as keys; "
+                    "`mtlzoo.data.labels_of(dataset, model.task_names)` leaves others out. "
                     f"Received: {name!r}"
                 )
 

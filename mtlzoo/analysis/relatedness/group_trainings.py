@@ -1,6 +1,6 @@
 """Training groups of tasks at small scale, to see what they gain from each other."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from mtlzoo.data.narrowing import labels_of
 from mtlzoo.layers.arguments import check_count, check_seed
 from mtlzoo.metrics import delta_m
 from mtlzoo.models.multi_task_model import MultiTaskModel
@@ -250,40 +251,6 @@ def checked_model(model: Any, names: tuple[str, ...]) -> MultiTaskModel:
         )
     model._assert_compile_called("fit")
     return model
-
-
-def labels_of(data: Any, names: Sequence[str]) -> Any:
-    """The same data with the labels and weights of some tasks only.
-
-    Args:
-        data: A `tf.data.Dataset`, or a tuple of arrays.
-        names: The tasks.
-
-    Raises:
-        ValueError: If it is neither, or has no labels of one of the tasks.
-    """
-
-    def chosen(x, y, weight=None):
-        if not isinstance(y, Mapping) or not set(names) <= set(y):
-            there = list(y) if isinstance(y, Mapping) else type(y).__name__
-            raise ValueError(
-                f"Labels should be a dict with those of the tasks {list(names)}. Received: {there}"
-            )
-        labels = {name: y[name] for name in names}
-        if weight is None:
-            return x, labels
-        if isinstance(weight, Mapping):
-            weight = {name: weight[name] for name in names if name in weight}
-        return x, labels, weight
-
-    if isinstance(data, tf.data.Dataset):
-        return data.map(chosen)
-    if isinstance(data, list | tuple) and len(data) in {2, 3}:
-        return chosen(*data)
-    raise ValueError(
-        "Data should be a `tf.data.Dataset` or a tuple of inputs and labels. "
-        f"Received: data of type {type(data).__name__}"
-    )
 
 
 def _arguments(data, batch_size):

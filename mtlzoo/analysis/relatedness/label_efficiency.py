@@ -13,10 +13,10 @@ from mtlzoo.analysis.relatedness.group_trainings import (
     Build,
     checked_model,
     checked_seeds,
-    labels_of,
     train_runs,
 )
 from mtlzoo.analysis.statistics import mean_and_error
+from mtlzoo.data.narrowing import labels_of
 from mtlzoo.layers.arguments import check_count
 from mtlzoo.tasks import Task
 
