@@ -1,119 +1,111 @@
-"""What a swap of versions costs: how long it takes, and what requests wait meanwhile.
+"""What a task of its own costs in serving, beside all tasks together, and what other formats do.
 
-A server answers constant requests from some threads of this process, while versions of a model are
-renamed into its folder, one after another. Prints, as medians over the swaps, the seconds from the
-rename to the first answer by the new version, and the part of them that it was loaded and warmed
-up; and the latency of requests before the rename, in the swap, and until the old version is freed,
-in milliseconds and relative to before.
+Writes models with eight tasks in every format, as a whole and with one task only, and asks all of
+them in turns in one process. Prints a table for docs/serving.md: the tenth percentile of the time
+of a request for all tasks, and its ratio to that of the SavedModel; as ratios to it the signature
+of one task, and a file of that task only; then the size of the whole file, and as a ratio to it
+that of the other one.
 
-    python -m benchmarks.serving [--swaps=10] [--threads=2] [--units=64,1024]
+    python -m benchmarks.serving [--models=HardSharing,MMoE,CrossStitch] [--rounds=200]
 """
 
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import shutil
+import pathlib
 import tempfile
-import threading
 import time
-import weakref
-from pathlib import Path
+from collections.abc import Callable
 
-import keras
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
-from mtlzoo import BinaryClassification, HardSharing, Regression
-from mtlzoo.serving import Server, Versions
+from benchmarks.formats import SUFFIXES
+from benchmarks.parameters import ARCHITECTURES
+from mtlzoo import BinaryClassification, MultiTaskModel, export
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer("swaps", 10, "How many swaps are measured.")
-flags.DEFINE_integer("threads", 2, "How many threads ask.")
-flags.DEFINE_list("units", ["64", "1024"], "Widths of the model's three layers.")
-flags.DEFINE_float("poll_seconds", 0.01, "How often the server looks at the folder.")
+flags.DEFINE_list("models", ["HardSharing", "MMoE", "CrossStitch"], "Architectures to measure.")
+flags.DEFINE_integer("rounds", 200, "Rounds of measurements.")
+flags.DEFINE_list("batches", ["1", "256"], "Rows of a request.")
 
-FEATURES, ROWS = 64, 32
-
-
-def stock(folder: Path, units: int) -> list[Path]:
-    """Versions of a model, beside the folder that is served; the first is in it."""
-    tasks = [BinaryClassification("click"), Regression("stay")]
-    inputs = keras.Input((FEATURES,), name="features")
-    versions = Versions(folder / "stock", keep=1)
-    versions.publish(HardSharing(inputs, tasks, shared_units=(units,) * 3))
-    found = []
-    for number in range(1, FLAGS.swaps + 2):
-        place = folder / "served" / "1" if number == 1 else folder / f"{number}"
-        found.append(Path(shutil.copytree(versions.path(1), place)))
-    return found[1:]
+TASK = "task_0"
 
 
-def measure(units: int) -> None:
-    """Swap, and print what it cost."""
-    folder = Path(tempfile.mkdtemp())
-    waiting = stock(folder, units)
-    x = np.zeros((ROWS, FEATURES), "float32")
-    stop, answers = threading.Event(), []
-    swaps, loads = [], []
-    phases: dict[str, list[tuple[float, float]]] = {"before": [], "swap": [], "freeing": []}
+def fast(requests: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Milliseconds of each request, taken in turns: the tenth percentile, which other programs on
+    the machine hardly move.
+    """
+    times: dict[str, list[float]] = {name: [] for name in requests}
+    for _ in range(5):
+        for request in requests.values():
+            request()
+    for _ in range(FLAGS.rounds):
+        for name, request in requests.items():
+            start = time.perf_counter()
+            request()
+            times[name].append(time.perf_counter() - start)
+    return {name: 1e3 * float(np.percentile(found, 10)) for name, found in times.items()}
 
-    def ask() -> None:
-        while not stop.is_set():
-            began = time.perf_counter()
-            version = server.answer(x).version
-            answers.append((began, time.perf_counter(), version))
 
-    with Server(folder / "served", FLAGS.poll_seconds) as server:
-        threads = [threading.Thread(target=ask) for _ in range(FLAGS.threads)]
-        for thread in threads:
-            thread.start()
-        for number, place in enumerate(waiting, 2):
-            time.sleep(1.0)
-            old, count = weakref.ref(server._current), len(answers)
-            renamed = time.perf_counter()
-            place.rename(folder / "served" / str(number))
-            while not any(version == number for *_, version in answers[count:]):
-                time.sleep(0.001)
-            first = min(end for _, end, version in answers[count:] if version == number)
-            while old() is not None:
-                time.sleep(0.001)
-            freed = time.perf_counter()
-            swaps.append(first - renamed)
-            loads.append(server.swaps[-1].seconds)
-            phases["before"].append((renamed - 0.7, renamed))
-            phases["swap"].append((renamed, first))
-            phases["freeing"].append((first, freed))
-        stop.set()
-        for thread in threads:
-            thread.join()
-    shutil.rmtree(folder)
+def size(path: pathlib.Path) -> float:
+    """Of a file or folder in kilobytes, with the weights that are beside an OpenVINO file."""
+    files = path.rglob("*") if path.is_dir() else path.parent.glob(f"{path.stem}.*")
+    return sum(file.stat().st_size for file in files if file.is_file()) / 1e3
 
-    print(
-        f"units {units}: swap {np.median(swaps):.3f} s ({min(swaps):.3f} to {max(swaps):.3f}), "
-        f"of which {np.median(loads):.3f} s loading and warming up; {len(answers)} answers"
-    )
-    usual = None
-    for phase, spans in phases.items():
-        # A request counts where it ends or where it is under way all the time.
-        each = [
-            [end - began for began, end, _ in answers if begin < end and began < over]
-            for begin, over in spans
-        ]
-        middle = 1e3 * np.median(np.concatenate(each))
-        worst = 1e3 * np.median([max(latencies) for latencies in each])
-        usual = usual or (middle, worst)
-        print(
-            f"  {phase:8} median {middle:8.2f} ms ({middle / usual[0]:6.2f} of before), "
-            f"worst {worst:8.2f} ms ({worst / usual[1]:6.2f})"
-        )
+
+def measure(name: str, model: MultiTaskModel, folder: pathlib.Path) -> list[list[str]]:
+    """The rows of a model in the table."""
+    rng = np.random.default_rng(0)
+    paths = {}
+    for form, suffix in SUFFIXES.items():
+        for kind, tasks in (("whole", None), ("alone", [TASK])):
+            paths[form, kind] = folder / f"{name}_{kind}_{form}{suffix}"
+            export.save(model, paths[form, kind], tasks, format=form)
+    loaded = {key: export.load(path) for key, path in paths.items()}
+    table = []
+    for batch in map(int, FLAGS.batches):
+        x = {"features": rng.normal(size=(batch, 100)).astype("float32")}
+
+        def request(form, kind, signature, x=x):
+            answer = loaded[form, kind].signatures[signature]
+            return lambda: answer(x)
+
+        requests = {}
+        for form in SUFFIXES:
+            requests[form, "whole"] = request(form, "whole", "serve")
+            requests[form, "alone"] = request(form, "alone", "serve")
+            if TASK in loaded[form, "whole"].signatures:
+                requests[form, "signature"] = request(form, "whole", TASK)
+        found = fast(requests)
+        base = found["tf_saved_model", "whole"]
+        for form in SUFFIXES:
+            own = found[form, "whole"]
+            signature = found.get((form, "signature"))
+            whole, alone = (size(paths[form, kind]) for kind in ("whole", "alone"))
+            table.append(
+                [
+                    *(f"`{name}`", f"`{form}`", f"{batch}", f"{own:.3f}", f"{own / base:.2f}"),
+                    "–" if signature is None else f"{signature / own:.2f}",
+                    *(f"{found[form, 'alone'] / own:.2f}", f"{whole:,.0f}", f"{alone / whole:.2f}"),
+                ]
+            )
+    return table
 
 
 def main(argv):
-    """Measure models of each width."""
+    """Measure and print."""
     del argv
-    for units in map(int, FLAGS.units):
-        measure(units)
+    logging.set_verbosity(logging.ERROR)  # TensorFlow's export has a notice for each signature
+    head = ["model", "format", "rows", "ms, all tasks", "of SavedModel", "signature of a task"]
+    head += ["file of a task", "kB, all tasks", "file of a task"]
+    print("| " + " | ".join(head) + " |\n|---|---|" + "--:|" * (len(head) - 2))
+    tasks = [BinaryClassification(f"task_{i}") for i in range(8)]
+    for name in FLAGS.models:
+        with tempfile.TemporaryDirectory() as folder:
+            for row in measure(name, ARCHITECTURES[name](tasks), pathlib.Path(folder)):
+                print("| " + " | ".join(row) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mtlzoo import export
+from mtlzoo.export import parts
 from mtlzoo.models.multi_task_model import MultiTaskModel
 from mtlzoo.online import cells
 from mtlzoo.online.batches import StreamBatch
@@ -78,16 +78,16 @@ class Reader:
     def __init__(
         self, model: MultiTaskModel, preprocessor: keras.Model | str | None = None
     ) -> None:
-        tasks, step = export._choose(model, None), model._held.step
+        read, step = parts.parts(model, preprocessor=preprocessor), model._held.step
         losses = {} if step is None else step.objectives.losses
-        self._labels = {name: StreamLabels(task, losses.get(name)) for name, task in tasks.items()}
-        front = export._front(model, preprocessor)
-        inputs = export._inputs_of(front or model)
-        self._schema = Schema(inputs, list(tasks))
+        self._labels = {
+            name: StreamLabels(task, losses.get(name)) for name, task in read.tasks.items()
+        }
+        self._schema = Schema(read.inputs, list(read.tasks))
         self._preprocess = None
-        if front is not None:
+        if (front := read.front) is not None:
             self._preprocess = tf.function(  # traced once, for any number of rows
-                lambda x: front(x, training=False), input_signature=[export._specs(inputs)]
+                lambda x: front(x, training=False), input_signature=[read.specs()]
             )
 
     def split(self, element: Any) -> list[Any]:

@@ -33,6 +33,20 @@ class Loaded:
                 f"Received: {sorted(self._model.signatures)}"
             )
 
+    def describe(self) -> dict[str, Any]:
+        """What the version takes and answers, in lists, dicts, strings and numbers."""
+        functions = {n: f for n, f in self._model.signatures.items() if n != "serving_default"}
+        _, inputs = functions["serve"].structured_input_signature
+        return {
+            "version": self.number,
+            "tasks": sorted(functions.keys() - {"serve"}),
+            "inputs": {name: _told(spec) for name, spec in sorted(inputs.items())},
+            "signatures": {
+                name: {k: _told(v) for k, v in sorted(function.structured_outputs.items())}
+                for name, function in sorted(functions.items())
+            },
+        }
+
     def answer(self, x: Any, signature: str) -> dict[str, np.ndarray]:
         """What a signature answers.
 
@@ -85,13 +99,28 @@ def _check_rows(x: Any) -> None:
         )
 
 
+def _fits(array: np.ndarray, dtype: np.dtype) -> bool:
+    """Whether numbers stay what they are, but for the rounding of fractions."""
+    if array.dtype.kind in "iu" and dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return not array.size or (limits.min <= array.min() and array.max() <= limits.max)
+    return np.can_cast(array.dtype, dtype, "same_kind")
+
+
+def _told(spec: tf.TensorSpec) -> dict[str, Any]:
+    return {"dtype": spec.dtype.name, "shape": spec.shape.as_list()}
+
+
 def _zeros(spec: tf.TensorSpec) -> tf.Tensor:
     shape = [1 if size is None else size for size in spec.shape]
     return tf.fill(shape, "") if spec.dtype == tf.string else tf.zeros(shape, spec.dtype)
 
 
 def _fit(x: Any, inputs: Any) -> Any:
-    """The tensors that a signature takes."""
+    """The tensors that a signature takes, from `x` in its form or by name."""
+    if isinstance(x, Mapping) and not isinstance(inputs, Mapping):
+        named = {spec.name: spec for spec in tf.nest.flatten(inputs)}
+        return tf.nest.pack_sequence_as(inputs, list(_fit(x, named).values()))
     if isinstance(inputs, Mapping):
         if not isinstance(x, Mapping) or set(x) != set(inputs):
             received = sorted(x) if isinstance(x, Mapping) else type(x).__name__
@@ -106,9 +135,10 @@ def _fit(x: Any, inputs: Any) -> Any:
         return [_fit(each, spec) for each, spec in zip(x, inputs, strict=True)]
     try:
         array = np.asarray(x)
-        number = inputs.dtype != tf.string
-        if number and not np.can_cast(array.dtype, inputs.dtype.as_numpy_dtype, "same_kind"):
+        if inputs.dtype != tf.string and not _fits(array, np.dtype(inputs.dtype.as_numpy_dtype)):
             raise TypeError(f"dtype={array.dtype}")  # a cast would change the numbers
+        if inputs.dtype.is_integer:
+            array = array.astype(inputs.dtype.as_numpy_dtype)
         tensor = tf.convert_to_tensor(array, inputs.dtype)
     except (TypeError, ValueError, tf.errors.OpError) as error:
         raise ValueError(

@@ -157,11 +157,25 @@ class Server:
         """The number of the version that answers the next request."""
         return self._now().number
 
+    def describe(self) -> dict[str, Any]:
+        """What the current version takes and answers.
+
+        Returns:
+            A dict of what JSON can hold: its `version`; its `tasks`; its `inputs` by name, each
+            with `dtype` and `shape`, where `None` is a size that is free; and by signature, in
+            `signatures`, the same of its answers.
+
+        Raises:
+            RuntimeError: if the server is closed.
+        """
+        return self._now().describe()
+
     def answer(self, x: Any, signature: str = "serve") -> Answer:
         """Answer a request; from any number of threads.
 
         Args:
-            x: the inputs in the form of the served model, anything that NumPy can read.
+            x: the inputs in the form of the served model, or as a dict by name; anything that
+                NumPy can read.
             signature: `"serve"` for all tasks, or the name of one. Defaults to `"serve"`.
 
         Returns:

@@ -9,10 +9,11 @@ import weakref
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 from mtlzoo import BinaryClassification, HardSharing, MultiTaskModel, Regression
-from mtlzoo.serving import Server, Versions
+from mtlzoo.serving import Server, Versions, loaded
 from mtlzoo.serving.loaded import Loaded
 
 X = np.random.default_rng(0).normal(size=(3, 4))
@@ -72,6 +73,50 @@ def test_it_answers_by_the_newest_version_and_swaps_when_there_is_another(publis
         assert server.look() == 2 and server.answer(X).version == 2  # better than none
     with pytest.raises(RuntimeError, match=r"The server should be open"):
         server.answer(X)
+
+
+def test_it_says_what_it_takes_and_answers_and_takes_rows_by_name(folder):
+    with Server(folder, poll_seconds=1000) as server:
+        real = {"dtype": "float32", "shape": [None, 1]}
+        click = {"click": real, "click_class": {"dtype": "int64", "shape": [None]}}
+        stay = {"stay": real}
+        assert server.describe() == {
+            "version": 1,
+            "tasks": ["click", "stay"],
+            "inputs": {"features": {"dtype": "float32", "shape": [None, 4]}},
+            "signatures": {"click": click, "serve": click | stay, "stay": stay},
+        }
+        np.testing.assert_array_equal(
+            server.answer({"features": X}, "stay")["stay"], server.answer(X, "stay")["stay"]
+        )
+        with pytest.raises(ValueError, match=r"dict of the inputs \['features'\]. Received: \['x"):
+            server.answer({"x": X})
+    with pytest.raises(RuntimeError, match=r"The server should be open"):
+        server.describe()
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "fits"),
+    [
+        ([0, 255], "uint8", True),
+        ([-1], "uint8", False),
+        ([256], "uint8", False),
+        ([2**31], "int32", False),
+        ([], "int32", False),  # an empty list is of fractions
+        ([1.5], "int32", False),
+        ([1], "float32", True),
+        ([True], "bool", True),
+        ([1], "bool", False),
+    ],
+)
+def test_numbers_are_taken_where_they_stay_what_they_are(values, dtype, fits):
+    spec = tf.TensorSpec((None,), dtype, name="x")
+    if fits:
+        found = loaded._fit(values, spec)
+        assert found.dtype == dtype and found.numpy().tolist() == values
+    else:
+        with pytest.raises(ValueError, match=f"Input `x` should be of dtype {dtype}"):
+            loaded._fit(values, spec)
 
 
 def test_a_request_ends_on_the_version_it_began_with_which_is_then_freed(

@@ -1,0 +1,98 @@
+"""LiteRT, which was TensorFlow Lite: a file for telephones and small computers."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from mtlzoo.export.exported import Exported
+from mtlzoo.export.portable import refusal
+
+SUFFIX = ".tflite"
+
+
+def check(options: Mapping[str, Any]) -> None:
+    """Check that options are attributes of the converter.
+
+    Args:
+        options: the options by name.
+
+    Raises:
+        ValueError: if one is not.
+    """
+    converter = tf.lite.TFLiteConverter([])
+    for name in options:
+        if name[:1] == "_" or not hasattr(converter, name):
+            raise ValueError(
+                "`options` should be attributes of `tf.lite.TFLiteConverter`. "
+                f"Received: {name!r} in options={dict(options)!r}"
+            )
+
+
+def write(folder: str, path: Path, signatures: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Convert a SavedModel.
+
+    Args:
+        folder: its directory.
+        path: the file to write.
+        signatures: those that the file has.
+        options: attributes of the converter.
+
+    Raises:
+        ValueError: if the format does not have an operation of the model.
+    """
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(signatures))
+    for name, value in options.items():
+        setattr(converter, name, value)
+    try:
+        content = converter.convert()
+    except Exception as error:  # of several kinds
+        missing = re.findall(r"(?:TF Select|Custom) ops: (.*)", str(error))
+        raise refusal("litert", missing, error) from error
+    path.write_bytes(content)
+
+
+def load(path: Path) -> Exported:
+    """Load a file.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ImportError: if ai-edge-litert is not installed.
+    """
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise ImportError(
+            "LiteRT files should have ai-edge-litert to run them. "
+            "Install it with `pip install 'mtlzoo[litert]'`"
+        ) from error
+    interpreter = Interpreter(model_path=str(path))
+    runners = {
+        name: interpreter.get_signature_runner(name) for name in interpreter.get_signature_list()
+    }
+    any_runner = next(iter(runners.values()))
+
+    def answering(runner: Any):
+        return lambda rows: dict(runner(**rows))
+
+    return Exported(
+        format="litert",
+        inputs={
+            name: (_dtype(detail["dtype"]), _shape(detail["shape_signature"]))
+            for name, detail in any_runner.get_input_details().items()
+        },
+        signatures={name: answering(runner) for name, runner in runners.items()},
+    )
+
+
+def _dtype(dtype: Any) -> str:
+    return "string" if np.dtype(dtype).kind in "OSU" else np.dtype(dtype).name
+
+
+def _shape(sizes: Any) -> tuple[int | None, ...]:
+    return tuple(None if size < 0 else int(size) for size in sizes)
