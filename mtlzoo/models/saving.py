@@ -147,10 +147,54 @@ class SavedByName(keras.Model):
     def export(self, filepath: Any, format: Any = "tf_saved_model", **kwargs: Any) -> Any:
         """Export for serving; a SavedModel has the signature `serve` and one for each task.
 
-        See `mtlzoo.export.save`, which this calls; other formats are Keras's own.
+        See `mtlzoo.export.save`, which this calls. What it does not write is left to Keras.
         """
-        if format != "tf_saved_model":
-            return super().export(filepath, format=format, **kwargs)
         from mtlzoo import export
 
-        return export.save(self, filepath, **kwargs)
+        if format not in export.names():
+            return super().export(filepath, format=format, **kwargs)
+        return export.save(self, filepath, format=format, **kwargs)
+
+    def save_to_preset(
+        self, path: str | os.PathLike, *, card: Any = None, storage: str = "float32"
+    ) -> Any:
+        """Save the model as a preset: a folder of plain data with weights in few bytes and a card.
+
+        See `mtlzoo.presets.save`, which this calls.
+
+        Args:
+            path: a new or an empty folder; its name becomes the preset's name.
+            card: a `mtlzoo.presets.Card` with what is known of the model. Defaults to `None`, what
+                can be read from it alone.
+            storage: how learned matrices are stored: `"float32"`, `"float16"`, `"bfloat16"` or
+                `"int8"`. Defaults to `"float32"`.
+
+        Returns:
+            The path of the folder.
+
+        Raises:
+            ValueError: for a path that is taken, an unknown `storage`, or a model that cannot be
+                made again from its configuration.
+        """
+        from mtlzoo import presets
+
+        return presets.save(self, path, card=card, storage=storage)
+
+    @classmethod
+    def from_preset(cls, name_or_dir: str | os.PathLike, *, load_weights: bool = True) -> Any:
+        """The model of a preset of this class or a subclass.
+
+        See `mtlzoo.presets.load`, which is this of any class.
+
+        Args:
+            name_or_dir: a name of `mtlzoo.presets.names()`, or the folder of a preset.
+            load_weights: whether to load the trained weights; `False` gives new ones. Defaults to
+                `True`.
+
+        Raises:
+            ValueError: if there is no such preset, it is of another class, it has no weights, or
+                its files are not those that were saved.
+        """
+        from mtlzoo.presets.loading import load_as
+
+        return load_as(cls, name_or_dir, load_weights=load_weights)
