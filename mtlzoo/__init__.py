@@ -79,8 +79,8 @@ _WHERE = {
 }
 _ROOMS = [
     *("analysis", "backbones", "balancing", "data", "distribution", "ensembles", "export"),
-    *("layers", "metrics", "models", "online", "pretrained", "reporting"),
-    *("serving", "tasks", "training"),
+    *("layers", "metrics", "models", "online", "presets", "pretrained", "reporting"),
+    *("serving", "tasks", "training", "tuning"),
 ]
 
 __all__ = ["__version__", *sorted(_WHERE), *_ROOMS]
