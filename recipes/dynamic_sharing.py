@@ -8,54 +8,45 @@ metrics on the test data: the mean over the seeds and its spread.
 """
 
 import functools
-import pathlib
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from absl import flags
 
 from mtlzoo import DynamicSharing, data
-from recipes import comparison, strategies
-from recipes.training import Progress
+from recipes.parts import job, strategies
+from recipes.parts.comparison import Run, over_seeds
+from recipes.parts.tables import print_table, spread
 
-_OUT = flags.DEFINE_string("out", "runs/dynamic_sharing", "Folder to write to.")
-_EPOCHS = flags.DEFINE_integer("epochs", 5, "Epochs of each model.", lower_bound=1)
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds.", lower_bound=1)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "Rows in a batch.", lower_bound=1)
-_LEARNING_RATE = flags.DEFINE_float("learning_rate", 1e-3, "Adam's learning rate.")
-_BALANCER = flags.DEFINE_string("balancer", "pcgrad", "A gradient balancer, by name.")
-
-UNITS, TOWER_UNITS, DROPOUT = (64, 32), (16,), 0.2
+FLAGS = job.define_flags(
+    out="runs/dynamic_sharing",
+    epochs=5,
+    seeds=3,
+    batch_size=256,
+    learning_rate=1e-3,
+    balancer=("pcgrad", "A gradient balancer, by name."),
+)
 
 
 def main(_) -> None:
-    out = pathlib.Path(_OUT.value)
-    names = list(settings(1))
-    results: dict[str, list[comparison.Result]] = {name: [] for name in names}
-    strengths: dict[str, list[float]] = {name: [] for name in names}
-    progress = Progress(len(names) * _SEEDS.value, _EPOCHS.value)
-    for seed in range(_SEEDS.value):
-        census = data.load("census_income", batch_size=_BATCH_SIZE.value, seed=seed)
-        steps = _EPOCHS.value * int(census.train.cardinality())
-        for name, sharing in settings(steps).items():
-            model, result = comparison.train(
-                functools.partial(build, name, sharing, census),
-                census,
-                epochs=_EPOCHS.value,
-                learning_rate=_LEARNING_RATE.value,
-                seed=seed,
-                balancer=_BALANCER.value,
-                progress=progress,
-            )
-            results[name].append(result)
-            strengths[name].append(mean_strength(model))
-    report = comparison.summarize(results, census.tasks)
+    out = job.begin()
+    strengths: dict[str, list[float]] = {}
+
+    def note(run: Run) -> None:
+        strengths.setdefault(run.name, []).append(mean_strength(run.model))
+
+    report = over_seeds(
+        lambda seed: data.load("census_income", batch_size=FLAGS.batch_size, seed=seed),
+        {name: functools.partial(build, name) for name in settings(1)},
+        seeds=FLAGS.seeds,
+        epochs=FLAGS.epochs,
+        learning_rate=FLAGS.learning_rate,
+        balancer=FLAGS.balancer,
+        after=note,
+    )
     for name, values in strengths.items():
-        report[name]["metrics"]["strength"] = comparison.spread(values)
-    comparison.print_table(report)
-    comparison.write(out, report)
-    print(f"\nWritten to {out / 'results.json'}")
+        report[name]["metrics"]["strength"] = spread(values)
+    print_table(report)
+    job.end(out, report)
 
 
 def settings(steps: int) -> dict[str, Any]:
@@ -70,22 +61,23 @@ def settings(steps: int) -> dict[str, Any]:
     }
 
 
-def build(name: str, sharing: Any, census: data.Loaded) -> DynamicSharing:
+def build(name: str, census: data.Loaded) -> DynamicSharing:
     """One of the models that are compared."""
+    steps = FLAGS.epochs * int(census.train.cardinality())
     return DynamicSharing(
         census.inputs,
         census.tasks,
-        units=UNITS,
-        tower_units=TOWER_UNITS,
-        dropout=DROPOUT,
-        sharing=sharing,
+        units=(64, 32),
+        tower_units=(16,),
+        dropout=0.2,
+        sharing=settings(steps)[name],
         name="sharing_" + name.replace(" ", "_").replace(".", "_"),
     )
 
 
 def mean_strength(model: DynamicSharing) -> float:
     """The mean strength of sharing over stages and tasks."""
-    strengths: Mapping[str, Mapping[str, float]] = model.sharing_strengths()
+    strengths = model.sharing_strengths()
     return float(np.mean([list(of_tasks.values()) for of_tasks in strengths.values()]))
 
 

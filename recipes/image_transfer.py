@@ -17,32 +17,33 @@ have to learn from. Every seed draws another division and other rows; smaller se
 larger ones. With 115 test stamps results differ much from seed to seed.
 """
 
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import flags, logging
+from absl import flags
 
 from mtlzoo import HardSharing, data, pretrained, training
 from mtlzoo.backbones import EfficientNetLite0
-from recipes import comparison, strategies
-from recipes.label_curves import scores_over_labels
-from recipes.training import Progress, print_aligned
+from recipes.parts import job, strategies
+from recipes.parts.label_curves import print_scores, scores_over_labels, spreads
+from recipes.parts.training import Progress
 
-_OUT = flags.DEFINE_string("out", "runs/image_transfer", "Folder to write to.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where prepared data is kept.")
-_WEIGHTS = flags.DEFINE_string("weights", None, "The package of the weights, or a folder with it.")
-_DOWNLOAD = flags.DEFINE_boolean("download", False, "Whether that package may be fetched.")
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Divisions, and trainings of each model.", lower_bound=1)
-_ROWS = flags.DEFINE_list("rows", ["50", "100", "200", "all"], "Numbers of training rows.")
-_METHODS = flags.DEFINE_list("methods", ["frozen", "gradual", "scratch"], "What to compare.")
-_STEPS = flags.DEFINE_integer("steps", 120, "Updates of each model.", lower_bound=4)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Rows in a batch.", lower_bound=1)
-_LEARNING_RATE = flags.DEFINE_float("learning_rate", None, "Adam's, instead of each method's own.")
-_PART = flags.DEFINE_enum("part", "test", ["valid", "test"], "What the models are scored on.")
+FLAGS = job.define_flags(
+    out="runs/image_transfer",
+    data_dir=(None, "Where prepared data is kept."),
+    download=(False, "Whether that package may be fetched."),
+    seeds=(3, "Divisions, and trainings of each model."),
+    batch_size=32,
+    learning_rate=(None, "Adam's, instead of each method's own."),
+)
+flags.DEFINE_string("weights", None, "The package of the weights, or a folder with it.")
+flags.DEFINE_list("rows", ["50", "100", "200", "all"], "Numbers of training rows.")
+flags.DEFINE_list("methods", ["frozen", "gradual", "scratch"], "What to compare.")
+flags.DEFINE_integer("steps", 120, "Updates of each model.", lower_bound=4)
+flags.DEFINE_enum("part", "test", ["valid", "test"], "What the models are scored on.")
 
 # That of `frozen`, which takes seconds, was the best of 0.001, 0.003 and 0.01 on the validation
 # data of the first division; those of the others were not chosen.
@@ -57,35 +58,25 @@ Stamps = Mapping[str, tuple[np.ndarray, dict[str, np.ndarray]]]
 
 
 def main(_) -> None:
-    logging.set_verbosity(logging.WARNING)
-    out = pathlib.Path(_OUT.value)
-    out.mkdir(parents=True, exist_ok=True)
-    trainings = len(_METHODS.value) * len(_ROWS.value) * _SEEDS.value
-    progress = Progress(trainings, PHASES)
+    out = job.begin()
+    progress = Progress(len(FLAGS.methods) * len(FLAGS.rows) * FLAGS.seeds, PHASES)
     runs: dict[str, dict[str, dict[str, list[float]]]] = {}  # by task, method and number of rows
-    for seed in range(_SEEDS.value):
+    for seed in range(FLAGS.seeds):
         tasks, stamps = load(seed)
         order = np.random.default_rng(seed).permutation(len(stamps["train"][0]))
-        for name in _METHODS.value:
+        for name in FLAGS.methods:
             seen = through_trunk(stamps) if name == "frozen" else stamps
-            for count in _ROWS.value:
+            for count in FLAGS.rows:
                 rows = order if count == "all" else order[: int(count)]
                 model = build(name, tasks, seen, seed)
                 scores = fit(model, name, seen, rows, seed, progress)
                 for task, score in (scores | {MEAN: float(np.mean([*scores.values()]))}).items():
                     of_method = runs.setdefault(task, {}).setdefault(name, {})
                     of_method.setdefault(count, []).append(score)
-    report = {
-        task: {
-            name: {count: comparison.spread(values) for count, values in found.items()}
-            for name, found in methods.items()
-        }
-        for task, methods in runs.items()
-    }
-    print_scores(report)
+    report = spreads(runs)
+    print_scores(report, "rows")
     scores_over_labels(out / "labels.png", report, "training rows")
-    comparison.write(out, report)
-    print(f"\nWritten to {out}: labels.png, results.json")
+    job.end(out, report, "labels.png")
 
 
 # --- Data --------------------------------------------------------------------------------------
@@ -93,9 +84,9 @@ def main(_) -> None:
 
 def load(seed: int) -> tuple[list[Any], Stamps]:
     """The tasks, and the pictures and labels of a division."""
-    loaded = data.load("stamps", batch_size=10_000, data_seed=seed, data_dir=_DATA_DIR.value)
+    loaded = data.load("stamps", batch_size=10_000, data_seed=seed, data_dir=FLAGS.data_dir)
     parts = {}
-    for name in ("train", _PART.value):
+    for name in ("train", FLAGS.part):
         ((x, y, _),) = getattr(loaded, name)
         parts[name] = (x["image"].numpy(), {task: labels.numpy() for task, labels in y.items()})
     return loaded.tasks, parts
@@ -110,7 +101,7 @@ def through_trunk(stamps: Stamps) -> Stamps:
 def batches(x: np.ndarray, y: Mapping[str, np.ndarray], seed: int) -> tf.data.Dataset:
     """Full batches without end: one of few rows would spoil the statistics of normalization."""
     rows = tf.data.Dataset.from_tensor_slices((x, dict(y))).shuffle(len(x), seed)
-    return rows.repeat().batch(_BATCH_SIZE.value, drop_remainder=True)
+    return rows.repeat().batch(FLAGS.batch_size, drop_remainder=True)
 
 
 # --- Models ------------------------------------------------------------------------------------
@@ -120,79 +111,43 @@ def trunk(shape: Sequence[int], random: bool = False) -> EfficientNetLite0:
     """The trunk for pictures whose white is 1."""
     if random:
         return EfficientNetLite0(shape, max_pixel=1.0)
-    return pretrained.load(
-        "efficientnet_lite0",
-        raw_files=_WEIGHTS.value,
-        download=_DOWNLOAD.value,
-        input_shape=shape,
-        max_pixel=1.0,
-    )
+    files = {"raw_files": FLAGS.weights, "download": FLAGS.download}
+    return pretrained.load("efficientnet_lite0", input_shape=shape, max_pixel=1.0, **files)
 
 
 def build(name: str, tasks: Sequence[Any], stamps: Stamps, seed: int) -> HardSharing:
     """A compiled model; of `frozen` the heads alone."""
     keras.utils.set_random_seed(seed)
-    rate = _LEARNING_RATE.value or LEARNING_RATES[name]
+    rate = FLAGS.learning_rate or LEARNING_RATES[name]
     inputs = keras.Input(stamps["train"][0].shape[1:], name="image")
     with strategies.scope():
         backbone = None if name == "frozen" else trunk(inputs.shape[1:], name == "scratch")
         model = HardSharing(inputs, tasks, backbone=backbone, name=name)
-        schedule = keras.optimizers.schedules.CosineDecay(rate, _STEPS.value)
+        schedule = keras.optimizers.schedules.CosineDecay(rate, FLAGS.steps)
         model.compile(keras.optimizers.Adam(schedule))
     return model
 
 
 def fit(
-    model: HardSharing,
-    name: str,
-    stamps: Stamps,
-    rows: np.ndarray,
-    seed: int,
-    progress: Progress,
+    model: HardSharing, name: str, stamps: Stamps, rows: np.ndarray, seed: int, progress: Progress
 ) -> dict[str, float]:
-    """Train on some of the rows, and give each task's deciding metric.
-
-    Args:
-        model: the model.
-        name: the method.
-        stamps: the data.
-        rows: numbers of the training rows.
-        seed: of the rows' order.
-        progress: a bar for the whole job.
-    """
+    """Train on some of the rows, and give each task's deciding metric."""
     x, y = stamps["train"]
-    callbacks: list[keras.callbacks.Callback] = [progress]
-    if name == "gradual":
-        callbacks.append(training.GradualUnfreezing(GROUPS))
+    unfreezing = [training.GradualUnfreezing(GROUPS)] if name == "gradual" else []
     model.fit(
         batches(x[rows], {task: labels[rows] for task, labels in y.items()}, seed),
         epochs=PHASES,
-        steps_per_epoch=-(-_STEPS.value // PHASES),
+        steps_per_epoch=-(-FLAGS.steps // PHASES),
         shuffle=False,  # the data set reshuffles itself
-        callbacks=callbacks,
+        callbacks=[progress, *unfreezing],
         verbose=0,
     )
-    x, y = stamps[_PART.value]
+    x, y = stamps[FLAGS.part]
     logs = model.evaluate(x, y, batch_size=256, return_dict=True, verbose=0)
     scores = {task: logs[f"{task}_{model.tasks[task].monitor}"] for task in model.task_names}
     found = ", ".join(f"{task} {value:.4f}" for task, value in scores.items())
     progress.finish(f"{name}, {len(rows)} rows, seed {seed}: {found}")
     return scores
-
-
-# --- Report ------------------------------------------------------------------------------------
-
-
-def print_scores(report: Mapping[str, Mapping[str, Mapping[str, dict]]]) -> None:
-    """Print a table for each task: mean ± standard deviation over seeds, by number of rows."""
-    for task, methods in report.items():
-        rows = [[task, *(f"{count} rows" for count in _ROWS.value)]]
-        for name, found in methods.items():
-            cells = [f"{f['mean']:.4f}" for f in found.values()]
-            spread = [f" ± {f['std']:.4f}" if f["std"] else "" for f in found.values()]
-            rows.append([name, *(m + s for m, s in zip(cells, spread, strict=True))])
-        print()
-        print_aligned(rows)
 
 
 if __name__ == "__main__":

@@ -17,60 +17,34 @@ weights that the validation data chose. One name is the balancer of all multi-ta
 """
 
 import functools
-import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
 
-import keras
-import numpy as np
-from absl import flags, logging
+from absl import flags
 
 import mtlzoo as zoo
 from mtlzoo import data
-from mtlzoo.backbones import ConvNet
-from mtlzoo.data.multi_fashion.original import CLASSES
-from mtlzoo.layers import PositionEmbedding
-from recipes import balancers, comparison, plots, strategies
-from recipes import fashion as fashion_data
-from recipes.training import Progress, print_aligned
+from recipes.parts import balancer_report, balancers, job, plots, strategies, tables
+from recipes.parts import fashion as fashion_data
+from recipes.parts.comparison import Run, over_seeds
+from recipes.parts.fashion import UNITS, convolutions, tokens, trunk
+from recipes.parts.multi_fashion_report import draw_answers, print_readings
 
-_OUT = flags.DEFINE_string("out", "runs/multi_fashion", "Folder to write to.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where prepared data is, if not in the cache.")
-_EPOCHS = flags.DEFINE_integer("epochs", 3, "Epochs of each model.", lower_bound=1)
-_ROWS = flags.DEFINE_integer(
+FLAGS = job.define_flags(
+    out="runs/multi_fashion",
+    data_dir=None,
+    epochs=3,
+    seeds=1,
+    batch_size=64,
+    learning_rate=2e-3,
+)
+flags.DEFINE_integer(
     "rows", 16_000, "Training pairs in an epoch, drawn anew for each from all 54,000."
 )
-_SEEDS = flags.DEFINE_integer("seeds", 1, "Trainings of each model.", lower_bound=1)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Rows in a batch.", lower_bound=1)
-_LEARNING_RATE = flags.DEFINE_float("learning_rate", 2e-3, "Adam's learning rate.")
-_MODELS = flags.DEFINE_list(
+flags.DEFINE_list(
     "models", None, "Architectures. Defaults to all that fit; of balancers, to HardSharing."
 )
-_BALANCER = flags.DEFINE_list("balancer", [balancers.EQUAL], balancers.FLAG_HELP)
-
-SHAPE, UNITS = (36, 36, 1), (50,)
-
-
-def trunk() -> ConvNet:
-    """Convolutions of 10 and 20 channels, and a fully connected layer of 50 units."""
-    return ConvNet(SHAPE, dense_units=UNITS)
-
-
-def convolutions() -> ConvNet:
-    """The same without the fully connected layer."""
-    return ConvNet(SHAPE, dense_units=())
-
-
-def tokens() -> keras.Model:
-    """The 6 x 6 places of the last convolution as tokens that know where they are.
-
-    A convolution does not tell left from right: without positions neither would the queries.
-    """
-    network = convolutions()
-    maps = network.get_layer("conv_1").output
-    places = keras.layers.Reshape((-1, maps.shape[-1]), name="places")(maps)
-    return keras.Model(network.input, PositionEmbedding(name="positions")(places))
-
+flags.DEFINE_list("balancer", [balancers.EQUAL], balancers.FLAG_HELP)
 
 # Which network each is drawn with, as which argument, and its other arguments, where the defaults
 # are not used.
@@ -102,194 +76,65 @@ NOT_HERE = {
 
 
 def main(_) -> None:
-    logging.set_verbosity(logging.WARNING)
-    out = pathlib.Path(_OUT.value)
-    chosen = {a.__name__: a for a in ARCHITECTURES}
-    if _MODELS.value:
-        chosen = {name: chosen[name] for name in _MODELS.value}
-    names = balancers.named(_BALANCER.value)
+    out = job.begin()
+    names = balancers.named(FLAGS.balancer)
     if len(names) == 1:
-        report, pictures = compare_architectures(out, chosen, names[0])
-    else:
-        found = train_balancers(chosen, names)
-        report, pictures = balancers.compare(out, found), ["balancers.png"]
-    comparison.write(out, report)
-    print(f"\nWritten to {out}: {', '.join([*pictures, 'results.json'])}")
-
-
-def compare_architectures(
-    out: pathlib.Path, chosen: Mapping[str, type], balancer: str
-) -> tuple[dict[str, dict], list[str]]:
-    """Train, print and draw architectures.
-
-    Args:
-        out: the folder for pictures.
-        chosen: the architectures by name.
-        balancer: that of all of them.
-
-    Returns:
-        What belongs into `results.json`, and the names of the pictures.
-    """
-    results: dict[str, list] = {comparison.SINGLE: [], **{name: [] for name in chosen}}
-    progress = Progress(_SEEDS.value * (len(chosen) + 2), _EPOCHS.value)
-    first: dict[str, zoo.MultiTaskModel] = {}
-    for seed in range(_SEEDS.value):
-        fashion = load(seed)
-        settings: dict[str, Any] = {
-            "epochs": _EPOCHS.value,
-            "learning_rate": _LEARNING_RATE.value,
-            "seed": seed,
-            "progress": progress,
-        }
-        _, result = comparison.train_single_tasks(
-            functools.partial(single_task, fashion), fashion, **settings
+        runs: dict[str, Run] = {}  # of the first seed
+        report = over_seeds(
+            load,
+            {name: functools.partial(build, kind) for name, kind in chosen().items()},
+            single=single_task,
+            balancer=names[0],
+            after=lambda run: runs.setdefault(run.name, run),
+            **settings(),
         )
-        results[comparison.SINGLE].append(result)
-        for name, architecture in chosen.items():
-            model, result = comparison.train(
-                lambda a=architecture, f=fashion: build(a, f.inputs, f.tasks),
-                fashion,
-                balancer=balancer,
-                **settings,
-            )
-            results[name].append(result)
-            first.setdefault(name, model)
-    report = comparison.summarize(results, fashion.tasks)
-    comparison.print_table(report)
-    print("\nNot here:")
-    for architecture, reason in NOT_HERE.items():
-        print(f"  {architecture.__name__}: {reason}")
-    pictures, labels, _ = next(iter(fashion.test.unbatch().batch(1000)))
-    print_readings(first, pictures)
-    out.mkdir(parents=True, exist_ok=True)
-    plots.metrics_over_parameters(out / "accuracy.png", report)
-    name, model = next(iter(first.items()))
-    draw_answers(out / "answers.png", name, model, pictures[:6], labels)
-    return report, ["accuracy.png", "answers.png"]
+        tables.print_table(report)
+        print("\nNot here:")
+        for architecture, reason in NOT_HERE.items():
+            print(f"  {architecture.__name__}: {reason}")
+        x, labels, _ = next(iter(runs.pop(tables.SINGLE).loaded.test.unbatch().batch(1000)))
+        models = {name: run.model for name, run in runs.items()}
+        print_readings(models, x)
+        plots.metrics_over_parameters(out / "accuracy.png", report)
+        draw_answers(out / "answers.png", *next(iter(models.items())), x[:6], labels)
+        pictures = ["accuracy.png", "answers.png"]
+    else:
+        architecture = balancers.the_one(FLAGS.models, chosen(), "HardSharing")
+        make = functools.partial(build, architecture)
+        found = balancers.train_all(names, load, single_task, make, **settings())
+        report, pictures = balancer_report.compare(out, found), ["balancers.png"]
+    job.end(out, report, *pictures)
 
 
-def train_balancers(chosen: Mapping[str, type], names: list[str]) -> balancers.Found:
-    """One architecture with each of the balancers, with the same settings."""
-    architecture = balancers.the_one(_MODELS.value, chosen, "HardSharing")
-    return balancers.train_all(
-        names,
-        load,
-        single_task,
-        lambda fashion, name: build(architecture, fashion.inputs, fashion.tasks, name),
-        seeds=_SEEDS.value,
-        epochs=_EPOCHS.value,
-        learning_rate=_LEARNING_RATE.value,
-    )
+def chosen() -> dict[str, type]:
+    """The architectures of `--models`, by name."""
+    found = {a.__name__: a for a in ARCHITECTURES}
+    return {name: found[name] for name in FLAGS.models or found}
+
+
+def settings() -> dict[str, Any]:
+    """How all models are trained."""
+    names = ("seeds", "epochs", "learning_rate")
+    return {name: FLAGS[name].value for name in names}
 
 
 def load(seed: int) -> data.Loaded:
     """The data, with epochs of `--rows` pairs."""
-    return fashion_data.load(seed, _BATCH_SIZE.value, _ROWS.value, _DATA_DIR.value)
+    return fashion_data.load(seed, FLAGS.batch_size, FLAGS.rows, FLAGS.data_dir)
 
 
 def single_task(fashion: data.Loaded, task: zoo.Task) -> zoo.MultiTaskModel:
     """The network of one task."""
-    return zoo.HardSharing(
-        fashion.inputs, [task], backbone=trunk(), name=f"single_task_{task.name}"
-    )
+    name = f"single_task_{task.name}"
+    return zoo.HardSharing(fashion.inputs, [task], backbone=trunk(), name=name)
 
 
-def build(
-    architecture: type, inputs: Any, tasks: list, name: str | None = None
-) -> zoo.MultiTaskModel:
+def build(architecture: type, fashion: data.Loaded, name: str | None = None) -> zoo.MultiTaskModel:
     """A new model, with new variables, named as its architecture unless it is given a name."""
     argument, network, arguments = ARCHITECTURES[architecture]
     drawn = {argument: network(), **arguments}
-    return architecture(inputs, tasks, name=name or architecture.__name__, **drawn)
-
-
-# --- What can be read --------------------------------------------------------------------------
-
-
-def print_readings(models: Mapping[str, zoo.MultiTaskModel], pictures: Any) -> None:
-    """Print what the first seed's models have learned about sharing.
-
-    Args:
-        models: trained models by name.
-        pictures: a batch, for what depends on the input; it is averaged.
-    """
-    order = ("left", "right")
-    rows = [["first seed", *order]]
-    for name, model in models.items():
-        for what, of_task in readings(model, pictures):
-            cells = [" ".join(f"{v:.2f}" for v in np.ravel(of_task[task])) for task in order]
-            rows.append([f"{name}: {what}", *cells])
-    print()
-    print_aligned(rows)
-
-
-def readings(model: Any, pictures: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """What a model lets one read: a text and by task one or several numbers."""
-    tasks = model.task_names
-    match model:
-        case zoo.SoftSharing():
-            for stage, distances in model.distances().items():
-                yield f"distance to the other, {stage}", dict.fromkeys(tasks, distances[0, 1])
-        case zoo.CrossStitch():
-            for stage, matrix in model.stitch_matrices().items():
-                yield f"received of left, right, {stage}", dict(zip(tasks, matrix, strict=True))
-        case zoo.Sluice():
-            mixtures = model.layer_mixtures()
-            yield (
-                "parts of " + ", ".join(mixtures["left"]),
-                {task: list(mixture.values()) for task, mixture in mixtures.items()},
-            )
-        case zoo.NDDR():
-            for stage, matrix in model.fusion_matrices().items():
-                lengths = np.sqrt(np.square(matrix).sum((2, 3)))
-                yield (
-                    f"length of weights of left, right, {stage}",
-                    dict(zip(tasks, lengths, strict=True)),
-                )
-        case zoo.MMoE() | zoo.OMoE():
-            gates = model.gate_weights(pictures)
-            yield "mean use of experts", {task: gates[task].mean(0) for task in tasks}
-        case zoo.PLE():
-            for level, gates in model.gate_weights(pictures).items():
-                yield f"use of own and 2 shared, {level}", {t: gates[t].mean(0) for t in tasks}
-        case zoo.SNR():
-            found = model.routing_probabilities()
-            yield "connections to the task", {task: found[f"{task}_routing"] for task in tasks}
-        case zoo.MTAN():
-            masks = model.attention_masks(pictures)
-            for stage in masks["left"]:
-                yield f"mean of the mask, {stage}", {t: masks[t][stage].mean() for t in tasks}
-        case zoo.TaskQueryAttention():
-            weights = model.attention_weights(pictures)
-            yield "mean row and column of 0 to 5", {t: center(weights[t]) for t in tasks}
-        case zoo.LearningToBranch():
-            for i, path in enumerate(zip(*model.paths().values(), strict=True)):
-                yield f"node of stage {i}", dict(zip(tasks, path, strict=True))
-        case zoo.DynamicSharing():
-            for stage, strengths in model.sharing_strengths().items():
-                yield f"strength, {stage}", strengths
-
-
-def center(weights: np.ndarray) -> list[float]:
-    """The mean row and column of places with weights `(rows, heads, queries, places)`."""
-    side = round(weights.shape[-1] ** 0.5)
-    at = weights.mean((0, 1, 2)).reshape(side, side)
-    return [float(at.sum(axis) @ np.arange(side)) for axis in (1, 0)]
-
-
-def draw_answers(
-    path: pathlib.Path, name: str, model: zoo.MultiTaskModel, pictures: Any, labels: Mapping
-) -> None:
-    """Draw pictures with the true classes and the model's."""
-    outputs = model.predict_on_batch(pictures)
-    captions = []
-    for i in range(len(pictures)):
-        lines = []
-        for task in model.task_names:
-            true, found = CLASSES[int(labels[task][i])], CLASSES[int(outputs[task][i].argmax())]
-            lines.append(f"{task}: {true}" + ("" if found == true else f"\n    not {found}"))
-        captions.append("\n".join(lines))
-    plots.captioned(path, np.asarray(pictures)[..., 0], captions, f"Answers of {name}")
+    name = name or architecture.__name__
+    return architecture(fashion.inputs, fashion.tasks, name=name, **drawn)
 
 
 if __name__ == "__main__":

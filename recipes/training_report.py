@@ -18,23 +18,24 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-from absl import flags, logging
+from absl import logging
 
 from mtlzoo import HardSharing, MMoE, MultiTaskModel, data, report
 from mtlzoo.analysis import Finding, GramianHistory, TrainingHealth, read_attention
 from mtlzoo.data.census_income.columns import EDUCATION_GROUPS
 from mtlzoo.reporting import Run, RunRecorder, TensorBoard, read
 from mtlzoo.tasks import Task
-from recipes import strategies
-from recipes.comparison import labels_of
-from recipes.training import Progress
+from recipes.parts import job, strategies
+from recipes.parts.training import Progress
 
-_OUT = flags.DEFINE_string("out", "runs/training_report", "Folder to write to.")
-_EPOCHS = flags.DEFINE_integer("epochs", 5, "Epochs of each model.", lower_bound=1)
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Trainings of each model.", lower_bound=1)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "Rows in a batch.", lower_bound=1)
-_LEARNING_RATE = flags.DEFINE_float("learning_rate", 1e-3, "Adam's learning rate.")
-_BALANCER = flags.DEFINE_string("balancer", "equal", "Balancer of MMoE.")
+FLAGS = job.define_flags(
+    out="runs/training_report",
+    epochs=5,
+    seeds=3,
+    batch_size=256,
+    learning_rate=1e-3,
+    balancer=("equal", "Balancer of MMoE."),
+)
 
 NUM_EXPERTS, EXPERT_UNITS = 4, (32,)
 SINGLE_UNITS = (128,)  # as many as all experts have
@@ -49,14 +50,13 @@ the single tasks are a network for each."""
 
 
 def main(_) -> None:
-    logging.set_verbosity(logging.ERROR)  # TensorFlow warns of the tracing of several models
-    out = pathlib.Path(_OUT.value)
-    progress = Progress(_SEEDS.value * 4, _EPOCHS.value)
+    out = job.begin(logging.ERROR)  # TensorFlow warns of the tracing of several models
+    progress = Progress(FLAGS.seeds * 4, FLAGS.epochs)
     command = shlex.join(["python", "-m", "recipes.training_report", *sys.argv[1:]])
     single, gated = Run("single tasks", command), Run("MMoE", command)
     findings: list[Finding] = []
-    for seed in range(_SEEDS.value):
-        census = data.load("census_income", batch_size=_BATCH_SIZE.value, seed=seed)
+    for seed in range(FLAGS.seeds):
+        census = data.load("census_income", batch_size=FLAGS.batch_size, seed=seed)
         for task in census.tasks:
             model = compiled(functools.partial(network, census, task), seed)
             train(single, model, census, seed, progress)
@@ -114,10 +114,10 @@ def compiled(
     keras.utils.set_random_seed(seed)
     with strategies.scope():
         model = build()
-        options: dict[str, Any] = {"balancer": _BALANCER.value} if gated else {}
+        options: dict[str, Any] = {"balancer": FLAGS.balancer} if gated else {}
         if watched:
             options["track_gramian"] = "shared"
-        model.compile(keras.optimizers.Adam(_LEARNING_RATE.value), **options)
+        model.compile(keras.optimizers.Adam(FLAGS.learning_rate), **options)
     return model
 
 
@@ -133,9 +133,9 @@ def train(
     recorder = RunRecorder()
     board = TensorBoard(logs_of(run, seed, model), findings=watching)
     model.fit(
-        labels_of(model, census.train),
-        validation_data=labels_of(model, census.valid),
-        epochs=_EPOCHS.value,
+        data.labels_of(census.train, model.task_names),
+        validation_data=data.labels_of(census.valid, model.task_names),
+        epochs=FLAGS.epochs,
         shuffle=False,  # the data set reshuffles itself
         callbacks=[recorder, *watching, board, progress],
         verbose=0,
@@ -147,7 +147,7 @@ def train(
 
 def logs_of(run: Run, seed: int, model: MultiTaskModel | None = None) -> pathlib.Path:
     """The folder of a training's logs; of single tasks one for each."""
-    folder = pathlib.Path(_OUT.value) / "tensorboard" / run.name.replace(" ", "_")
+    folder = pathlib.Path(FLAGS.out) / "tensorboard" / run.name.replace(" ", "_")
     if model is not None and len(model.task_names) == 1:
         folder /= model.task_names[0]
     return folder / f"seed_{seed}"

@@ -5,6 +5,7 @@ the models, from few generated rows; where it would train one, one batch of stat
 and the step is looked at instead. Each prints a line of JSON: what could not run on a TPU.
 """
 
+import functools
 import importlib
 import json
 import pathlib
@@ -21,8 +22,8 @@ from absl import flags
 
 from conformance.compiling import faults_for_tpus
 from mtlzoo import MultiTaskModel, data
-from recipes.fashion import Item
-from recipes.training import Progress
+from recipes.parts.fashion import SHAPE, Item
+from recipes.parts.training import Progress
 
 ROWS = 8
 FOUND: list[str] = []
@@ -75,27 +76,22 @@ def quickstart_gated(recipe):
 def census_income(recipe):
     recipe.data.load = lambda name, load=data.load, **_: load("census_income", batch_size=64)
     census = recipe.load()
-    recipe.train_all(census, 10, "pcgrad")
+    recipe.train_all(census, "pcgrad")
 
 
 def census_stream(recipe):
     """The training before the stream; each way of learning from it takes the same step."""
-    pool, test, tasks = recipe.load()
+    pool, test, tasks = recipe.census_streams.load("sample", None)
+    sizes = {"before": 64, "rows": 64, "test_rows": 16}
     recipe.ways = lambda tasks: {}
-    recipe.learn(recipe.make("years", pool, test, 0), tasks, 0)
+    recipe.learn(recipe.census_streams.make("years", pool, test, 0, **sizes), tasks, 0)
 
 
 def dynamic_sharing(recipe):
     census = data.load("census_income", batch_size=64)
-    for name, sharing in recipe.settings(10).items():
-        recipe.comparison.train(
-            lambda name=name, sharing=sharing: recipe.build(name, sharing, census),
-            census,
-            epochs=1,
-            learning_rate=0.01,
-            seed=0,
-            balancer="pcgrad",
-        )
+    builders = {name: functools.partial(recipe.build, name) for name in recipe.settings(1)}
+    settings = {"seeds": 1, "epochs": 1, "learning_rate": 0.01, "balancer": "pcgrad"}
+    recipe.over_seeds(lambda seed: census, builders, **settings)
 
 
 def some_fashion(shape):
@@ -110,23 +106,16 @@ def some_fashion(shape):
 
 
 def multi_fashion(recipe):
-    fashion = some_fashion(recipe.SHAPE)
-    for architecture in recipe.ARCHITECTURES:
-        recipe.comparison.train(
-            lambda a=architecture: recipe.build(a, fashion.inputs, fashion.tasks),
-            fashion,
-            epochs=1,
-            learning_rate=0.01,
-            seed=0,
-        )
+    fashion = some_fashion(SHAPE)
+    builders = {name: functools.partial(recipe.build, a) for name, a in recipe.chosen().items()}
+    recipe.over_seeds(lambda seed: fashion, builders, seeds=1, epochs=1, learning_rate=0.01)
 
 
 def ensemble_fusion(recipe):
-    loaded = some_fashion(recipe.SHAPE)
-    fashion = recipe.Fashion(loaded, loaded.valid)
+    fashion = some_fashion(recipe.SHAPE)
     members = [recipe.build(fashion, f"start_{i}") for i in range(2)]
     for fusion in recipe.fusions().values():
-        recipe.fused(members, fusion, fashion)
+        recipe.fused(members, fusion, fashion.valid)
 
 
 def scene_understanding(recipe):
@@ -135,22 +124,14 @@ def scene_understanding(recipe):
     recipe.data.load = lambda *_, **__: some_frames()
     for decoder in ("shared", "aspp"):
         flags.FLAGS.decoder = decoder
-        scenes = recipe.load()
-        for architecture in recipe.ARCHITECTURES.values():
-            recipe.train(
-                lambda a=architecture, s=scenes: a(s.inputs, s.tasks, backbone=recipe.backbone(s)),
-                scenes,
-                epochs=1,
-                learning_rate=0.01,
-                seed=0,
-            )
+        recipe.train_all(recipe.load(), lambda run: None)
 
 
 def stamp_scenes(recipe):
     from test_recipe_stamp_scenes import some_scenes
 
     recipe.data.load = lambda *_, **__: some_scenes()
-    recipe.train_all(recipe.load(0), 0, Progress(1, 1))
+    recipe.train_all(lambda run: None)
 
 
 def stamp_fusion(recipe):
@@ -188,7 +169,8 @@ def synthetic_relatedness(recipe):
 
 
 def task_scheduling(recipe):
-    mixture = data.mix({name: recipe.batches(name, 0) for name in recipe.ROWS})
+    tasks = recipe.four_tasks
+    mixture = data.mix({name: tasks.batches(name, 0, ROWS) for name in tasks.ROWS})
     recipe.compiled().fit(mixture.dataset)
 
 
@@ -197,9 +179,10 @@ def text_transfer(recipe):
 
     stand_in(setattr)
     reader = recipe.preprocessor()
-    sets = recipe.load(0)
+    sets = recipe.texts.load(0, None)
+    rows = recipe.texts.train_rows(sets, reader), recipe.texts.test_rows(sets, reader, ROWS)
     for name in recipe.LEARNING_RATES:
-        recipe.train(name, reader, sets, 0)
+        recipe.train(name, reader, *rows, 0)
 
 
 def co_training(recipe):
@@ -207,11 +190,12 @@ def co_training(recipe):
 
     recipe.data.load = lambda _, **options: some_stamps(**options)
     recipe.pretrained.load = some_trunk
-    division = recipe.load(0)
-    features = recipe.pixels_to_features([division[0]["image"]])[0]
+    stamps = recipe.co_training_stamps
+    division = stamps.load(0, None)
+    (features,) = stamps.pixels_to_features([division[0]["image"]], recipe.trunk())
     shapes = division[0]["caption"].shape[1:], features[False].shape[1:]
-    models = recipe.build(division[2], *shapes)
-    recipe.train_all(models, recipe.arranged(division, features, "clean", 0), 0)
+    models = recipe.build(division[2], *shapes, 0.01)
+    recipe.train_all(models, stamps.arranged(division, features, "clean", ROWS, 0), 0)
 
 
 def distillation(recipe):
@@ -231,8 +215,9 @@ def detection_transfer(recipe):
         scenes.inputs, scenes.tasks, backbone=recipe.trunk(scenes), name="category"
     )
     detection = recipe.load(0, recipe.DETECTOR)
-    for name, taught in recipe.teachers(classifier, some_network(scenes)).items():
-        recipe.train_detector(name, taught, detection, 0, None)
+    for taught in recipe.teachers(classifier, some_network(scenes)).values():
+        model, detector = recipe.compiled(taught, detection, 0)
+        model.fit(data.labels_of(detection.train, detector.task_names))
 
 
 def explanations(recipe):
@@ -256,20 +241,21 @@ def model_reading(recipe):
 
 def simplification(recipe):
     census = recipe.load_census()
-    recipe.start(lambda: recipe.mixture(census), census, Progress(1, 1))
-    fashion = some_fashion(recipe.SHAPE)
-    recipe.start(lambda: recipe.hard_sharing(fashion), fashion, Progress(1, 1))
+    recipe.start(recipe.mixture, census, Progress(1, 1))
+    fashion = some_fashion(recipe.sparsity.SHAPE)
+    recipe.start(recipe.sparsity.network, fashion, Progress(1, 1))
 
 
 def task_relatedness(recipe):
-    build, (x, y), _ = recipe.load()
+    tasks, (x, y), _ = recipe.census_with_nothing("sample", None, rows=64)
+    build = recipe.Networks(x.shape[1], tasks, units=32, learning_rate=1e-3, epochs=1)
     look(build(tuple(sorted(build.tasks))), x, y)
 
 
 def training_health(recipe):
     for name, (planted, _) in recipe.faults().items():
         if name not in (recipe.SPOILED, "learning rate of 1"):  # whose models are among the others
-            model, rows = planted.build(), recipe.Rows(planted)
+            model, rows = planted.build(), recipe.Rows(planted, ROWS)
             recipe.compiled(model, planted).fit(rows.x, rows.y)
 
 
@@ -278,15 +264,15 @@ def training_report(recipe):
     makers = [lambda: recipe.mixture(census), lambda: recipe.network(census, census.tasks[0])]
     for make, gated in zip(makers, (True, False), strict=True):
         model = recipe.compiled(make, 0, gated=gated)
-        model.fit(recipe.labels_of(model, census.train))
+        model.fit(data.labels_of(census.train, model.task_names))
 
 
 RECIPES: dict[str, tuple[Callable, list[str]]] = {
     "quickstart": (quickstart, []),
     "quickstart, gated": (quickstart_gated, []),
     "census_income": (census_income, ["--seeds=1", "--epochs=1"]),
-    "census_stream": (census_stream, ["--source=sample", "--before=64", "--rows=64", "--test=16"]),
-    "co_training": (co_training, ["--labelled=16", "--rounds=1"]),
+    "census_stream": (census_stream, []),
+    "co_training": (co_training, ["--rounds=1"]),
     "detection_transfer": (detection_transfer, ["--widths=4,4,8"]),
     "distillation": (distillation, []),
     "distribution": (distribution, []),
@@ -304,7 +290,7 @@ RECIPES: dict[str, tuple[Callable, list[str]]] = {
     "stamp_scenes": (stamp_scenes, ["--widths=4,4,8"]),
     "stamp_fusion": (stamp_fusion, []),
     "synthetic_relatedness": (synthetic_relatedness, ["--rows=256"]),
-    "task_relatedness": (task_relatedness, ["--source=sample"]),
+    "task_relatedness": (task_relatedness, []),
     "task_scheduling": (task_scheduling, []),
     "training_health": (training_health, []),
     "training_report": (training_report, []),
@@ -314,7 +300,8 @@ RECIPES: dict[str, tuple[Callable, list[str]]] = {
 # pictures inside the model, which there would have to move them in the input pipeline.
 KNOWN = {"stamp_fusion": ["the operation ImageProjectiveTransformV3"]}
 # Those that walk on formulas, without a model.
-WITHOUT_MODELS = {"toy_objectives"}
+# Those without a model, or whose models are those of others.
+WITHOUT_MODELS = {"make_presets", "rest_server", "toy_objectives", "tuning"}
 
 
 def main(name: str) -> None:

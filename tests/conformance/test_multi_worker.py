@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 from conformance.replica_settings import copies, state
-from recipes import local_workers
+from recipes.parts import local_workers
 
 TESTS = Path(__file__).parents[1]
 

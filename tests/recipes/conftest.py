@@ -16,7 +16,7 @@ def _take_out() -> dict:
     known = {name for found in _flags_of.values() for name in found}
     for module, found in flags.FLAGS.flags_by_module_dict().items():
         # Those of `strategies` are in place for all recipes.
-        if module.startswith("recipes.") and module != "recipes.strategies":
+        if module.startswith("recipes.") and module != "recipes.parts.strategies":
             known |= {flag.name for flag in found}
     out = {name: flags.FLAGS[name] for name in known if name in flags.FLAGS}
     for name in out:

@@ -9,23 +9,27 @@ from absl.testing import flagsaver
 pytest.importorskip("matplotlib")
 
 from recipes import census_stream as recipe
+from recipes.parts import census_streams
 
 
 def test_the_planted_changes_are_what_they_should_be():
     rng = np.random.default_rng(0)
-    x = {column: rng.choice([b"a", b"b", b"c", b"d"], 60).astype(object) for column in recipe.CODES}
+    x = {
+        column: rng.choice([b"a", b"b", b"c", b"d"], 60).astype(object)
+        for column in census_streams.CODES
+    }
     x["age"] = rng.integers(0, 60, 60).astype("float32")
     y = {"income": rng.integers(0, 2, 60), "never_married": np.ones(60, "int32")}
     recoded, adults = np.arange(60) >= 20, np.arange(60) >= 40
-    new_x, new_y = recipe.changed((x, y), recoded, adults)
-    for column in recipe.CODES:
+    new_x, new_y = census_streams.changed((x, y), recoded, adults)
+    for column in census_streams.CODES:
         assert (new_x[column][:20] == x[column][:20]).all()
         book = set(zip(x[column][20:], new_x[column][20:], strict=True))
         assert len(book) == len({old for old, _ in book}) == len({new for _, new in book}) == 4
-    assert any((new_x[column][20:] != x[column][20:]).any() for column in recipe.CODES)
+    assert any((new_x[column][20:] != x[column][20:]).any() for column in census_streams.CODES)
     assert (new_x["age"] == x["age"]).all()
     assert (new_y["income"] == y["income"]).all()
-    children = adults & (x["age"] < recipe.ADULT)
+    children = adults & (x["age"] < census_streams.ADULT)
     assert children.any()
     assert (new_y["never_married"] == np.where(children, 0, 1)).all()
 
@@ -54,9 +58,6 @@ def test_every_way_of_learning_is_compared(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_too_many_rows_are_an_error():
-    with flagsaver.flagsaver(source="sample", before=20_000, rows=8):
-        pool, test, _ = recipe.load()
-        with pytest.raises(
-            ValueError, match=r"`--before` and `--rows` should be fewer.*20000 and 8"
-        ):
-            recipe.make("planted", pool, test, 0)
+    pool, test, _ = census_streams.load("sample", None)
+    with pytest.raises(ValueError, match=r"`--before` and `--rows` should be fewer.*20000 and 8"):
+        census_streams.make("planted", pool, test, 0, before=20_000, rows=8, test_rows=8)

@@ -11,7 +11,8 @@ pytest.importorskip("matplotlib")
 
 from mtlzoo import BinaryClassification, Classification, data, pretrained
 from mtlzoo.data.pipeline import batches
-from recipes import co_training, co_training_report
+from recipes import co_training
+from recipes.parts import co_training_report, co_training_stamps
 
 ROWS = 24
 
@@ -42,12 +43,11 @@ def some_trunk(name, *, input_shape, **_):
 def small(monkeypatch):
     monkeypatch.setattr(data, "load", lambda name, **options: some_stamps(**options))
     monkeypatch.setattr(pretrained, "load", some_trunk)
-    monkeypatch.setattr(co_training, "CORRUPTED", "category")
 
 
 @pytest.mark.usefixtures("eagerly", "small")
 def test_it_prints_and_writes_what_it_finds(tmp_path, capsys):
-    chosen = ["clean", "wrong labels"]
+    chosen = ["wrong labels"]
     with flagsaver.flagsaver(
         out=str(tmp_path),
         seeds=1,
@@ -61,8 +61,8 @@ def test_it_prints_and_writes_what_it_finds(tmp_path, capsys):
     printed = capsys.readouterr().out
     report = json.loads((tmp_path / "results.json").read_text())
     assert list(report["scores"]) == list(report["rounds"]) == chosen
-    ways = co_training_report.order(report["scores"]["clean"])
-    assert set(ways) == set(report["scores"]["clean"])
+    ways = co_training_report.order(report["scores"]["wrong labels"])
+    assert set(ways) == set(report["scores"]["wrong labels"])
     assert len(ways) == 3 * 4 + 1
     for by_way in report["scores"].values():
         for seeds in by_way.values():
@@ -77,13 +77,12 @@ def test_it_prints_and_writes_what_it_finds(tmp_path, capsys):
 
 @pytest.mark.usefixtures("small")
 def test_conditions_change_what_they_say():
-    with flagsaver.flagsaver(labelled=20):
-        division = co_training.load(0)
-        features = {False: np.zeros((3 * ROWS, 2)), True: np.ones((3 * ROWS, 2))}
-        found = {
-            condition: co_training.arranged(division, features, condition, 0)
-            for condition in co_training.CONDITIONS
-        }
+    division = co_training_stamps.load(0, None)
+    features = {False: np.zeros((3 * ROWS, 2)), True: np.ones((3 * ROWS, 2))}
+    found = {
+        condition: co_training_stamps.arranged(division, features, condition, 20, 0)
+        for condition in co_training_stamps.CONDITIONS
+    }
     clean, wrong = found["clean"], found["wrong labels"]
     assert len(clean.x["image"]) == ROWS and len(clean.test_x["image"]) == 2 * ROWS
     there = clean.given["category"] >= 0
@@ -102,8 +101,8 @@ def test_conditions_change_what_they_say():
 
 @pytest.mark.usefixtures("small")
 def test_a_picture_has_its_features_in_every_division():
-    divisions = [co_training.load(seed)[0]["image"] for seed in (0, 1)]
-    first, second = co_training.pixels_to_features(divisions)
+    divisions = [co_training_stamps.load(seed, None)[0]["image"] for seed in (0, 1)]
+    first, second = co_training_stamps.pixels_to_features(divisions, co_training.trunk())
     for noisy in (False, True):
         for row, picture in enumerate(divisions[1][:5]):
             (other,) = [i for i, p in enumerate(divisions[0]) if np.array_equal(p, picture)]

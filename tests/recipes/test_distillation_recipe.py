@@ -12,7 +12,7 @@ pytest.importorskip("matplotlib")
 
 from mtlzoo import data
 from recipes import distillation as recipe
-from recipes.fashion import Item
+from recipes.parts.fashion import Item
 
 ROWS = 8
 

@@ -70,9 +70,9 @@ def test_what_is_fitted_sees_neither_training_nor_test_data(job, monkeypatch):
     out, *_ = job
     with flagsaver.flagsaver(data_dir=str(out), batch_size=4):
         monkeypatch.setattr(ensemble_fusion, "VALID_ROWS", 2)
-        found = ensemble_fusion.load(0)
+        loaded, held = ensemble_fusion.load(0)
     chosen, held = (
         [x.tobytes() for x, *_ in part.unbatch().as_numpy_iterator()]
-        for part in (found.loaded.valid, found.held)
+        for part in (loaded.valid, held)
     )
     assert chosen and not set(chosen) & set(held)

@@ -13,7 +13,8 @@ pytest.importorskip("tf_keras_vis")
 
 from mtlzoo import BinaryClassification, Classification, data
 from mtlzoo.data.pipeline import batches
-from recipes import explanation_report, explanations
+from recipes import explanations
+from recipes.parts import explanation_measures, explanation_report
 
 ROWS = 10
 
@@ -88,5 +89,5 @@ def test_a_modality_that_says_all_is_missed():
             x, _, _ = next(iter(part))
             return {"has_sound_auc": float(tf.reduce_mean(tf.cast(x["speech_present"], "float32")))}
 
-    found = explanations.losses_without(Listener(), stamps.test, "has_sound")
+    found = explanation_measures.losses_without(Listener(), stamps.test, "has_sound")
     assert found == {"caption": 0.0, "image": 0.0, "speech": 1.0}

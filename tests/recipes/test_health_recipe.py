@@ -9,7 +9,7 @@ from recipes import training_health as recipe
 
 
 def test_a_fault_is_printed_and_drawn(eagerly, tmp_path, capsys):
-    few = {"epochs": 2, "rows": 96, "faults": ["stuck gates"], "out": str(tmp_path)}
+    few = {"epochs": 2, "rows": 64, "faults": ["stuck gates"], "out": str(tmp_path)}
     with flagsaver.flagsaver(**few):
         recipe.main([])
     printed = capsys.readouterr().out

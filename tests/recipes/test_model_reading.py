@@ -14,7 +14,7 @@ pytest.importorskip("matplotlib")
 from mtlzoo import data
 from mtlzoo.data.census_income.columns import INPUTS
 from recipes import model_reading
-from recipes.fashion import Item
+from recipes.parts.fashion import Item
 
 ROWS = 12
 
@@ -53,7 +53,7 @@ def run(tmp_path, monkeypatch, capsys, eagerly):
         assert {path.stem for path in tmp_path.glob("*.png")} == set(report)
         return capsys.readouterr().out, report
 
-    monkeypatch.setattr(model_reading.data, "load", few)
+    monkeypatch.setattr(data, "load", few)
     monkeypatch.setattr(model_reading.fashion_data, "load", some_fashion)
     return run
 

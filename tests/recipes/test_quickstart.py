@@ -8,32 +8,52 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from absl import flags
 from absl.testing import flagsaver
 
-from mtlzoo import BinaryClassification, Regression
+from mtlzoo import BinaryClassification, Regression, data
 
 pytest.importorskip("matplotlib")
 
 from recipes import quickstart
-from recipes.training import BestEpoch, Progress
+from recipes.parts.quickstart_report import EDUCATION_GROUPS, in_words
+from recipes.parts.training import BestEpoch, Progress
 
+# Of tf.data, which is not meant to be eager here.
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
 MODELS = ["single-task", "hard sharing", "MMoE"]
 TASKS = ["income", "never_married", "education"]
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory):
-    """The recipe on large batches and two epochs; its trainings are given no test data at all."""
+def census():
+    """A few batches of the sample."""
+    whole = data.load("census_income", batch_size=512, seed=0)
+    parts = {split: getattr(whole, split).take(2).cache() for split in ("train", "valid", "test")}
+    return dataclasses.replace(whole, **parts)
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory, census):
+    """The recipe for two epochs; its trainings, which are not traced, are given no test data."""
     out = tmp_path_factory.mktemp("quickstart")
     (out / "served").mkdir()
     (out / "served" / "saved_model.pb").write_text("of an earlier run")
-    train_all = quickstart.train_all
-    loaded = []
+    asked = []
 
-    def without_test_data(census):
-        loaded.append(census)
+    def load(name, **options):
+        asked.append((name, options))
+        return census
+
+    def without_test_data(census, train_all=quickstart.train_all):
+        tf.config.run_functions_eagerly(True)
         return train_all(dataclasses.replace(census, test=None))
+
+    def compare(*arguments, compare=quickstart.compare):
+        found = compare(*arguments)
+        tf.config.run_functions_eagerly(False)
+        return found
 
     printed = io.StringIO()
     flags.FLAGS.mark_as_parsed()
@@ -42,10 +62,13 @@ def job(tmp_path_factory):
         flagsaver.flagsaver(out=str(out), epochs=2, batch_size=512),
         contextlib.redirect_stdout(printed),
     ):
+        patch.setattr(quickstart.data, "load", load)
         patch.setattr(quickstart, "train_all", without_test_data)
+        patch.setattr(quickstart, "compare", compare)
         quickstart.main([])
+    assert asked == [("census_income", {"batch_size": 512, "seed": 0})]
     report = json.loads((out / "results.json").read_text())
-    return out, printed.getvalue(), report, loaded[0]
+    return out, printed.getvalue(), report
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +82,7 @@ def line_of(printed: str, start: str) -> list[str]:
 
 
 def test_the_table_shows_the_reported_numbers(job):
-    _, printed, report, _ = job
+    _, printed, report = job
     assert list(report) == MODELS
     for task, metric in zip(TASKS, ["auc", "auc", "macro_f1"], strict=True):
         numbers = [f"{report[m]['test'][task]:.4f}" for m in MODELS]
@@ -72,7 +95,7 @@ def test_the_table_shows_the_reported_numbers(job):
 
 
 def test_delta_m_is_against_the_single_task_models(job):
-    *_, report, _ = job
+    *_, report = job
     baselines = report["single-task"]["test"]
     for model in MODELS[1:]:
         test = report[model]["test"]
@@ -81,7 +104,7 @@ def test_delta_m_is_against_the_single_task_models(job):
 
 
 def test_the_kept_epoch_is_the_best_on_validation_data(job):
-    *_, report, _ = job
+    *_, report = job
     for model in MODELS:
         curves = [report[model]["curves"][t] for t in TASKS]
         assert np.shape(curves) == (3, 2)
@@ -91,8 +114,8 @@ def test_the_kept_epoch_is_the_best_on_validation_data(job):
         assert [report[model]["best_epoch"][t] for t in TASKS] == expected
 
 
-def test_the_saved_model_has_the_reported_test_and_validation_metrics(job, reloaded):
-    *_, report, census = job
+def test_the_saved_model_has_the_reported_test_and_validation_metrics(job, reloaded, census):
+    *_, report = job
     test = reloaded.evaluate(census.test, return_dict=True, verbose=0)
     valid = reloaded.evaluate(census.valid, return_dict=True, verbose=0)
     for task in TASKS:
@@ -103,7 +126,7 @@ def test_the_saved_model_has_the_reported_test_and_validation_metrics(job, reloa
 
 
 def test_parameters_are_those_of_the_models(job, reloaded):
-    *_, report, _ = job
+    *_, report = job
     trained = sum(np.prod(v.shape) for v in reloaded.trainable_variables)
     assert report["MMoE"]["parameters"] == trained
     # Three networks of 462 inputs, 256 and 32 units, and heads of 1, 1 and 5 outputs.
@@ -111,8 +134,8 @@ def test_parameters_are_those_of_the_models(job, reloaded):
     assert report["single-task"]["parameters"] == 3 * body + 33 * (1 + 1 + 5)
 
 
-def test_the_served_model_answers_as_the_saved_one(job, reloaded):
-    out, printed, _, census = job
+def test_the_served_model_answers_as_the_saved_one(job, reloaded, census):
+    out, printed, _ = job
     assert (out / "served" / "saved_model.pb").stat().st_size > 10_000
     x, y, _ = next(iter(census.test))
     outputs = reloaded.predict_on_batch(x[:6])
@@ -123,7 +146,7 @@ def test_the_served_model_answers_as_the_saved_one(job, reloaded):
             expected = 1 / (1 + np.exp(-outputs[task][i, 0]))
             assert float(words[column]) == pytest.approx(expected, abs=6e-4)
             assert words[column + 1] == ("yes" if y[task][i] else "no")
-        groups = list(quickstart.EDUCATION_GROUPS)
+        groups = list(EDUCATION_GROUPS)
         chosen, true = groups[outputs["education"][i].argmax()], groups[y["education"][i]]
         assert " ".join(words[5:]) == f"{chosen} {true}"
 
@@ -146,12 +169,12 @@ def test_words_say_when_sharing_does_not_help():
     single = {"test": {"a": 0.5, "b": 0.5}, "parameters": 200}
     worse = {"test": {"a": 0.6, "b": 0.3}, "parameters": 50, "delta_m": -10.0}
     better = {"test": {"a": 0.6, "b": 0.5}, "parameters": 50, "delta_m": 10.0}
-    assert quickstart.in_words("MMoE", worse, single) == (
+    assert in_words("MMoE", worse, single) == (
         "MMoE does not beat the single-task models: -10.00 % on average, better on 1 of 2 "
         "tasks (a), with 25% of their parameters."
     )
-    assert quickstart.in_words("MMoE", better, single).startswith("MMoE beats the single-task")
-    assert "0 of 2 tasks (none)" in quickstart.in_words("MMoE", single | {"delta_m": 0.0}, single)
+    assert in_words("MMoE", better, single).startswith("MMoE beats the single-task")
+    assert "0 of 2 tasks (none)" in in_words("MMoE", single | {"delta_m": 0.0}, single)
 
 
 class Recorder:
@@ -207,6 +230,6 @@ def test_the_bar_moves_on_terminals_only(stream):
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    monkeypatch.delitem(sys.modules, "recipes.plots")
+    monkeypatch.delitem(sys.modules, "recipes.parts.plots")
     with pytest.raises(ImportError, match=r"pip install 'mtlzoo\[recipes\]'"):
-        importlib.import_module("recipes.plots")
+        importlib.import_module("recipes.parts.plots")

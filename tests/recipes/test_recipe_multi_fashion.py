@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from absl import flags
 from absl.testing import flagsaver
 
@@ -16,8 +17,11 @@ pytest.importorskip("matplotlib")
 from fake_packages import write_fashion
 
 from recipes import multi_fashion
-from recipes.fashion import Item
+from recipes.parts import multi_fashion_report
+from recipes.parts.fashion import Item
 
+# Of tf.data, which is not meant to be eager here.
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
 CHOSEN = ["CrossStitch", "OMoE", "TaskQueryAttention"]
 
 
@@ -35,7 +39,9 @@ def job(tmp_path_factory):
         contextlib.redirect_stdout(printed),
     ):
         fashion.prepare(write_fashion(patch, out), data_dir=out)
+        tf.config.run_functions_eagerly(True)  # a step of each model is faster so
         multi_fashion.main([])
+        tf.config.run_functions_eagerly(False)
     return out, printed.getvalue(), json.loads((out / "results.json").read_text())
 
 
@@ -109,4 +115,4 @@ def test_the_center_of_attention_is_the_mean_place():
     weights = np.zeros((1, 1, 1, 36))
     weights[..., 1 * 6 + 4] = 0.5  # row 1, column 4
     weights[..., 3 * 6 + 4] = 0.5
-    assert multi_fashion.center(weights) == [2.0, 4.0]
+    assert multi_fashion_report.center(weights) == [2.0, 4.0]

@@ -9,9 +9,10 @@ from dense_cases import PNG, ROWS, SIZE, loaded
 
 pytest.importorskip("matplotlib")
 
-from mtlzoo import MTAN, data
+from mtlzoo import HardSharing, data
 from mtlzoo.data.scene_frames.loading import tasks_of
-from recipes import scene_pictures, scene_understanding
+from recipes import scene_understanding
+from recipes.parts import scene_pictures
 
 pytestmark = [
     pytest.mark.usefixtures("eagerly"),
@@ -38,14 +39,14 @@ def lines(printed, start):
 def test_scene_understanding(tmp_path, monkeypatch, capsys):
     asked = {}
     monkeypatch.setattr(data, "load", lambda name, **o: asked.update(o) or some_frames())
-    monkeypatch.setattr(scene_understanding, "ARCHITECTURES", {"MTAN": MTAN})
+    monkeypatch.setattr(scene_understanding, "ARCHITECTURES", {"hard sharing": HardSharing})
     with flagsaver.flagsaver(
         out=str(tmp_path), epochs=1, widths=["4", "4", "8"], aspp_filters=4, frame="motorcycle"
     ):
         scene_understanding.main([])
     assert asked["frame"] == "motorcycle"
     report = json.loads((tmp_path / "results.json").read_text())
-    assert set(report["MTAN"]["metrics"]) == {
+    assert set(report["hard sharing"]["metrics"]) == {
         "depth_abs_error",
         "depth_delta_1",
         "depth_rel_error",
@@ -57,13 +58,13 @@ def test_scene_understanding(tmp_path, monkeypatch, capsys):
         "segmentation_mean_iou",
         "segmentation_pixel_accuracy",
     }
-    assert all(np.isfinite(v) for v in report["MTAN"]["metrics"].values())
+    assert all(np.isfinite(v) for v in report["hard sharing"]["metrics"].values())
     printed = capsys.readouterr().out
     assert lines(printed, "normals_mean_angle")[0][1] == (
-        f"{report['MTAN']['metrics']['normals_mean_angle']:.4f}"
+        f"{report['hard sharing']['metrics']['normals_mean_angle']:.4f}"
     )
     assert "not that they generalise" in printed
-    assert (tmp_path / "MTAN.png").read_bytes()[:8] == PNG
+    assert (tmp_path / "hard_sharing.png").read_bytes()[:8] == PNG
 
 
 def test_folders_are_read_without_normals(monkeypatch):

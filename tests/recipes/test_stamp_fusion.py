@@ -12,6 +12,7 @@ pytest.importorskip("matplotlib")
 from mtlzoo import BinaryClassification, Classification, data
 from mtlzoo.data.pipeline import batches
 from recipes import stamp_fusion
+from recipes.parts import stamps
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 ROWS = 10
@@ -88,17 +89,17 @@ class Joint:
 
 
 def test_a_caption_finds_its_image_among_the_nearest(monkeypatch):
-    stamps = some_stamps()
+    division = some_stamps()
     monkeypatch.setattr(stamp_fusion, "NEAREST", 1)
-    assert stamp_fusion.share_found(Joint(), stamps) == 0
+    assert stamp_fusion.share_found(Joint(), division) == 0
     monkeypatch.setattr(stamp_fusion, "NEAREST", 2)
     # Behind the wrong one all others are equally near, and equals count for the caption.
-    assert stamp_fusion.share_found(Joint(), stamps) == 1
+    assert stamp_fusion.share_found(Joint(), division) == 1
 
 
 def test_a_removed_modality_is_declared_missing():
-    stamps = some_stamps()
-    x, _, _ = next(iter(stamp_fusion.without_modality("image", stamps.test)))
+    division = some_stamps()
+    x, _, _ = next(iter(stamps.without_modality("image", division.test)))
     assert not x["image_present"].numpy().any() and x["caption_present"].numpy().all()
-    x, _, _ = next(iter(stamp_fusion.without_modality(None, stamps.test)))
+    x, _, _ = next(iter(stamps.without_modality(None, division.test)))
     assert x["image_present"].numpy().all()

@@ -9,6 +9,7 @@ from absl.testing import flagsaver
 pytest.importorskip("matplotlib")
 
 from recipes import synthetic_relatedness as recipe
+from recipes.parts import synthetic_relatedness_report as report
 
 
 @pytest.mark.slow
@@ -30,7 +31,7 @@ def test_the_table_and_the_file_tell_the_same(tmp_path, capsys):
         assert f"{found['holds']:<5} {ordering}:" in printed
 
 
-def test_bottoms_of_other_widths(tmp_path, capsys):
+def test_bottoms_of_other_widths(tmp_path, capsys, eagerly):
     with flagsaver.flagsaver(
         out=str(tmp_path),
         bottom_units=[2],
@@ -59,25 +60,24 @@ def test_sizes_are_those_of_the_paper():
 
 
 def test_orderings_are_read_from_the_losses():
-    with flagsaver.flagsaver(correlation=[0.5, 1.0]):
-        finals = {
-            ("shared bottom", 0.5): [4.0, 8.0, 6.0],
-            ("shared bottom", 1.0): [2.0, 2.0, 2.0],
-            ("OMoE", 0.5): [2.0, 3.0, 4.0],
-            ("OMoE", 1.0): [1.0, 1.0, 1.0],
-            ("MMoE", 0.5): [1.0, 1.0, 1.0],
-            ("MMoE", 1.0): [1.0, 1.0, 1.0],
-        }
-        curves = {key: np.array(values)[:, None] for key, values in finals.items()}
-        orderings = recipe.summarize(curves)["orderings"]
-        assert [found["holds"] for found in orderings.values()] == ["yes"] * 4
-        means = [found["mean"] for found in orderings.values() if "mean" in found]
-        assert means == pytest.approx([2.0, 3.0, 4.0])
+    finals = {
+        ("shared bottom", 0.5): [4.0, 8.0, 6.0],
+        ("shared bottom", 1.0): [2.0, 2.0, 2.0],
+        ("OMoE", 0.5): [2.0, 3.0, 4.0],
+        ("OMoE", 1.0): [1.0, 1.0, 1.0],
+        ("MMoE", 0.5): [1.0, 1.0, 1.0],
+        ("MMoE", 1.0): [1.0, 1.0, 1.0],
+    }
+    curves = {key: np.array(values)[:, None] for key, values in finals.items()}
+    orderings = report.summarize(curves)["orderings"]
+    assert [found["holds"] for found in orderings.values()] == ["yes"] * 4
+    means = [found["mean"] for found in orderings.values() if "mean" in found]
+    assert means == pytest.approx([2.0, 3.0, 4.0])
 
-        for key in (("MMoE", 0.5), ("shared bottom", 0.5)):
-            curves[key] = 6.0 - curves[key]
-        orderings = recipe.summarize(curves)["orderings"]
-        assert [found["holds"] for found in orderings.values()] == ["no", "even", "no", "yes"]
+    for key in (("MMoE", 0.5), ("shared bottom", 0.5)):
+        curves[key] = 6.0 - curves[key]
+    orderings = report.summarize(curves)["orderings"]
+    assert [found["holds"] for found in orderings.values()] == ["no", "even", "no", "yes"]
 
 
 @pytest.mark.slow

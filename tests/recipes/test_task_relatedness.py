@@ -9,6 +9,7 @@ from absl.testing import flagsaver
 pytest.importorskip("matplotlib")
 
 from recipes import task_relatedness as recipe
+from recipes.parts import relatedness_data
 
 FEW = {"seeds": 2, "epochs": 1, "synthetic_epochs": 1, "synthetic_rows": 64}
 
@@ -41,10 +42,10 @@ def test_each_part_is_printed_written_and_drawn(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_the_fourth_task_is_about_nothing():
-    with flagsaver.flagsaver(source="sample", rows=2048):
-        build, (x, y), _ = recipe.load()
-    assert len(x) == 2048 and list(build.tasks) == [*list(y)[:3], recipe.NOTHING]
-    labels = y[recipe.NOTHING]
+    tasks, (x, y), _ = relatedness_data.census_with_nothing("sample", None, rows=2048)
+    nothing = relatedness_data.NOTHING
+    assert len(x) == 2048 and [task.name for task in tasks] == [*list(y)[:3], nothing]
+    labels = y[nothing]
     assert abs(labels.mean() - 0.5) < 0.01
     # A linear model of the inputs tells it, where its labels tell of no other task.
     weights = np.linalg.lstsq(x, labels - 0.5, rcond=None)[0]
@@ -60,7 +61,7 @@ def test_the_table_and_the_picture_have_all_that_was_measured(tmp_path, capsys):
     recipe.print_planted(measured)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].split() == ["1.0", "0.6000", "±", "0.1000", "4.0000", "±", "0.0000"]
-    recipe.task_relatedness_pictures.over_relatedness(tmp_path / "planted.png", measured)
+    recipe.over_relatedness(tmp_path / "planted.png", measured)
     assert (tmp_path / "planted.png").stat().st_size > 10_000
     samples = np.array([[[0, 1.0], [3.0, 0]], [[0, 2.0], [2.0, 0]]])
     assert recipe.mean_of_pair(samples) == [2.0, 2.0]

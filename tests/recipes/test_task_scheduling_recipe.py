@@ -9,13 +9,14 @@ from absl.testing import flagsaver
 pytest.importorskip("matplotlib")
 
 from recipes import task_scheduling as recipe
+from recipes.parts import four_tasks
 
 # Of tf.data, which is not meant to be eager here.
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
 
 
 def test_labels_are_related_in_pairs():
-    x, y = recipe.labels(4000, [0, 1], 0)
+    x, y = four_tasks.labels(4000, [0, 1], 0)
     assert x.shape == (4000, 100) and list(y) == list(recipe.ROWS)
 
     def agree(first, second):
@@ -26,14 +27,14 @@ def test_labels_are_related_in_pairs():
 
 
 def test_of_the_noisy_task_three_in_ten_labels_are_wrong():
-    x, y = recipe.labels(recipe.ROWS["noisy"], [0, 1, 1], 0)
+    x, y = four_tasks.labels(recipe.ROWS["noisy"], [0, 1, 1], 0)
     right = dict(zip(map(bytes, x), y["noisy"], strict=True))
     wrong = [
         float(label) != right[bytes(row)]
-        for rows, labels in recipe.batches("noisy", 0).as_numpy_iterator()
+        for rows, labels in four_tasks.batches("noisy", 0, 64).as_numpy_iterator()
         for row, label in zip(rows, labels["noisy"], strict=True)
     ]
-    assert abs(np.mean(wrong) - recipe.WRONG_LABELS) < 0.02
+    assert abs(np.mean(wrong) - four_tasks.WRONG_LABELS) < 0.02
 
 
 @pytest.mark.slow

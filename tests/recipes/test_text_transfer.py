@@ -8,11 +8,13 @@ from absl.testing import flagsaver
 
 pytest.importorskip("matplotlib")
 
-from mtlzoo import data, pretrained
+from mtlzoo import MultiTaskModel, data, pretrained
 from mtlzoo.backbones import BertEncoder
 from mtlzoo.data.pipeline import batches
+from mtlzoo.layers import WordPieceOfWords
 from mtlzoo.pretrained import minilm
 from recipes import text_transfer
+from recipes.parts import texts
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "who", "is", "named", "?", "a", "b", "##b", "c"]
 TEXTS = [b"a bb c", b"c", b"a " * 40 + b"c", b"bb"]
@@ -44,6 +46,14 @@ def small():
             yield text_transfer.preprocessor()
 
 
+@pytest.fixture(scope="module")
+def rows(small):
+    """Training rows by data set, and test rows of all, by data set and in one batch."""
+    sets = texts.load(0, None)
+    test = texts.test_rows(sets, small, 64)
+    return texts.train_rows(sets, small), test, test.unbatch().batch(12)
+
+
 def stand_in(setattr):
     """Small things in place of the data and the weights."""
 
@@ -58,14 +68,14 @@ def stand_in(setattr):
 
 
 def rows_of(name, reader):
-    part = text_transfer.prepared(some_texts(name).test, text_transfer.TASKS[name], reader)
+    part = texts.prepared(some_texts(name).test, texts.TASKS[name], reader)
     x, y, w = zip(*part.as_numpy_iterator(), strict=True)
     return tuple({k: np.concatenate([b[k] for b in all_]) for k in all_[0]} for all_ in (x, y, w))
 
 
 def test_labels_of_words_without_a_place_are_missing(small):
     x, y, w = rows_of("brown", small)
-    assert y["tags"].shape == (4, text_transfer.WORDS) and set(w) == {"tags"}
+    assert y["tags"].shape == (4, texts.WORDS) and set(w) == {"tags"}
     assert [(tags >= 0).sum() for tags in y["tags"]] == [3, 1, 24, 1]
     np.testing.assert_array_equal(y["tags"] >= 0, x["first_pieces"] >= 0)
     np.testing.assert_array_equal(y["tags"][2], np.arange(24) % 12)
@@ -77,20 +87,22 @@ def test_an_answer_that_does_not_fit_is_missing(small):
     np.testing.assert_array_equal(x["first_pieces"][0, :4], [6, 7, 9, -1])
     assert x["first_pieces"][2, 23] == 29
     np.testing.assert_array_equal(y["answer"], [[1, 2], [0, 0], [0, 23], [0, 0]])
-    shorter = text_transfer.WordPieceOfWords(PIECES, 20, text_transfer.WORDS)
-    part = some_texts("brown_questions").test
+    shorter = WordPieceOfWords(PIECES, 20, texts.WORDS)
+    part = some_texts("brown_questions").test.unbatch().batch(4)
+    raw = next(iter(part))[0]
+    read = shorter(raw["text"], before=raw["question"])
 
-    def reader(raw):
-        return shorter(raw["text"], before=raw["question"])
+    def reader(_):
+        return read
 
-    found = text_transfer.prepared(part, ("answer",), reader)
+    found = texts.prepared(part, ("answer",), reader)
     answers = np.concatenate([y["answer"] for _, y, _ in found.as_numpy_iterator()])
     np.testing.assert_array_equal(answers, [[1, 2], [0, 0], [-1, -1], [0, 0]])
 
 
-def test_test_rows_of_all_sets_have_one_form(small):
-    sets = text_transfer.load(0)
-    parts = list(text_transfer.test_rows(sets, small).as_numpy_iterator())
+def test_test_rows_of_all_sets_have_one_form(rows):
+    _, test, _ = rows
+    parts = list(test.as_numpy_iterator())
     assert len(parts) == 6 and all(set(y) == set(parts[0][1]) for _, y, _ in parts)
     present = [{name for name, values in w.items() if values.any()} for _, _, w in parts]
     vader = {"disagreement", "domain", "sentiment"}
@@ -106,20 +118,20 @@ def test_test_rows_of_all_sets_have_one_form(small):
         pytest.param(text_transfer.SCRATCH, marks=pytest.mark.slow),
     ],
 )
-def test_each_way_trains_what_it_should(small, name, monkeypatch):
+def test_each_way_trains_what_it_should(small, rows, name, monkeypatch):
     made = []
     encoder = text_transfer.encoder
     monkeypatch.setattr(text_transfer, "encoder", lambda n: made.append(encoder(n)) or made[-1])
-    sets = text_transfer.load(0)
+    train, _, test = rows
     weights = []
-    fit = text_transfer.zoo.MultiTaskModel.fit
+    fit = MultiTaskModel.fit
 
     def noted(model, *args, **options):
         weights.append([v.numpy() for v in made[-1].weights])
         return fit(model, *args, **options)
 
-    monkeypatch.setattr(text_transfer.zoo.MultiTaskModel, "fit", noted)
-    model, result = text_transfer.train(name, small, sets, 0)
+    monkeypatch.setattr(MultiTaskModel, "fit", noted)
+    model, result = text_transfer.train(name, small, train, test, 0)
     pairs = zip(weights[0], made[0].weights, strict=True)
     still = all(np.array_equal(old, new.numpy()) for old, new in pairs)
     assert still == (name == text_transfer.FROZEN)
@@ -142,6 +154,6 @@ def test_it_prints_writes_and_serves(small, tmp_path, capsys):
 
 
 def test_the_error_of_a_constant(small):
-    sets = text_transfer.load(0)
-    found = text_transfer.of_constants(sets)
+    sets = texts.load(0, None)
+    found = texts.errors_of_constants(sets)
     assert found["sentiment, rmse"] == pytest.approx(np.std([1, -1, 2, 0]))

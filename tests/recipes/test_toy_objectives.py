@@ -14,8 +14,9 @@ pytest.importorskip("matplotlib")
 from mtlzoo import balancing
 from mtlzoo.balancing import by_name
 from recipes import toy_objectives as recipe
+from recipes.parts import toy_problem, toy_report, toy_walk
 
-STARTS = [start for protocol in recipe.PROTOCOLS.values() for start in protocol.starts]
+STARTS = [start for protocol in toy_problem.PROTOCOLS.values() for start in protocol.starts]
 
 
 def reference(x: np.ndarray, k: float) -> np.ndarray:
@@ -41,7 +42,7 @@ def gradients(x, k: float) -> np.ndarray:
     x = tf.constant(x, "float64")
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
-        losses = recipe.losses_of(x, k)
+        losses = toy_problem.losses_of(x, k)
         both = [losses[..., 0], losses[..., 1]]
     return np.stack([tape.gradient(loss, x).numpy() for loss in both], axis=-2)
 
@@ -49,7 +50,7 @@ def gradients(x, k: float) -> np.ndarray:
 @pytest.mark.parametrize("k", [1.0, 0.1])
 def test_losses_and_gradients_are_those_of_the_formula(k):
     points = np.concatenate([np.random.default_rng(0).uniform(-10, 10, (200, 2)), STARTS])
-    losses = recipe.losses_of(tf.constant(points), k).numpy()
+    losses = toy_problem.losses_of(tf.constant(points), k).numpy()
     np.testing.assert_allclose(losses, [reference(x, k) for x in points], rtol=1e-12)
     points = points[points[:, 1] != 0.0]
     expected = [slopes(x, k) for x in points]
@@ -70,7 +71,7 @@ def test_where_the_halves_meet_both_pull(k):
 def test_the_ground_of_a_valley_is_flat():
     ground = np.array([-7 + 2 * np.tanh(5.0), 5.0])
     np.testing.assert_allclose(
-        recipe.losses_of(tf.constant(ground), 1.0)[0], np.tanh(2.5) * (math.log(5e-6) + 6)
+        toy_problem.losses_of(tf.constant(ground), 1.0)[0], np.tanh(2.5) * (math.log(5e-6) + 6)
     )
     found = gradients(ground, 1.0)
     assert found[0, 0] == 0.0
@@ -93,8 +94,8 @@ def everywhere() -> np.ndarray:
 
 @pytest.mark.parametrize("k", [1.0, 0.1])
 def test_nothing_is_better_than_the_front(k):
-    front = recipe.Front(k, size=301)
-    losses = recipe.losses_of(tf.constant(everywhere()), k).numpy()
+    front = toy_problem.Front(k, size=301)
+    losses = toy_problem.losses_of(tf.constant(everywhere()), k).numpy()
     assert losses[-400:, 1].min() < -6  # the valleys are among them
     margin = np.array([1e-5 * k, 1e-5])
     better = (losses[:, None] < front.losses - margin).all(-1)
@@ -102,13 +103,13 @@ def test_nothing_is_better_than_the_front(k):
     along = np.diff(front.losses, axis=0)
     assert (along[:, 0] < 0).all()
     assert (along[:, 1] > 0).all()
-    assert (losses >= recipe.bounds(k)).all()
+    assert (losses >= toy_problem.bounds(k)).all()
 
 
 @pytest.mark.parametrize("k", [1.0, 0.1])
 def test_the_points_of_interest(k):
-    front = recipe.Front(k)
-    means = recipe.losses_of(tf.constant(everywhere()), k).numpy().mean(-1)
+    front = toy_problem.Front(k)
+    means = toy_problem.losses_of(tf.constant(everywhere()), k).numpy().mean(-1)
     least = front.losses[front.least_mean].mean()
     assert means.min() - 1e-3 < least < means.min() + 1e-5
     assert front.points[front.least_mean, 0] == pytest.approx(7 * (k - 1) / (k + 1), abs=0.01)
@@ -122,13 +123,13 @@ def test_distances_do_not_depend_on_the_scale():
     points = tf.constant([[0.0, -8.0], [-9.0, -8.4], [3.0, 5.0]], "float64")
     found = {}
     for k in (1.0, 0.1):
-        found[k], places = recipe.Front(k).nearest(recipe.losses_of(points, k).numpy())
+        found[k], places = toy_problem.Front(k).nearest(toy_problem.losses_of(points, k).numpy())
         assert places[0] == 0.5
         assert places[1] == 0.0
     assert found[1.0][0] < 0.01
     assert found[1.0][2] > 20
     np.testing.assert_allclose(found[1.0], found[0.1])
-    front = recipe.Front(1.0)
+    front = toy_problem.Front(1.0)
     beyond = front.losses[0] + [3.0, 0.0]
     np.testing.assert_allclose(front.nearest(beyond), [3.0, 0.0], atol=1e-9)
 
@@ -138,11 +139,11 @@ def test_distances_do_not_depend_on_the_scale():
 
 def test_one_start_moves_as_with_adam_step_by_step():
     start, k, steps = (9.0, -1.0), 0.1, 40
-    protocol = recipe.Protocol(k, (start,), steps)
-    path = recipe.Walk("equal", protocol).path(steps)
+    protocol = toy_problem.Protocol(k, (start,), steps)
+    path = toy_walk.Walk("equal", protocol).path(steps)
     assert path.shape == (steps + 1, 1, 2)
     x = keras.Variable(np.array(start), dtype="float64")
-    adam = keras.optimizers.Adam(recipe.LEARNING_RATE, epsilon=1e-8)
+    adam = keras.optimizers.Adam(toy_walk.LEARNING_RATE, epsilon=1e-8)
     for at in path[:, 0]:
         np.testing.assert_allclose(at, x.numpy(), atol=1e-5)
         adam.apply([tf.constant(slopes(x.numpy(), k).sum(0))], [x])
@@ -152,14 +153,14 @@ def test_one_start_moves_as_with_adam_step_by_step():
 @pytest.mark.parametrize("name", ["mgda", "uncertainty"])
 def test_starts_do_not_know_of_each_other(name):
     """With one balancer for all starts, and with one for each that has variables to train."""
-    protocol = recipe.PROTOCOLS["k01"]
-    together = stepwise(recipe.Walk(name, protocol), 4)
-    alone = stepwise(recipe.Walk(name, recipe.Protocol(0.1, protocol.starts[3:4], 4)), 4)
+    protocol = toy_problem.PROTOCOLS["k01"]
+    together = stepwise(toy_walk.Walk(name, protocol), 4)
+    alone = stepwise(toy_walk.Walk(name, toy_problem.Protocol(0.1, protocol.starts[3:4], 4)), 4)
     np.testing.assert_allclose(together[:, 3], alone[:, 0], atol=1e-6)
     assert np.abs(together[-1] - together[0]).max() > 3e-3
 
 
-def stepwise(walk: recipe.Walk, steps: int) -> np.ndarray:
+def stepwise(walk: toy_walk.Walk, steps: int) -> np.ndarray:
     """The path without a compiled program."""
     points = [walk.x.numpy()]
     for _ in range(steps):
@@ -207,16 +208,16 @@ def test_methods_remember_by_start(monkeypatch):
     for name, kind in {"remembers": Remembers, "looks_back": LooksBack}.items():
         monkeypatch.setattr(balancing, kind.__name__, kind, raising=False)
         monkeypatch.setitem(by_name._BY_NAME, name, kind.__name__)
-    protocol = recipe.PROTOCOLS["k01"]
-    walk = recipe.Walk("remembers", protocol)
+    protocol = toy_problem.PROTOCOLS["k01"]
+    walk = toy_walk.Walk("remembers", protocol)
     path = stepwise(walk, 3)
     (balancer,) = walk.balancers.values()
-    above = recipe.losses_of(tf.constant(path), 0.1).numpy() - recipe.bounds(0.1)
+    above = toy_problem.losses_of(tf.constant(path), 0.1).numpy() - toy_problem.bounds(0.1)
     np.testing.assert_array_equal(balancer.state["count"].numpy(), np.full((5, 2), 3.0))
     np.testing.assert_allclose(balancer.state["seen"].numpy(), above[2], rtol=1e-5)
     assert int(balancer.step.value) == 3
 
-    walk = recipe.Walk("looks_back", protocol)
+    walk = toy_walk.Walk("looks_back", protocol)
     np.testing.assert_allclose(walk.path(3), path, atol=2e-6)
     assert list(walk.balancers) == [0, 1, 2, 3, 4]
     for i, balancer in walk.balancers.items():
@@ -231,29 +232,29 @@ def test_every_method_can_be_asked_or_says_why_not(name):
     if recipe.why_not(balancing.get(name)):
         assert balancing.get(name).needs & {"n_batches", "holdout"}
         return
-    walk = recipe.Walk(name, recipe.PROTOCOLS["k01"])
+    walk = toy_walk.Walk(name, toy_problem.PROTOCOLS["k01"])
     losses = walk.step()
     np.testing.assert_allclose(losses, [reference(s, 0.1) for s in STARTS[3:]], rtol=1e-5)
     moved = np.abs(walk.x.numpy() - np.array(STARTS[3:], "float32"))
     assert np.isfinite(moved).all()
-    assert moved.max() == pytest.approx(recipe.LEARNING_RATE, rel=1e-2)  # Adam's first step
+    assert moved.max() == pytest.approx(toy_walk.LEARNING_RATE, rel=1e-2)  # Adam's first step
 
 
 # --- The report --------------------------------------------------------------------------------
 
 
 def test_verdicts():
-    assert recipe.verdict(0.05, 3.0) == "front"
-    assert recipe.verdict(0.2, 0.0) == "stuck"
-    assert recipe.verdict(0.2, 1.0) == "moving"
-    assert recipe.verdict(math.nan, 1.0) == "lost"
+    assert toy_report.verdict(0.05, 3.0) == "front"
+    assert toy_report.verdict(0.2, 0.0) == "stuck"
+    assert toy_report.verdict(0.2, 1.0) == "moving"
+    assert toy_report.verdict(math.nan, 1.0) == "lost"
 
 
 def test_the_end_of_a_path():
-    protocol = recipe.Protocol(1.0, ((0.0, -8.4), (3.0, 3.0), (9.0, 9.0)), 20)
+    protocol = toy_problem.Protocol(1.0, ((0.0, -8.4), (3.0, 3.0), (9.0, 9.0)), 20)
     path = np.repeat(np.array([protocol.starts]), 21, axis=0)
     path[-2:, 2, 0] += [0.5, 1.0]
-    found = recipe.ends(path, protocol, recipe.Front(1.0))
+    found = toy_report.ends(path, protocol, toy_problem.Front(1.0))
     assert [end["end"] for end in found] == ["front", "stuck", "moving"]
     assert found[2]["x"] == [10.0, 9.0]
     np.testing.assert_allclose([found[2]["L1"], found[2]["L2"]], reference([10.0, 9.0], 1.0))

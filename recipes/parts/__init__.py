@@ -1,0 +1,1 @@
+"""What the recipes are made of: pieces that several share, their pictures, tables and data."""
