@@ -5,7 +5,7 @@
 
 Cosmic Ray finds every place where an operator, a comparison, a number or a condition could be
 another. Of these a sample is tried in a copy of the checkout: the tests run, and should fail. What
-they let pass is printed as a diff, to be read: it is a missing test, or a change that means nothing.
+they let pass is printed as a diff, to be read: a test is missing, or the change means nothing.
 """
 
 import argparse
@@ -70,7 +70,9 @@ def choose(db: WorkDB, count: int, seed: int) -> None:
         if not any(word in mutation.operator_name for word in UNLIKELY):
             places.setdefault((mutation.start_pos, mutation.end_pos), []).append(item.job_id)
     rng = random.Random(seed)
-    chosen = {rng.choice(places[place]) for place in rng.sample(sorted(places), min(count, len(places)))}
+    chosen = {
+        rng.choice(places[place]) for place in rng.sample(sorted(places), min(count, len(places)))
+    }
     skipped = WorkResult(WorkerOutcome.SKIPPED)
     for item in db.work_items:
         if item.job_id not in chosen:

@@ -9,7 +9,9 @@ import pytest
 from conformance import registry
 
 import mtlzoo
-from mtlzoo import balancing, export
+from docs import making
+from docs.making import bibliography, pictures
+from mtlzoo import balancing
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -159,6 +161,105 @@ def test_the_parameters_on_the_page_of_the_zoo_are_those_of_the_models():
         assert shown == [parameters.count(name, tasks) for tasks in parameters.TASKS]
 
 
+def test_tables_and_pictures_are_those_of_the_code():
+    outdated = [str(path.relative_to(ROOT)) for path in making.outdated()]
+    assert not outdated, "`python -m docs.making` writes them anew"
+
+
+@pytest.mark.parametrize("name", ["balancers", "architectures", "tasks", "backbones", "data_sets"])
+def test_what_there_is_stands_at_a_glance(name):
+    text = (ROOT / "docs/at_a_glance.md").read_text()
+    (table,) = re.findall(rf"<!-- table: {name} -->(.*?)<!-- end", text, re.S)
+    wanted = {
+        "balancers": public("balancing"),
+        "architectures": architectures(),
+        "tasks": public("tasks") - {"Task"},
+        "backbones": set(mtlzoo.backbones.__all__) - {"Backbone"},
+        "data_sets": set(mtlzoo.data.names()),
+    }[name]
+    assert sorted(first_cells(table)) == sorted(wanted)
+
+
+def test_a_page_with_an_unknown_table_is_noticed():
+    with pytest.raises(KeyError, match="nothing"):
+        making.filled("<!-- table: nothing -->\n<!-- end of table -->")
+
+
+def test_every_paper_that_a_docstring_cites_is_in_the_bibliography():
+    assert not [c for c in bibliography.citations() if c not in bibliography.meant()]
+    assert len(bibliography.citations()) > 150  # it does find them
+
+
+def test_the_bibliography_has_no_paper_twice_and_none_that_is_not_cited():
+    papers = bibliography.papers()
+    assert len({bibliography.letters(paper.title) for paper in papers}) == len(papers)
+    links = [paper.link for paper in papers if paper.link]
+    assert len(set(links)) == len(links)
+    assert all(bibliography.places(paper) for paper in papers)
+    assert all(re.fullmatch(r"arXiv:\d{4}\.\d{4,5}|doi:10\..+|https://.+", link) for link in links)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Yu, Kumar & Finn, *Gradient Surgery*, NeurIPS 2020.", ("Yu", "Gradient Surgery", "", "")),
+        ("See arXiv:2001.06782.", ("", "", "", "2001.06782")),
+        ("A trunk for all (Caruana, 1997).", ("Caruana", "", "1997", "")),
+        ("As Devlin et al. (2019) tag words.", ("Devlin", "", "2019", "")),
+        ("(Xi et al., KDD 2021)", ("Xi", "", "2021", "")),
+    ],
+)
+def test_citations_are_found_in_any_of_their_forms(text, found):
+    (citation,) = bibliography.cited("Place", text)
+    assert (citation.author, citation.title, citation.year, citation.number) == found
+
+
+def test_the_drawing_of_the_house_has_every_room_on_its_floor():
+    floors = pictures.floors()
+    text = (ROOT / "docs/house.svg").read_text()
+    heights = {}
+    for name, floor in floors.items():
+        (height,) = re.findall(rf'<text x="[\d.]+" y="([\d.]+)"[^>]*>{name}</text>', text)
+        heights.setdefault(floor, set()).add(float(height))
+    assert all(len(of_floor) == 1 for of_floor in heights.values())
+    down = [heights[floor].pop() for floor in sorted(heights, reverse=True)]
+    assert down == sorted(down)
+
+
+def test_the_page_of_subjects_has_all_twenty_and_names_that_exist():
+    text = (ROOT / "docs/subjects.md").read_text()
+    rows = [row.split("|")[1:-1] for row in re.findall(r"^\| \d+ \|.*$", text, re.M)]
+    assert [int(row[0]) for row in rows] == list(range(1, 21))
+    for _, _, guide, names, recipes, _ in rows:
+        assert all(resolves(name) for name in re.findall(r"`([\w.]+)`", names)), names
+        assert re.findall(r"\]\((?!results/)[\w/]+\.md", guide)
+        for recipe in re.findall(r"`(\w+)`", recipes):
+            assert (ROOT / f"recipes/{recipe}.py").exists()
+
+
+def resolves(name: str) -> bool:
+    """Whether a name, with or without its room, is public, or a method of something public."""
+    room, _, last = name.rpartition(".")
+    if room in mtlzoo._ROOMS:
+        return hasattr(getattr(mtlzoo, room), last)
+    holders = [mtlzoo, *(getattr(mtlzoo, each) for each in mtlzoo._ROOMS)]
+    if not room:
+        # An argument of a class or a keyword of `compile` is written with its parentheses.
+        return any(hasattr(holder, last) for holder in holders)
+    holder = mtlzoo.HardSharing if room == "model" else getattr(mtlzoo, room, None)
+    return hasattr(holder, last)
+
+
+@pytest.mark.parametrize("page", ["keras", "libmtl", "torchjd", "deepctr"])
+def test_what_migration_pages_promise_exists(page):
+    text = (ROOT / f"docs/migration/{page}.md").read_text()
+    right = [row.split("|")[2] for row in re.findall(r"^\| .*\|$", text, re.M)]
+    names = {name for cell in right for name in re.findall(r"`((?:\w+\.)?[A-Z]\w+)\b[`(]", cell)}
+    assert names
+    # Keras's own
+    assert not [name for name in sorted(names - {"AdamW", "StringLookup"}) if not resolves(name)]
+
+
 @pytest.mark.parametrize("room", ["tasks", "models", "balancing"])
 def test_the_readme_lists_what_there_is(room):
     title = {"tasks": "Tasks", "models": "Models", "balancing": "Balancers"}[room]
@@ -177,7 +278,6 @@ def test_every_public_name_is_on_an_api_page():
         assert name in getattr(mtlzoo, room).__all__  # which is what a page shows
     navigation = (ROOT / "mkdocs.yml").read_text()
     assert all(f"api/{page}.md" in navigation for page in shown)
-    assert not hasattr(export, "__all__") and export.save.__module__ == export.__name__
 
 
 def test_the_changelog_has_the_form_of_keep_a_changelog():

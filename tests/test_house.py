@@ -27,6 +27,9 @@ FLOORS = {
     "export": 5,
     "analysis": 5,
     "reporting": 6,
+    "presets": 6,
+    "tuning": 6,
+    "command_line": 7,
     "training": 5,
     "distribution": 5,
     "ensembles": 5,
@@ -34,8 +37,8 @@ FLOORS = {
     "pretrained": 5,
     "serving": 5,
 }
-# `model.export` reaches upwards, when it is called.
-UPWARDS = {("models/saving.py", "export")}
+# `model.export`, `model.save_to_preset` and `from_preset` reach upwards, when they are called.
+UPWARDS = {("models/saving.py", "export"), ("models/saving.py", "presets")}
 
 
 def imports(path: pathlib.Path, of_module_only: bool = False):

@@ -98,7 +98,8 @@ def files(package: str, pattern: str) -> set[str]:
 def test_every_file_of_the_package_is_in_its_target():
     (library,) = targets("")
     assert set(library["srcs"]) == files("", "mtlzoo/**/*.py")
-    assert {pathlib.Path(path).suffix for path in library["data"]} == {".xz", ".md"}
+    suffixes = {pathlib.Path(path).suffix for path in library["data"]}
+    assert suffixes == {".xz", ".md", ".json", ".npz"}
 
 
 def test_every_test_file_is_a_target_and_the_rest_supports_them():
@@ -118,4 +119,4 @@ def test_every_recipe_is_a_target():
         if '__name__ == "__main__"' in (ROOT / "recipes" / name).read_text(encoding="utf-8")
     }
     assert sources("recipes", "py_binary") == runnable
-    assert sources("recipes", "py_library") == files("recipes", "*.py")
+    assert sources("recipes", "py_library") == files("recipes", "**/*.py")

@@ -135,6 +135,7 @@ OF_ROOMS = {
         "distribute",
         "keep",
         "kfold",
+        "labels_of",
         "load",
         "mix",
         "mix_up",
@@ -200,6 +201,8 @@ OF_ROOMS = {
         *("HeldBack", "LateLabels", "OnlineHistory", "OnlineLearner", "Publishing", "Reservoir"),
         "concatenate",
     },
+    "export": {"Comparison", "Exported", "compare", "load", "names", "save"},
+    "presets": {"Card", "card", "check", "load", "names", "save", "table"},
     "pretrained": {"load", "names"},
     "reporting": {"Run", "RunRecorder", "TensorBoard", "Training", "read", "report"},
     "serving": {"Answer", "PublishError", "Server", "Swap", "Versions"},
@@ -207,6 +210,7 @@ OF_ROOMS = {
         *(*TASKS, "CosineDistance", "DetectionLoss", "ScaleInvariantLog"),
         *("FeatureTargets", "Labels", "SoftTargets", "by_name", "from_loss"),
     },
+    "tuning": {"MultiTaskHyperModel", "MultiTaskObjective", "ParetoFront", "pareto_front"},
     "training": {
         *("Backup", "CoTraining", "CoTrainingHistory", "MutualLearning"),
         *("AttentionTransfer", "Distillation", "Hint", "precompute"),
@@ -219,7 +223,7 @@ OF_ROOMS = {
     },
 }
 ROOMS = sorted(OF_ROOMS)
-PUBLIC = ["__version__", "export", "report", *TASKS, *BALANCERS, *MODELS, *ROOMS]
+PUBLIC = ["__version__", "report", *TASKS, *BALANCERS, *MODELS, *ROOMS]
 
 
 def examples():

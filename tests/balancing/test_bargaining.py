@@ -10,7 +10,8 @@ from mtlzoo.balancing import FairGrad, NashMTL
 
 GOLDEN = [1.199094815996, 1.161464164402, 1.077998370324]
 sizes = pytest.mark.parametrize(
-    "size", [2, 8, pytest.param(3, marks=pytest.mark.slow), pytest.param(16, marks=pytest.mark.slow)]
+    "size",
+    [2, 8, pytest.param(3, marks=pytest.mark.slow), pytest.param(16, marks=pytest.mark.slow)],
 )
 WELL_POSED = ["plain", "wide", "almost aligned", "positive", "all equal"]
 

@@ -17,7 +17,7 @@ from conformance.replicas import one_equals_several
 from mtlzoo import PCGrad, distribution
 from mtlzoo.distribution import cluster, strategies
 from mtlzoo.models.compile_checks import REFUSED_STRATEGIES
-from recipes.local_workers import free_addresses
+from recipes.parts.local_workers import free_addresses
 
 ROOT = Path(__file__).parents[2]
 TWO = {"worker": ["127.0.0.1:1111", "127.0.0.1:2222"]}
@@ -308,7 +308,7 @@ def test_a_strategy_of_one_device_trains_as_none():
 REFUSED = """
 import keras, numpy as np, tensorflow as tf
 from mtlzoo import HardSharing, Regression
-from recipes.local_workers import free_addresses
+from recipes.parts.local_workers import free_addresses
 
 worker, ps = free_addresses(2)
 spec = tf.train.ClusterSpec({"worker": [worker], "ps": [ps]})

@@ -170,7 +170,7 @@ def test_callbacks_are_given_their_states_back(tmp_path, caplog):
 
 
 def test_the_best_epoch_of_recipes_is_kept(tmp_path):
-    from recipes.training import BestEpoch
+    from recipes.parts.training import BestEpoch
 
     found = []
     for epochs in (2, 3):
