@@ -40,7 +40,15 @@ def first_cells(text: str) -> list[str]:
     return re.findall(r"^\| `([^`]+)`", text, re.M)
 
 
-@pytest.mark.parametrize("page", WITH_CODE, ids=lambda p: str(p.relative_to(ROOT)))
+# Pages that take many seconds each.
+LONG = {"task_scheduling.md", "ensembles.md", "modalities.md", "online.md", "scaling.md"}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(p, marks=pytest.mark.slow if p.name in LONG else []) for p in WITH_CODE],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
 def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "page"}

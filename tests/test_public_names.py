@@ -278,7 +278,20 @@ def test_every_class_that_users_make_has_an_example():
     assert {"Experts", "LossBalancer", "GradientBalancer", "JacobianBalancer"} <= exemplified
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+# Those that take seconds each.
+LONG = (
+    *("data.service.distribute", "costs.measure_task_costs", "importance.ImportanceSampling"),
+    *("class_weights.weigh_classes", "cross_validation.cross_validate"),
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if any(f"{n}-" in name for n in LONG) else [])
+        for name in EXAMPLES
+    ],
+)
 def test_an_example_runs(name, tmp_path, monkeypatch):
     if "download=True" in EXAMPLES[name]:
         pytest.skip("needs files from the network")

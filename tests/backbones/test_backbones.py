@@ -100,7 +100,13 @@ def test_scaled(case):
 
 
 @every
-@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16", "float64"])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        "mixed_bfloat16",
+        *(pytest.param(dtype, marks=pytest.mark.slow) for dtype in ("mixed_float16", "float64")),
+    ],
+)
 def test_precision(case, dtype):
     single, other = make(case), make(case, dtype=dtype)
     assert {v.dtype for v in other.trainable_variables} == {

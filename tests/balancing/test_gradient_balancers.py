@@ -51,7 +51,6 @@ CONVEX = (MGDA, IMTLG, Krum, EMA, MoDo, SDMGrad)
 MAY_BE_NEGATIVE = (AlignedMTL, IMTLG, ConFIG)
 HAVE_A_LENGTH = (FairGrad, NashMTL)
 BARGAINS = (FairGrad, NashMTL)
-SIZES = [1, 2, 3, 40]
 method = pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)
 
 
@@ -74,8 +73,16 @@ def eps(dtype):
 
 
 @method
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("size", "dtype"),
+    [
+        *((1, "float32"), (2, "float64"), (3, "float32"), (40, "float32")),
+        *(
+            pytest.param(size, dtype, marks=pytest.mark.slow)
+            for size, dtype in ((1, "float64"), (2, "float32"), (3, "float64"), (40, "float64"))
+        ),
+    ],
+)
 def test_extremes_are_finite_and_keep_dtype_and_container(method, size, dtype):
     # For speed: forty tasks take many small operations.
     solve = tf.function(lambda gramian: weigh(method, gramian))
@@ -176,7 +183,9 @@ def test_weights_do_not_depend_on_the_common_scale(method):
 
 
 @method
-@pytest.mark.parametrize("size", [2, 3, 5])
+@pytest.mark.parametrize(
+    "size", [3, *(pytest.param(size, marks=pytest.mark.slow) for size in (2, 5))]
+)
 def test_batch_axes(method, size):
     sets = list(gradient_sets(size).values())[:12]
     gramians = np.stack([g @ g.T for g in sets]).reshape(3, 4, size, size)
@@ -205,7 +214,7 @@ def test_graph_and_xla_give_what_eager_gives(method, jit):
         lambda gramian, present: weigh(method, gramian, present=present), jit_compile=jit
     )
     sets = gradient_sets(4)
-    for step in range(3):
+    for step in range(2):
         method.step.assign(step)
         for name in ("plain", "ill-conditioned", "scales", "low rank", "one zero"):
             gramian = tf.constant(sets[name] @ sets[name].T)
