@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 STRATEGIES = {"one": "none", "two": "Mirrored", "processes": "MultiWorkerMirrored"}
 
 
+@pytest.mark.slow
 def test_a_job_ends_with_the_same_weights(tmp_path, capsys, monkeypatch):
     """`--devices` are for those processes that train on several."""
     monkeypatch.chdir(ROOT)
