@@ -135,6 +135,11 @@ class TaskMatrix:
         if self.signed:
             negative = sum(value < 0 for *_, value in ranked)
             said += f"; it is negative for {negative} of {len(ranked)} pairs"
+        tasks = len(self.names)
+        unknown = (tasks * (tasks - 1) if self.directed else tasks * (tasks - 1) // 2) - len(ranked)
+        if unknown:
+            are = "pair is" if unknown == 1 else "pairs are"
+            said += f"; {unknown} {are} not known, for want of anything to measure both in"
         return f"{said}."
 
     def rows(self) -> list[list[str]]:

@@ -87,8 +87,8 @@ class Failures:
             raise ValueError(
                 f"Labels of task `{name}` should be legal labels of "
                 f"{self.objectives.tasks[name]!r} or its missing value "
-                f"{self.objectives.tasks[name].missing!r}. Received: a label of value {value:g}. "
-                "The model was not updated with this batch."
+                f"{self.objectives.tasks[name].missing!r}. Received: a label of value {value:g}"
+                f"{_of_empty_cells(value)}. The model was not updated with this batch."
             )
         what = "loss" if code == NON_FINITE_LOSS else "gradient"
         raise FloatingPointError(
@@ -135,6 +135,13 @@ def unless(condition: tf.Tensor, function: Callable) -> None:
 def read(variable: keras.Variable) -> tf.Tensor:
     """Its value."""
     return tf.convert_to_tensor(variable.value)
+
+
+def _of_empty_cells(value: float) -> str:
+    """What NaN, which pandas reads for empty cells, should be where it is no missing value."""
+    if value == value:
+        return ""
+    return " (write -1 for it, as `fillna(-1)` does, or make the task with missing=float('nan'))"
 
 
 def _illegal_value(batch: TaskBatch):

@@ -23,7 +23,8 @@ def check_outputs(outputs: Any) -> dict[str, keras.KerasTensor]:
     """The outputs in sorted order of their names, if they can be those of tasks."""
     if not isinstance(outputs, Mapping) or not outputs:
         raise ValueError(
-            "`outputs` should be a dict of tensors by task name, also for one task. "
+            "`outputs` should be a dict of tensors by task name, also for one task; of a model "
+            "that is there, `MultiTaskModel(model.inputs, dict(zip(names, model.outputs)))`. "
             f"Received: outputs={outputs!r}"
         )
     for name, tensor in outputs.items():
@@ -34,6 +35,19 @@ def check_outputs(outputs: Any) -> dict[str, keras.KerasTensor]:
                 f"Received: {tensor!r}"
             )
     return {name: outputs[name] for name in sorted(outputs)}
+
+
+def check_logits(task: Any, output: keras.KerasTensor) -> None:
+    """Refuse probabilities as the output of a task that takes logits: losses would be wrong."""
+    layer = output._keras_history.operation
+    ends_in = getattr(getattr(layer, "activation", None), "__name__", None)
+    if getattr(task, "from_logits", None) is True and (
+        ends_in in ("sigmoid", "softmax") or isinstance(layer, keras.layers.Softmax)
+    ):
+        raise ValueError(
+            f"The output of task `{task.name}` should be logits, or the task be made with "
+            f"`from_logits=False`. Received: probabilities, the output of {layer.name!r}"
+        )
 
 
 def is_automatic(name: str) -> bool:

@@ -63,7 +63,7 @@ class MultiTaskModel(FittedByTask):
 
     Raises:
         ValueError: for unusable names, an output without a task, a task without an output, or an
-            output of a wrong shape.
+            output of a wrong shape, or probabilities where a task takes logits.
 
     Example:
     ```python
@@ -83,7 +83,7 @@ class MultiTaskModel(FittedByTask):
     def __init__(
         self,
         inputs: Any,
-        outputs: Any,
+        outputs: Any = None,
         name: str | None = None,
         *,
         tasks: Sequence[Task] | None = None,
@@ -138,6 +138,7 @@ class MultiTaskModel(FittedByTask):
                     f"{name!r}; the outputs are {list(self.task_names)}"
                 )
             task.check_output(self.output[name].shape)
+            graph.check_logits(task, self.output[name])
         self._held.tasks = tasks
 
     @property

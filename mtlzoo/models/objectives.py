@@ -168,6 +168,9 @@ class Objectives:
         y = {name: _as_array(f"Labels of task `{name}`", v) for name, v in y.items()}
         for name, labels in y.items():
             self.tasks[name].check_labels(labels)
+            # In one form, or steps of several forms are traced as one of an unknown shape.
+            if self.tasks[name].label_shape == () and tuple(labels.shape[1:]) == (1,):
+                y[name] = labels[:, 0]
         if sample_weight is None:
             return y, None
         given = self._weights_by_name(sample_weight)

@@ -65,9 +65,14 @@ class Labelled:
             )
         shape = shape_of(labels)
         if not shape or not any(fits(shape[1:], each) for each in self._label_shapes()):
+            hint = ""
+            if shape is None:
+                hint = ", which is not known: set it (`set_shape`), or let all batches have one"
+            elif shape == ():
+                hint = ", a single label: let the data set have batches (`batch`)"
             raise ValueError(
                 f"Labels of task `{self.name}` should have shape {(None, *self.label_shape)}. "
-                f"Received: shape={shape}"
+                f"Received: shape={shape}{hint}"
             )
         dtype = dtype_of(labels)
         if not re.fullmatch(r"u?int\d+|b?float\d+|bool", dtype):

@@ -333,7 +333,7 @@ class Task(Labelled):
         if not fits(labels, sizes):
             raise ValueError(
                 f"Labels of task `{self.name}` should have the size {sizes} of its outputs. "
-                f"Received: labels of size {labels}"
+                f"Received: labels of size {labels}; `size={labels}` of the task brings them there"
             )
         return outputs
 

@@ -327,3 +327,28 @@ def test_the_preprocessor_is_saved_but_takes_no_part_in_training(tmp_path):
     loaded = keras.saving.load_model(tmp_path / "m.keras")
     found = loaded(loaded.preprocessor(rows))
     assert_same(list(found.values()), list(expected.values()))
+
+
+@pytest.mark.parametrize(
+    "probabilities",
+    [lambda h: keras.layers.Dense(5, "softmax")(h), lambda h: keras.layers.Softmax()(h)],
+)
+def test_probabilities_are_refused_where_a_task_takes_logits(probabilities):
+    inputs = keras.Input((5,))
+    outputs = {"kind": probabilities(inputs)}
+    with pytest.raises(ValueError, match=r"`kind` should be logits, .*`from_logits=False`. Received"):
+        MultiTaskModel(inputs, outputs, tasks=[Classification("kind", num_classes=5)])
+    task = Classification("kind", num_classes=5, from_logits=False)
+    assert MultiTaskModel(inputs, outputs, tasks=[task]).task_names == ("kind",)
+
+
+def test_columns_of_labels_and_flat_ones_may_follow_each_other():
+    """Traced apart, they would be one step of labels of an unknown shape."""
+    inputs = keras.Input((4,))
+    outputs = {name: keras.layers.Dense(1)(inputs) for name in ("a", "b")}
+    model = MultiTaskModel(inputs, outputs)
+    model.compile("sgd", loss={"a": "mse", "b": "mse"})
+    x, flat = np.ones((4, 4), "float32"), np.ones(4, "float32")
+    for labels in (flat, flat[:, None], flat):
+        logs = model.fit(x, {"a": labels, "b": labels}, verbose=0).history
+        assert np.isfinite(logs["loss"]).all()
