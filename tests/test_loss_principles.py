@@ -30,6 +30,7 @@ from mtlzoo import (
 
 
 # One of each kind of balancer; of the others each in the slow tests.
+SCALES = ("uncertainty", "imtl_l")
 QUICK = ("uncertainty", "mgda", "grad_drop", "modo")
 CASES = [
     *(Case(architecture) for architecture in THROUGH_ALL),
@@ -229,7 +230,13 @@ def test_equal_weights_let_the_large_loss_drown_the_small_one():
     assert weighted["b"] > 300 * weighted["a"]
 
 
-@pytest.mark.parametrize("balancer", CORRECTS_SCALE)
+@pytest.mark.parametrize(
+    "balancer",
+    [
+        pytest.param(name, marks=[] if name in SCALES else pytest.mark.slow)
+        for name in CORRECTS_SCALE
+    ],
+)
 def test_a_planted_difference_of_scale_is_corrected(balancer):
     served, weighted = trained(balancer)
     # But for the scale the tasks are alike, and the product of their losses has two minima: one

@@ -100,6 +100,7 @@ def state(model):
     return [v.numpy() for v in variables if isinstance(v, keras.Variable)]
 
 
+@pytest.mark.slow
 def test_a_training_is_the_same_with_it_bit_by_bit(rows):
     results = []
     data = tf.data.Dataset.from_tensor_slices(rows).batch(16)

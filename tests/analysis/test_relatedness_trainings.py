@@ -61,6 +61,7 @@ def by_hand(names, seed, data):
     return [logs[f"{name}_{model.tasks[name].monitor}"] for name in names]
 
 
+@pytest.mark.slow
 def test_gains_of_pairs_are_those_of_trainings_apart(trainings, data):
     gains = pairwise_gains(trainings)
     assert gains.directed and gains.names == NAMES and gains.samples.shape == (2, 3, 3)

@@ -51,6 +51,7 @@ def table():
     return models, logs, compare_sizes(models, data, batch_sizes=[3], repeats=2)
 
 
+@pytest.mark.slow
 def test_sizes_are_those_of_real_files(table):
     models, _, found = table
     before = found["before"]

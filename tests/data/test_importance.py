@@ -87,6 +87,7 @@ def test_rows_are_drawn_in_proportion_to_their_scores():
     np.testing.assert_allclose(np.array(counts) / 200, 4 * expected, atol=4 * 0.5 / np.sqrt(200))
 
 
+@pytest.mark.slow
 def test_weights_are_those_that_keep_the_mean():
     errors = np.linspace(0.1, 9, 50)
     found, _ = by_value(errors)

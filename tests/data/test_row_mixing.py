@@ -282,6 +282,7 @@ def test_what_cannot_be_mixed_is_refused():
             function(batches(element, 4), given, **options)
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_on_mixed_rows():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(64, 4)).astype("float32")

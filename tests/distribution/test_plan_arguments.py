@@ -150,6 +150,7 @@ def test_tensors_may_lead_past_a_cut():
     assert len(third.takes) == 2 and len(third.gives) == 2
 
 
+@pytest.mark.slow
 def test_xla_is_for_one_device(model):
     distribution.place(model, {"stay*": "CPU:0"})
     with pytest.raises(ValueError, match="`jit_compile` should be False or 'auto' for a model "):

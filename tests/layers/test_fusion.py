@@ -201,6 +201,7 @@ def test_bottleneck():
 # -- what all promise ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", OF_VECTORS + OF_TOKENS, ids=lambda kind: kind.__name__)
 def test_what_a_missing_modality_holds_never_shows(kind):
     layer = made(kind)

@@ -268,6 +268,7 @@ def test_accumulated_gradients_reach_a_task_that_was_in_any_of_the_batches(prese
     assert np.abs(heads["b"].numpy() - before["b"]).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_a_file_remembers_the_tasks_of_gradients_that_are_still_accumulated(tmp_path):
     optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
     model = compiled(hard_sharing(), optimizer=optimizer)

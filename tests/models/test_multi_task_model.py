@@ -336,7 +336,9 @@ def test_the_preprocessor_is_saved_but_takes_no_part_in_training(tmp_path):
 def test_probabilities_are_refused_where_a_task_takes_logits(probabilities):
     inputs = keras.Input((5,))
     outputs = {"kind": probabilities(inputs)}
-    with pytest.raises(ValueError, match=r"`kind` should be logits, .*`from_logits=False`. Received"):
+    with pytest.raises(
+        ValueError, match=r"`kind` should be logits, .*`from_logits=False`. Received"
+    ):
         MultiTaskModel(inputs, outputs, tasks=[Classification("kind", num_classes=5)])
     task = Classification("kind", num_classes=5, from_logits=False)
     assert MultiTaskModel(inputs, outputs, tasks=[task]).task_names == ("kind",)

@@ -48,6 +48,7 @@ def job(tmp_path_factory):
     return out, printed.getvalue()
 
 
+@pytest.mark.slow
 def test_the_page_has_all_tasks_runs_and_findings(job):
     found = read(job[0] / "report.html")
     assert [run["name"] for run in found["runs"]] == ["single tasks", "MMoE"]

@@ -45,6 +45,7 @@ def hidden(versions):
 # -- what is published --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_version_answers_as_the_model_and_tells_what_it_is(model, tmp_path):
     versions = Versions(tmp_path / "served")
     assert versions.numbers() == [] and versions.newest() is None
@@ -270,6 +271,16 @@ def test_bad_arguments_are_named(quick, model, tmp_path):
         versions.publish(model, {"of": {1: 0.5}})
     with pytest.raises(ValueError, match=r"`info` should be of what JSON can hold"):
         versions.publish(model, {"model": model})
+    circle: dict = {}
+    circle["own"] = circle
+    with pytest.raises(ValueError, match=r"`info` should be of what JSON can hold"):
+        versions.publish(model, circle)
     with pytest.raises(ValueError, match=r"`number` should be one of the versions \[\]"):
         versions.path(1)
     assert versions.numbers() == []
+    versions.publish(model)
+    assert versions.path(np.int64(1)) == str(tmp_path / "1")
+    with pytest.raises(
+        ValueError, match=r"`number` should be one of the versions \[1\].*number=True"
+    ):
+        versions.path(True)
