@@ -537,7 +537,8 @@ TASKS = [
 
 NO_DICT = (
     "`outputs` should be a dict of tensors by task name, also for one task; of a model "
-    "that is there, `MultiTaskModel(model.inputs, dict(zip(names, model.outputs)))`. Received: outputs="
+    "that is there, `MultiTaskModel(model.inputs, dict(zip(names, model.outputs)))`. "
+    "Received: outputs="
 )
 OUTPUTS = [
     *(
