@@ -3,8 +3,9 @@
     python -m recipes.rest_server --model=runs/quickstart/mmoe.keras --name=income --port=8501
 
 `--model` is a folder of numbered versions (`mtlzoo.serving.Versions`), whose newest is served and
-swapped while it answers; or a `.keras` file, or a preset, which is published into a folder of its
-own first. A request may come in rows or in columns, and a model with one input takes bare values:
+swapped while it answers; or a `.keras` file, the folder of a run (`mtlzoo train`) or a preset,
+which is published into a folder of its own first. It needs `pip install 'mtlzoo[rest]'`. A request
+may come in rows or in columns, and a model with one input takes bare values:
 
     POST /v1/models/NAME:predict              {"instances": [{"age": 39, ...}, ...]}
                                               {"inputs": {"age": [39, ...], ...}}
@@ -21,37 +22,55 @@ import pathlib
 import tempfile
 from typing import Any
 
-import fastapi
 import keras
 import numpy as np
-import uvicorn
 from absl import app, flags
-from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse
+
+try:
+    import fastapi
+    import uvicorn
+    from fastapi.concurrency import run_in_threadpool
+    from fastapi.responses import JSONResponse
+    from starlette.exceptions import HTTPException
+except ImportError as error:
+    raise ImportError(
+        "The REST demo should have FastAPI and uvicorn. Install them with "
+        "`pip install 'mtlzoo[rest]'`"
+    ) from error
 
 from mtlzoo import MultiTaskModel, presets
 from mtlzoo.serving import Answer, Server, Versions
 
-_MODEL = flags.DEFINE_string("model", None, "A folder of versions, a .keras file, or a preset.")
+_MODEL = flags.DEFINE_string("model", None, "Folder of versions, .keras file, run or preset.")
 _NAME = flags.DEFINE_string("name", "model", "The model's name in the addresses.")
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "The address to listen at.")
 _PORT = flags.DEFINE_integer("port", 8501, "The port; 0 for one that is free.", lower_bound=0)
 
 
 def main(_) -> None:
-    with Server(folder_of(_MODEL.value)) as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="served-") as own,
+        Server(folder_of(_MODEL.value, own)) as server,
+    ):
         uvicorn.run(rest_app(server, _NAME.value), host=_HOST.value, port=_PORT.value)
 
 
-def folder_of(model: str) -> pathlib.Path:
-    """The folder of versions that is served."""
+def folder_of(model: str, own: str) -> pathlib.Path:
+    """The folder of versions that is served: that of `model`, or `own` where it has none."""
     path = pathlib.Path(model)
-    if path.is_dir() and not (path / "preset.json").exists():
+    is_preset = model in presets.names() or (path / "preset.json").exists()
+    file = path / "model.keras" if (path / "run.json").exists() else path
+    if model and file.is_dir() and not is_preset:
         return path
-    loaded = keras.saving.load_model(path) if path.suffix == ".keras" else presets.load(model)
+    if not is_preset and not (file.suffix == ".keras" and file.is_file()):
+        raise ValueError(
+            "`--model` should be a folder of versions or of a run, a .keras file, or one of the "
+            f"presets {presets.names()}. Received: {model!r}"
+        )
+    loaded = presets.load(model) if is_preset else keras.saving.load_model(file)
     if not isinstance(loaded, MultiTaskModel):
         raise ValueError(f"`--model` should be of a `MultiTaskModel`. Received: {loaded!r}")
-    versions = Versions(tempfile.mkdtemp(prefix="served-"))
+    versions = Versions(own)
     versions.publish(loaded)
     return versions.folder
 
@@ -61,12 +80,13 @@ def rest_app(server: Server, name: str) -> fastapi.FastAPI:
     rest = fastapi.FastAPI(title=name)
 
     @rest.exception_handler(ValueError)
-    async def refused(request: fastapi.Request, error: ValueError) -> JSONResponse:
-        return JSONResponse({"error": str(error)}, 400)
-
     @rest.exception_handler(LookupError)
-    async def unknown(request: fastapi.Request, error: LookupError) -> JSONResponse:
-        return JSONResponse({"error": str(error.args[0])}, 404)
+    @rest.exception_handler(HTTPException)  # addresses that are not there
+    async def refused(request: fastapi.Request, error: Exception) -> JSONResponse:
+        if isinstance(error, HTTPException):
+            return JSONResponse({"error": error.detail}, error.status_code)
+        status = 404 if isinstance(error, LookupError) else 400
+        return JSONResponse({"error": str(error.args[0])}, status)
 
     def check(model: str) -> None:
         if model != name:
@@ -96,13 +116,15 @@ def answered(server: Server, body: bytes, task: str | None) -> JSONResponse:
     """The answer to the body of a request."""
     try:
         request = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the second: too many brackets
         raise ValueError(f"The body should be JSON. Received: {error}") from error
     known = {"instances", "inputs", "signature_name"}
     if not isinstance(request, dict) or len(request.keys() & {"instances", "inputs"}) != 1:
         raise ValueError("The body should be an object with either 'instances' or 'inputs'.")
     if unknown := sorted(request.keys() - known):
         raise ValueError(f"The body should have only {sorted(known)}. Received: {unknown}")
+    if task and "signature_name" in request:
+        raise ValueError("The body should have no 'signature_name', since the address has the task")
     signature = task or request.get("signature_name", "serve")
     names = list(server.describe()["inputs"])
     if "inputs" in request:

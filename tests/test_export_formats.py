@@ -1,7 +1,9 @@
 """LiteRT, ONNX and OpenVINO files: written, run by their runtimes, compared with the model."""
 
+import dataclasses
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -13,6 +15,7 @@ from conformance import registry
 
 from mtlzoo import Classification, HardSharing, Regression, export
 from mtlzoo.analysis import Finding
+from mtlzoo.export import parts, portable
 
 RNG = np.random.default_rng(0)
 ROWS = {
@@ -77,6 +80,16 @@ def assert_answers(found, expected):
         np.testing.assert_allclose(found[key], value, rtol=0, atol=1e-6, err_msg=key)
 
 
+def assert_answers_threads(loaded, rows):
+    """Some runtimes lay the rows of all threads into the same memory."""
+    chosen = [RNG.integers(0, 9, 300) for _ in range(40)]
+    requests = [{name: values[some] for name, values in rows.items()} for some in chosen]
+    alone = [loaded.answer(each)["stay"] for each in requests]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(loaded.answer, requests))
+    np.testing.assert_array_equal([each["stay"] for each in together], alone)
+
+
 # -- what other runtimes answer -----------------------------------------------------------------
 
 
@@ -107,10 +120,26 @@ def test_a_loaded_file_answers_by_name(files, expected, form):
         r"dict of the inputs \['colour', 'price'\]. Received: \['price'\]": ({"price": [1.0]},),
         r"Input `colour` should be of strings. Received: dtype=int64": ({**ROWS, "colour": [1]},),
         r"Input `price` should be of dtype float32": ({**ROWS, "price": ["much"]},),
+        r"`price` should be of .*dtype=float64, from 1 to 1e\+300": (
+            {**ROWS, "price": [1, 1e300]},
+        ),
+        r"Input `price` should have shape \(None,\). Received: shape=\(9, 1\)": (
+            {**ROWS, "price": ROWS["price"][:, None]},
+        ),
+        r"Input `price` should have shape .*Received: shape=\(\)": ({**ROWS, "price": 1.0},),
+        r"the same number of rows. Received: \{'colour': 9, 'price': 2\}": (
+            {**ROWS, "price": [1.0, 2.0]},
+        ),
+        r"Received: \[1, 'colour'\]": ({"colour": ROWS["colour"], 1: 2},),
     }
     for text, given in wrong.items():
         with pytest.raises(ValueError, match=text):
             loaded.answer(*given)
+
+
+@pytest.mark.parametrize("form", ["litert", "onnx"])
+def test_threads_get_the_answers_of_their_own_rows(files, form):
+    assert_answers_threads(export.load(files[form]), ROWS)
 
 
 @pytest.mark.parametrize("form", ["litert", "onnx"])
@@ -137,7 +166,9 @@ def test_openvino_has_no_tables_and_says_what_to_do(model, tmp_path, features, e
     assert not list(tmp_path.iterdir())
     path = export.save(model, tmp_path / "m.xml", format="openvino", preprocessor=None)
     assert {each.name for each in tmp_path.iterdir()} == {"m.xml", "m.bin"}
-    assert_answers(export.load(path).answer({"features": features}), expected)
+    loaded = export.load(path)
+    assert_answers(loaded.answer({"features": features}), expected)
+    assert_answers_threads(loaded, {"features": features})
     assert export.compare(path, model, features, preprocessor=None).worst < 1e-6
     with pytest.raises(ValueError, match=r"`path` should be a file with the inputs.*another `pre"):
         export.compare(path, model, ROWS)
@@ -189,10 +220,18 @@ def test_every_architecture_in_every_format(name, form, tmp_path):
         ("m.onnx", {"format": "litert"}, r"`path` should end in '.tflite' for the format 'litert'"),
         ("m", {"options": {"opset": 15}}, r"`options` should be none .*Received: options={'ops"),
         ("m.onnx", {"format": "onnx", "options": {"ops": 1}}, r"only 'opset' .*\{'ops': 1\}"),
-        ("m.onnx", {"format": "onnx", "options": {"opset": True}}, r"of at least 9.*opset=True"),
+        ("m.onnx", {"format": "onnx", "options": {"opset": True}}, r"from 9 to .*opset=True"),
+        ("m.onnx", {"format": "onnx", "options": {"opset": 99}}, r"`opset` should be .*opset=99"),
         ("m.onnx", {"format": "onnx", "options": 3}, r"`options` should be a dict.*options=3"),
         ("m.xml", {"format": "openvino", "options": {"a": 1}}, r"'compress_to_fp16'.*\{'a': 1\}"),
+        (
+            "m.xml",
+            {"format": "openvino", "options": {"compress_to_fp16": "yes"}},
+            r"`compress_to_fp16` should be a boolean. Received: compress_to_fp16='yes'",
+        ),
         ("m.tflite", {"format": "litert", "options": {"a": 1}}, r"Received: 'a' in options="),
+        ("m.tflite", {"format": "litert", "options": {3: 1}}, r"Received: 3 in options="),
+        ("m.tflite", {"format": "litert", "options": {"convert": 3}}, r"Received: 'convert' in"),
         ("m.tflite", {"format": "litert", "tasks": ["nope"]}, r"`tasks` should be some of"),
     ],
 )
@@ -207,6 +246,10 @@ def test_a_file_that_is_there_stays(model, tmp_path):
     with pytest.raises(ValueError, match=r"`path` should be a new file. Received: path="):
         model.export(tmp_path / "m.onnx", format="onnx")
     assert (tmp_path / "m.onnx").read_text() == "kept"
+    (tmp_path / "m.bin").write_text("kept")
+    with pytest.raises(ValueError, match=r"the one that is written beside it.*m.xml', where .*m.b"):
+        model.export(tmp_path / "m.xml", format="openvino", preprocessor=None)
+    assert (tmp_path / "m.bin").read_text() == "kept"
     for path, text in ((tmp_path / "m.txt", "a file that ends in"), (3, "path of a written model")):
         with pytest.raises(ValueError, match=text):
             export.load(path)
@@ -232,6 +275,31 @@ def test_a_missing_package_is_named_with_its_extra(
             export.load(files[form])
 
 
+def test_files_that_are_no_models_are_refused(tmp_path):
+    for name in ("m.onnx", "m.tflite"):
+        (tmp_path / name).write_text("no model")
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    for path in (tmp_path / "m.onnx", tmp_path / "m.tflite", tmp_path):
+        with pytest.raises(ValueError, match=r"`path` should be a written model that can be read"):
+            export.load(path)
+    tf.saved_model.save(tf.Module(), tmp_path / "other")
+    with pytest.raises(ValueError, match=r"should have a signature `serve`. Received: \[\]"):
+        export.load(tmp_path / "other")
+
+
+def test_a_task_that_a_saved_model_has_no_name_for_is_refused():
+    model = HardSharing(keras.Input((2,), name="x"), [Regression("signatures"), Regression("stay")])
+    with pytest.raises(ValueError, match=r"A served task should not be called 'signatures'"):
+        parts.parts(model)
+    assert list(parts.parts(model, ["stay"]).tasks) == ["stay"]
+
+
+def test_what_names_no_operation_is_told_without_advice_on_operations():
+    told = str(portable.refusal("litert", [], TypeError("wrong")))
+    assert "`options` should fit the converter" in told and "TypeError: wrong" in told
+    assert "preprocessor" not in told
+
+
 def test_formats_that_are_left_to_keras(model, tmp_path):
     with pytest.raises(ValueError, match="Torch export requires PyTorch backend"):
         model.export(tmp_path / "m.pt2", format="torch")
@@ -241,6 +309,8 @@ def test_rows_that_do_not_fit_the_model_are_refused(files, model):
     for text, rows in {
         r"the inputs \['colour', 'price'\]. Received: ndarray": np.zeros(3),
         r"same number of rows.*'colour': 9, 'price': 2": {**ROWS, "price": np.zeros(2)},
+        r"`price` should have shape \(None,\)": {**ROWS, "price": np.zeros((9, 2))},
+        r"`price` should be of dtype float32. Received: dtype=<U4": {**ROWS, "price": ["much"] * 9},
     }.items():
         with pytest.raises(ValueError, match=text):
             export.compare(files["onnx"], model, rows)
@@ -261,6 +331,8 @@ def test_a_comparison_is_a_finding():
         "Over 40 rows the onnx file differs from the model by 2.5e-01 at most, in `b`, whose "
         "answers are up to 7. It answers some other classes in `b` (5.00%)."
     )
+    nothing = dataclasses.replace(found, missing={"a": 0.0, "b": 1.0})
+    assert "NaN in both and compare nothing: `b` (100.00%). It answers" in nothing.words()
     assert found.rows() == [
         ["task", "largest difference", "largest answer", "other classes"],
         ["a", "0.0e+00", "2", "–"],

@@ -17,16 +17,16 @@ def define(values: flags.FlagValues) -> None:
 
 def run(request: Request) -> Answer:
     """Evaluate a model."""
-    origin, source = sources.with_data(request)
+    origin, model, source = sources.with_data(request)
     split = request.flags["split"]
     request.note(f"Evaluating {origin.name} on {source.name}, {split}")
     part = getattr(source.loaded, split)
     # A line for each evaluation would say what the table says.
-    scores = scoring.evaluate(origin.model, part, int(request.verbose == 1))
-    tasks = scoring.by_task(origin.model, scores)
+    scores = scoring.evaluate(model, part, int(request.verbose == 1))
+    tasks = scoring.by_task(model, scores)
     document = {
         "name": origin.name,
-        "model": type(origin.model).__name__,
+        "model": type(model).__name__,
         "data_set": source.name,
         "split": split,
         "tasks": tasks,

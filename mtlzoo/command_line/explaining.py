@@ -48,8 +48,8 @@ def define(values: flags.FlagValues) -> None:
 
 def run(request: Request) -> Answer:
     """Ask, and write what was found."""
-    origin, source = sources.with_data(request)
-    model, values = origin.model, request.flags
+    _, model, source = sources.with_data(request)
+    values = request.flags
     with of_words():
         found = dict(_findings(model, source, request))
     out = pathlib.Path(values["out"])

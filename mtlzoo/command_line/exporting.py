@@ -23,16 +23,17 @@ def define(values: flags.FlagValues) -> None:
 def run(request: Request) -> Answer:
     """Export a model."""
     values, (word, path) = request.flags, request.words
-    origin = sources.trained_model(word)
+    origin = sources.trained(word)
+    model = origin.read()
     with of_words():
         export.save(
-            origin.model,
+            model,
             path,
             values["tasks"],
             preprocessor="own" if values["preprocessor"] else None,
             format=values["format"],
         )
-    tasks = sorted(values["tasks"] or origin.model.task_names)
+    tasks = sorted(values["tasks"] or model.task_names)
     text = f"Written to {path}: answers for {', '.join(tasks)}"
     return Answer(
         text, {"name": origin.name, "path": path, "format": values["format"], "tasks": tasks}

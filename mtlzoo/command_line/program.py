@@ -1,12 +1,14 @@
 """The program: which command, which flags, which exit code."""
 
 import contextlib
-import io
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
+import tensorflow as tf
 from absl import flags, logging
 
 import mtlzoo
@@ -21,7 +23,7 @@ from mtlzoo.command_line import (
     report_page,
     training,
 )
-from mtlzoo.command_line.command import Answer, Command, Request, UsageError
+from mtlzoo.command_line.command import Command, Request, UsageError
 from mtlzoo.command_line.spelling import hint
 from mtlzoo.command_line.tables import plain
 
@@ -38,6 +40,17 @@ COMMANDS: dict[str, Command] = {
     )
 }
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+# What a command that fails raises: bad data and files, losses that are not finite (arithmetic), no
+# memory, and whatever TensorFlow cannot do. Others are mistakes of this program.
+_FAILURES = (
+    ArithmeticError,
+    ImportError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    tf.errors.OpError,
+)
 
 
 def run() -> None:
@@ -66,70 +79,77 @@ def main(argv: Sequence[str]) -> int:
     """
     argv = list(argv)
     first = argv[0] if argv else "--help"
-    if first in ("--help", "-h", "help") and len(argv) < 2:
-        print(help_text.of_program(COMMANDS.values()))
-        return DONE
+    if first in ("--help", "-h", "help"):
+        if len(argv) < 2:
+            return _say(help_text.of_program(COMMANDS.values()), DONE)
+        first, argv = argv[1], [argv[1], "--help"]
     if first == "--version":
-        print(f"mtlzoo {mtlzoo.__version__}")
-        return DONE
-    if first.startswith("--completion"):
+        if len(argv) > 1:
+            return _wrong(f"It should be `mtlzoo --version`. Received: {shlex.join(argv)}")
+        return _say(f"mtlzoo {mtlzoo.__version__}", DONE)
+    if first.partition("=")[0] == "--completion":
         return _complete(argv)
     if first not in COMMANDS:
-        return _wrong(f"There is no command {first!r}.{hint(first, COMMANDS)}", "mtlzoo --help")
+        return _wrong(f"There is no command {first!r}.{hint(first, COMMANDS)}")
     return _run(COMMANDS[first], argv[1:])
 
 
 def _complete(argv: list[str]) -> int:
     shell = argv[0].partition("=")[2] or (argv[1] if len(argv) > 1 else "")
     if shell != "bash":
-        return _wrong(f"`--completion` should be 'bash'. Received: {shell!r}", "mtlzoo --help")
-    print(completion.bash(COMMANDS.values()))
-    return DONE
+        return _wrong(f"`--completion` should be 'bash'. Received: {shell!r}")
+    return _say(completion.bash(COMMANDS.values()), DONE)
 
 
-def _wrong(message: str, see: str) -> int:
-    print(f"mtlzoo: {message}\nSee `{see}`.", file=sys.stderr)
+def _wrong(message: str) -> int:
+    _note(f"mtlzoo: {message}\nSee `mtlzoo --help`.")
     return WRONG
 
 
 def _run(command: Command, argv: list[str]) -> int:
     """Parse the flags of a command and run it."""
     values = command.new_flags()
-    # Before parsing, so that help and errors have their form also where a flag is wrong.
-    if {"--help", "-h"} & set(argv):
-        print(help_text.of_command(command))
-        return DONE
-    as_json = "--json" in argv
+    flags_given = set(argv[: argv.index("--")] if "--" in argv else argv)
+    as_json = bool(flags_given & {"--json", "--json=true"})  # so that a wrong flag has its document
     try:
+        try:
+            words = _parsed(values, argv)
+            is_help = bool(values["help"].value)
+        except UsageError:  # help has its form also where a flag is wrong
+            if not flags_given & {"--help", "-h"}:
+                raise
+            is_help = True
+        if is_help:
+            return _say(help_text.of_command(command), DONE)
+        as_json = bool(values["json"].value)
+        _check_words(command, words)
         # What libraries print is no answer.
         with contextlib.redirect_stdout(sys.stderr):
-            words = _words(command, values, argv)
-            as_json = bool(values["json"].value)
             answer = command.run(_request(command, values, words, argv))
     except UsageError as error:
-        print(
-            f"mtlzoo {command.name}: {error}\nSee `mtlzoo {command.name} --help`.", file=sys.stderr
-        )
+        _note(f"mtlzoo {command.name}: {error}\nSee `mtlzoo {command.name} --help`.")
         return _failed(WRONG, error, as_json)
-    except (ValueError, ImportError, OSError) as error:
-        print(f"mtlzoo {command.name}: {error}", file=sys.stderr)
+    except _FAILURES as error:
+        _note(f"mtlzoo {command.name}: {error}")
         return _failed(FAILED, error, as_json)
-    except KeyboardInterrupt as error:
-        print(f"mtlzoo {command.name}: interrupted", file=sys.stderr)
-        return _failed(INTERRUPTED, error, as_json)
-    _print(answer, as_json)
-    return DONE
+    except KeyboardInterrupt:
+        _note(f"mtlzoo {command.name}: interrupted")
+        return _failed(INTERRUPTED, KeyboardInterrupt("interrupted"), as_json)
+    return _say(json.dumps(plain(answer.document), indent=2) if as_json else answer.text, DONE)
 
 
-def _words(command: Command, values: flags.FlagValues, argv: list[str]) -> list[str]:
-    """The words beside the flags, checked."""
+def _parsed(values: flags.FlagValues, argv: list[str]) -> list[str]:
+    """The words beside the flags."""
     try:
-        words = values(["mtlzoo", *argv])[1:]
+        return values(["mtlzoo", *argv])[1:]
     except flags.UnrecognizedFlagError as error:
         near = hint(error.flagname, help_text.own_flags(values))
         raise UsageError(f"There is no flag `--{error.flagname}`.{near}") from error
     except flags.Error as error:
         raise UsageError(str(error)) from error
+
+
+def _check_words(command: Command, words: list[str]) -> None:
     least = sum(not word.startswith("[") for word in command.words)
     most = len(command.words)
     repeated = any("..." in word for word in command.words)
@@ -138,7 +158,6 @@ def _words(command: Command, values: flags.FlagValues, argv: list[str]) -> list[
             f"It should be {help_text.usage(command).partition(': ')[2]}. "
             f"Received: {shlex.join(words) or 'no words'}"
         )
-    return words
 
 
 def _request(
@@ -149,7 +168,7 @@ def _request(
 
     def note(text: str) -> None:
         if not quiet:
-            print(text, file=sys.stderr, flush=True)
+            _note(text)
 
     verbose = 0 if quiet else 1 if sys.stderr.isatty() else 2
     line = shlex.join(["mtlzoo", command.name, *argv])
@@ -157,14 +176,38 @@ def _request(
 
 
 def _failed(code: int, error: BaseException, as_json: bool) -> int:
-    if as_json:
-        print(json.dumps({"error": str(error), "exit_code": code}))
+    return _say(json.dumps({"error": str(error), "exit_code": code}), code) if as_json else code
+
+
+def _note(text: str) -> None:
+    """Tell people something, if they still listen."""
+    with contextlib.suppress(OSError):
+        _print(text, sys.stderr)
+
+
+def _say(text: str, code: int) -> int:
+    """Print what was asked for.
+
+    Returns:
+        The exit code: `code`, or that of a failure if it cannot be written.
+    """
+    try:
+        _print(text, sys.stdout)
+    except BrokenPipeError:  # such as `mtlzoo list | head`
+        pass
+    except OSError as error:  # such as a full disk
+        _note(f"mtlzoo: the answer could not be written: {error}")
+        return code or FAILED
     return code
 
 
-def _print(answer: Answer, as_json: bool) -> None:
-    text = json.dumps(plain(answer.document), indent=2) if as_json else answer.text
+def _print(text: str, stream: TextIO) -> None:
     try:
-        print(text, flush=True)
-    except BrokenPipeError:  # such as `mtlzoo list | head`
-        sys.stdout = io.StringIO()
+        print(text, file=stream, flush=True)
+    except OSError:
+        # What is left in the stream would be written again, and fail again, at the end of Python.
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+        raise

@@ -22,6 +22,8 @@ def define(values: flags.FlagValues) -> None:
 def run(request: Request) -> Answer:
     """Read the runs, and write the page."""
     folders = [pathlib.Path(word) for word in request.words]
+    if pathlib.Path(request.flags["out"]).is_dir():
+        raise UsageError(f"`--out` should be a file. Received: {request.flags['out']!r}, a folder")
     records = [run_folder.read(folder) for folder in folders]
     runs: dict[str, reporting.Run] = {}
     single = reporting.Run(SINGLE, records[0]["command"])

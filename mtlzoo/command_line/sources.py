@@ -1,9 +1,11 @@
 """Where models and data come from: a file, the folder of a run, a preset; a data set by name."""
 
 import dataclasses
+import functools
 import inspect
 import pathlib
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -44,14 +46,14 @@ class Origin(NamedTuple):
     """A model, and what is known of its data.
 
     Attributes:
-        model: the model, compiled.
+        read: loads the model and compiles it, which takes a while.
         name: what it is called.
         data_set: the name of its data set, if it is known.
         options: what `load` was given, as far as it is known.
         trained: whether its weights have learned anything: some presets are configurations.
     """
 
-    model: MultiTaskModel
+    read: Callable[[], MultiTaskModel]
     name: str
     data_set: str | None
     options: dict[str, Any]
@@ -142,8 +144,8 @@ def is_model(word: str) -> bool:
     return pathlib.Path(word).exists() or word.endswith(".keras") or word in presets.names()
 
 
-def model(word: str, *, load_weights: bool = True) -> Origin:
-    """Load a model.
+def origin(word: str, *, load_weights: bool = True) -> Origin:
+    """Find a model.
 
     Args:
         word: what stands in the place of MODEL.
@@ -158,12 +160,11 @@ def model(word: str, *, load_weights: bool = True) -> Origin:
     if path.is_file() or path.suffix == ".keras":
         if not path.is_file():
             raise UsageError(f"There is no file {word!r}")
-        return Origin(_read(path), path.stem, None, {})
+        return Origin(functools.partial(_read, path), path.stem, None, {})
     if run_folder.is_run(path):
         record = run_folder.read(path)
-        return Origin(
-            _read(path / run_folder.MODEL), record["name"], record["data_set"], record["options"]
-        )
+        read = functools.partial(_read, path / run_folder.MODEL)
+        return Origin(read, record["name"], record["data_set"], record["options"])
     if path.is_dir() and not (path / "preset.json").is_file():
         raise UsageError(
             f"The folder {word!r} should be that of a run, with {run_folder.RECORD!r}, or of a "
@@ -175,14 +176,15 @@ def model(word: str, *, load_weights: bool = True) -> Origin:
         more = f" `{classes[0]}` is a class: `mtlzoo train` makes a model of it." if classes else ""
         raise UsageError(f"There is no model {word!r}.{hint(word, known)}{more} {MODEL_HELP}")
     card = presets.card(word)
-    found = presets.load(word, load_weights=load_weights and card.trained)
-    if not found.compiled:
-        found.compile("adam")
-    return Origin(found, card.name, card.data_set, dict(card.load or {}), card.trained)
+
+    def read_preset() -> MultiTaskModel:
+        return _compiled(presets.load(word, load_weights=load_weights and card.trained))
+
+    return Origin(read_preset, card.name, card.data_set, dict(card.load or {}), card.trained)
 
 
-def trained_model(word: str) -> Origin:
-    """Load a model that has learned something.
+def trained(word: str) -> Origin:
+    """Find a model that has learned something.
 
     Args:
         word: what stands in the place of MODEL.
@@ -190,37 +192,47 @@ def trained_model(word: str) -> Origin:
     Raises:
         UsageError: there is no such model, or it is a preset without weights.
     """
-    origin = model(word)
-    if not origin.trained:
+    found = origin(word)
+    if not found.trained:
         raise UsageError(
             f"The preset {word!r} is a configuration without weights: `mtlzoo train {word} "
-            f"{origin.data_set or 'DATASET'}` gives it some"
+            f"{found.data_set or 'DATASET'}` gives it some"
         )
-    return origin
+    return found
 
 
-def with_data(request: Request, *, seed: int | None = None) -> tuple[Origin, Source]:
+def with_data(
+    request: Request, *, seed: int | None = None
+) -> tuple[Origin, MultiTaskModel, Source]:
     """The model and the data set of the words MODEL and [DATASET], which fit each other.
 
     Raises:
         UsageError: one of them is not there, or they do not fit.
     """
-    origin = trained_model(request.words[0])
-    if len(request.words) < 2 and origin.data_set is None:
+    found = trained(request.words[0])
+    if len(request.words) < 2 and found.data_set is None:
         raise UsageError("DATASET should be given, since the model does not say it")
-    word = request.words[1] if len(request.words) > 1 else str(origin.data_set)
-    is_own = origin.data_set is not None and bare(origin.data_set) == bare(word)
-    source = data_set(word, request.flags, origin.options if is_own else {}, seed)
-    check_fits(origin.model, source)
-    return origin, source
+    word = request.words[1] if len(request.words) > 1 else str(found.data_set)
+    is_own = found.data_set is not None and bare(found.data_set) == bare(word)
+    # Before the model, which takes longer: what is wrong with the words is said at once.
+    source = data_set(word, request.flags, found.options if is_own else {}, seed)
+    model = found.read()
+    check_fits(model, source)
+    return found, model, source
 
 
 def _read(path: pathlib.Path) -> MultiTaskModel:
+    if path.suffix not in (".h5", ".hdf5") and not zipfile.is_zipfile(path):
+        raise ValueError(f"{str(path)!r} should be a `.keras` file. Received: another kind of file")
     found = keras.saving.load_model(path)
     if not isinstance(found, MultiTaskModel):
         raise UsageError(
             f"{str(path)!r} should be a multi-task model. Received: a {type(found).__name__}"
         )
+    return _compiled(found)
+
+
+def _compiled(found: MultiTaskModel) -> MultiTaskModel:
     if not found.compiled:
         found.compile("adam")
     return found

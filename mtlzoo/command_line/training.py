@@ -1,5 +1,6 @@
 """`mtlzoo train`: build a model for a data set, train it, say how good it is."""
 
+import math
 import pathlib
 import shutil
 import tempfile
@@ -48,6 +49,9 @@ def define(values: flags.FlagValues) -> None:
     text("optimizer", "adam", "Optimizer of Keras, by name.")
     flags.DEFINE_float(
         "learning_rate", 1e-3, "Its learning rate.", lower_bound=0, flag_values=values
+    )
+    flags.register_validator(  # the bound lets NaN through
+        "learning_rate", math.isfinite, "It should be a finite number.", flag_values=values
     )
     flags.DEFINE_list("tasks", None, "Tasks to learn. Defaults to all.", flag_values=values)
     flags.DEFINE_list(
@@ -139,16 +143,17 @@ def _model_word(word: str, values: Mapping[str, Any]) -> tuple[Any, dict[str, An
                 f"`--{flag}` should be given for a class of the zoo, such as `MMoE`. "
                 f"Received: {word!r}, a model that is there"
             )
-    origin = sources.model(word, load_weights=values["load_weights"])
+    origin = sources.origin(word, load_weights=values["load_weights"])
     return origin, origin.options
 
 
 def _build(what: Any, source: sources.Source, request: Request) -> MultiTaskModel:
     """A new model of a class, or the one that goes on."""
     if isinstance(what, sources.Origin):
-        sources.check_fits(what.model, source)
+        model = what.read()
+        sources.check_fits(model, source)
         request.note(f"{what.name}: goes on as it is")
-        return what.model
+        return model
     given = assignments.read("set", request.flags["set"], what, default_networks.RESERVED)
     chosen = default_networks.network(what, source.loaded, given)
     request.note(f"{what.__name__}: {'; '.join(chosen.said) or 'its defaults'}")

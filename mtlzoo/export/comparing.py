@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from mtlzoo.export.exported import arrays
 from mtlzoo.export.formats import load
 from mtlzoo.export.parts import parts
 from mtlzoo.export.saved_model import served
@@ -26,6 +27,8 @@ class Comparison:
         scales: by task the largest such number, without its sign.
         changed: by task the share of whole numbers in its answers (classes, positions) that are
             others; NaN where a task answers none.
+        missing: by task the share of real numbers in its answers that are NaN by the model and by
+            the file, so that they compare nothing. Defaults to none.
 
     Example:
     ```python
@@ -42,6 +45,7 @@ class Comparison:
     differences: dict[str, float]
     scales: dict[str, float]
     changed: dict[str, float]
+    missing: dict[str, float] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -62,6 +66,9 @@ class Comparison:
             f"{self.worst:.1e} at most, in `{task}`, whose answers are up to "
             f"{self.scales[task]:.3g}."
         )
+        if missing := {name: share for name, share in self.missing.items() if share > 0}:
+            shares = ", ".join(f"`{name}` ({share:.2%})" for name, share in missing.items())
+            said += f" Some numbers are NaN in both and compare nothing: {shares}."
         if others:
             shares = ", ".join(f"`{name}` ({self.changed[name]:.2%})" for name in others)
             return f"{said} It answers some other classes in {shares}."
@@ -162,7 +169,7 @@ def compare(
             f"Received: one with {sorted(exported.inputs)}; was it written with another "
             "`preprocessor`?"
         )
-    given = whole.rows_by_name(rows)
+    given = arrays(whole.rows_by_name(rows), exported.inputs)
     x = whole.in_structure({name: tf.constant(value) for name, value in given.items()})
     if whole.front is not None:
         x = whole.front(x, training=False)
@@ -174,6 +181,7 @@ def compare(
     differences: dict[str, float] = {}
     scales: dict[str, float] = {}
     changed: dict[str, float] = {}
+    missing: dict[str, float] = {}
     for name, own in expected.items():
         pairs = list(_pairs(exported, given, name, own))
         if not pairs:
@@ -181,7 +189,10 @@ def compare(
         real = [(a, b) for a, b in pairs if a.dtype.kind == "f"]
         whole_numbers = [(a, b) for a, b in pairs if a.dtype.kind != "f"]
         differences[name] = max((_difference(a, b) for a, b in real), default=0.0)
-        scales[name] = float(max((np.max(np.abs(a), initial=0.0) for a, _ in real), default=0.0))
+        scales[name] = float(max((np.nanmax(np.abs(a), initial=0.0) for a, _ in real), default=0.0))
+        missing[name] = max(
+            (float(np.mean(np.isnan(a) & np.isnan(b))) for a, b in real if a.size), default=0.0
+        )
         shares = [float(np.mean(a != b)) if a.size else 0.0 for a, b in whole_numbers]
         changed[name] = max(shares, default=float("nan"))
     if not differences:
@@ -189,9 +200,8 @@ def compare(
             f"`path` should be a file that answers some of the tasks {list(expected)}. "
             f"Received: path={os.fspath(path)!r}"
         )
-    return Comparison(
-        exported.format, len(next(iter(given.values()))), differences, scales, changed
-    )
+    num_rows = len(next(iter(given.values())))
+    return Comparison(exported.format, num_rows, differences, scales, changed, missing)
 
 
 def _pairs(

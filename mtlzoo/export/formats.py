@@ -37,7 +37,7 @@ def load(path: str | os.PathLike) -> Exported:
         An `Exported`, which answers rows.
 
     Raises:
-        ValueError: if there is no such file, or its name ends otherwise.
+        ValueError: if there is no such file, its name ends otherwise, or it cannot be read.
         ImportError: if the runtime is not installed.
 
     Example:
@@ -56,14 +56,26 @@ def load(path: str | os.PathLike) -> Exported:
     """
     place = Path(_checked(path))
     if (place / "saved_model.pb").is_file():
-        return saved_model.load(place)
+        return _loaded(saved_model, place)
     for form in CONVERTED.values():
         if place.suffix == form.SUFFIX and place.is_file():
-            return form.load(place)
+            return _loaded(form, place)
     raise ValueError(
         "`path` should be the directory of a SavedModel, or a file that ends in "
         f"{[form.SUFFIX for form in CONVERTED.values()]}. Received: path={str(path)!r}"
     )
+
+
+def _loaded(form: ModuleType, place: Path) -> Exported:
+    try:
+        return form.load(place)
+    except ImportError:
+        raise
+    except Exception as error:  # of several kinds, by runtime
+        raise ValueError(
+            f"`path` should be a written model that can be read. Received: path={str(place)!r}, "
+            f"which gives {type(error).__name__}: {error}"
+        ) from error
 
 
 def _checked(path: Any) -> str:

@@ -110,7 +110,7 @@ def _choose(model: Any, names: Any) -> dict[str, Task]:
             f"Received: model={model!r}"
         )
     if names is None:
-        return model.tasks
+        names = model.task_names
     if not isinstance(names, list | tuple) or not names:
         raise ValueError(f"`tasks` should be a non-empty list of names. Received: tasks={names!r}")
     for name in names:
@@ -121,6 +121,11 @@ def _choose(model: Any, names: Any) -> dict[str, Task]:
             )
     if len(set(names)) < len(names):
         raise ValueError(f"`tasks` should have different names. Received: tasks={names!r}")
+    if "signatures" in names:
+        raise ValueError(
+            "A served task should not be called 'signatures', which a SavedModel has for itself. "
+            f"Received: tasks={list(names)!r}"
+        )
     return {name: model.tasks[name] for name in sorted(names)}
 
 

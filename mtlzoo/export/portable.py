@@ -55,7 +55,7 @@ def _plain_argmax(function: Any) -> None:
 
 
 def refusal(format: str, operations: Iterable[str], error: Exception | None) -> ValueError:
-    """The error for a model that a format cannot hold.
+    """The error for a model that could not be converted.
 
     Args:
         format: the format.
@@ -63,10 +63,15 @@ def refusal(format: str, operations: Iterable[str], error: Exception | None) -> 
         error: what the converter says, told where it names no operation.
     """
     names = sorted({name for each in operations for name in re.findall(r"\w+", each)})
-    what = f"the operations {names}, which it does not have" if names else f"{error}"
+    if not names:
+        return ValueError(
+            f"The model could not be converted to the format {format!r}; `options` should fit the "
+            f"converter, and the model. Received from it: {type(error).__name__}: {error}"
+        )
     return ValueError(
         f"`format` should be one that has all operations of the model. Received: format={format!r} "
-        f"for a model with {what}. Where they are of the preprocessor, write the model with "
-        "`preprocessor=None` and give it preprocessed rows; where they are of one task, leave it "
-        "out of `tasks`; the format 'tf_saved_model' has all"
+        f"for a model with the operations {names}, which it does not have. Where they "
+        "are of the preprocessor, write the model with `preprocessor=None` and give it "
+        "preprocessed rows; where they are of one task, leave it out of `tasks`; the format "
+        "'tf_saved_model' has all"
     )

@@ -88,8 +88,16 @@ def load(path: str | os.PathLike) -> Exported:
 
     Args:
         path: its directory.
+
+    Raises:
+        ValueError: if something else has written it.
     """
     model: Any = tf.saved_model.load(os.fspath(path))
+    if "serve" not in model.signatures:
+        raise ValueError(
+            "A SavedModel that `save` has written should have a signature `serve`. "
+            f"Received: {sorted(model.signatures)}"
+        )
     signatures = {name: f for name, f in model.signatures.items() if name != "serving_default"}
     _, specs = model.signatures["serve"].structured_input_signature
 

@@ -116,7 +116,7 @@ def save(
         return path
 
     converter = formats.CONVERTED[format]
-    place = _check_file(path, format, converter.SUFFIX)
+    place = _check_file(path, format, converter.SUFFIX, converter.BESIDE)
     converter.check(options or {})
     with tempfile.TemporaryDirectory() as folder:
         saved_model.write(chosen, folder)
@@ -137,11 +137,17 @@ def _check_directory(path: Any) -> None:
         raise ValueError(f"`path` should be a new or an empty directory. Received: path={place!r}")
 
 
-def _check_file(path: Any, format: str, suffix: str) -> Path:
+def _check_file(path: Any, format: str, suffix: str, beside: Sequence[str]) -> Path:
     if not isinstance(path, str | os.PathLike) or Path(path).suffix != suffix:
         raise ValueError(
             f"`path` should end in {suffix!r} for the format {format!r}. Received: path={path!r}"
         )
     if os.path.lexists(path):
         raise ValueError(f"`path` should be a new file. Received: path={os.fspath(path)!r}")
+    for other in (Path(path).with_suffix(each) for each in beside):
+        if os.path.lexists(other):
+            raise ValueError(
+                "`path` should be a new file, and so the one that is written beside it. "
+                f"Received: path={os.fspath(path)!r}, where {str(other)!r} is there"
+            )
     return Path(path)

@@ -1,6 +1,7 @@
 """LiteRT, which was TensorFlow Lite: a file for telephones and small computers."""
 
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from mtlzoo.export.exported import Exported
 from mtlzoo.export.portable import refusal
 
 SUFFIX = ".tflite"
+BESIDE = ()
 
 
 def check(options: Mapping[str, Any]) -> None:
-    """Check that options are attributes of the converter.
+    """Check that options are attributes of the converter, methods not among them.
 
     Args:
         options: the options by name.
@@ -24,8 +26,9 @@ def check(options: Mapping[str, Any]) -> None:
         ValueError: if one is not.
     """
     converter = tf.lite.TFLiteConverter([])
+    known = {name for name in dir(converter) if name[0] != "_"}
     for name in options:
-        if name[:1] == "_" or not hasattr(converter, name):
+        if name not in known or callable(getattr(converter, name)):
             raise ValueError(
                 "`options` should be attributes of `tf.lite.TFLiteConverter`. "
                 f"Received: {name!r} in options={dict(options)!r}"
@@ -76,9 +79,14 @@ def load(path: Path) -> Exported:
         name: interpreter.get_signature_runner(name) for name in interpreter.get_signature_list()
     }
     any_runner = next(iter(runners.values()))
+    alone = threading.Lock()  # all runners fill and read the tensors of one interpreter
 
     def answering(runner: Any):
-        return lambda rows: dict(runner(**rows))
+        def answers(rows: Mapping[str, Any]) -> dict[str, Any]:
+            with alone:
+                return dict(runner(**rows))
+
+        return answers
 
     return Exported(
         format="litert",

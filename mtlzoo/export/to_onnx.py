@@ -13,18 +13,19 @@ from mtlzoo.export.exported import Exported
 from mtlzoo.export.portable import refusal
 
 SUFFIX = ".onnx"
+BESIDE = ()
 _OPSET = 18
 _INSTALL = "Install it with `pip install 'mtlzoo[onnx]'`"
 
 
 def check(options: Mapping[str, Any]) -> None:
-    """Check that the only option is an opset.
+    """Check that the only option is an opset that tf2onnx knows.
 
     Args:
         options: the options by name.
 
     Raises:
-        ValueError: if there is another one.
+        ValueError: if there is another one, or it is out of its range.
         ImportError: if tf2onnx is not installed.
     """
     if set(options) - {"opset"}:
@@ -32,16 +33,18 @@ def check(options: Mapping[str, Any]) -> None:
             "`options` should have only 'opset' for the format 'onnx'. "
             f"Received: options={dict(options)!r}"
         )
-    opset = options.get("opset", _OPSET)
-    if not isinstance(opset, int) or isinstance(opset, bool) or opset < 9:
-        raise ValueError(f"`opset` should be an integer of at least 9. Received: opset={opset!r}")
     try:
         import onnx  # noqa: F401
-        import tf2onnx  # noqa: F401
+        from tf2onnx import constants
     except ImportError as error:
         raise ImportError(
             f"The format 'onnx' should have tf2onnx to write it. {_INSTALL}"
         ) from error
+    opset, most = options.get("opset", _OPSET), max(constants.OPSET_TO_IR_VERSION)
+    if not isinstance(opset, int) or isinstance(opset, bool) or not 9 <= opset <= most:
+        raise ValueError(
+            f"`opset` should be an integer from 9 to {most}. Received: opset={opset!r}"
+        )
 
 
 def write(folder: str, path: Path, signatures: Sequence[str], options: Mapping[str, Any]) -> None:

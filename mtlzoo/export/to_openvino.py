@@ -1,6 +1,7 @@
 """OpenVINO: a file with the graph and one with the weights, for processors of Intel."""
 
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from mtlzoo.export.exported import Exported
 from mtlzoo.export.portable import refusal
 
 SUFFIX = ".xml"
+BESIDE = (".bin",)
 
 
 def check(options: Mapping[str, Any]) -> None:
@@ -18,7 +20,7 @@ def check(options: Mapping[str, Any]) -> None:
         options: the options by name.
 
     Raises:
-        ValueError: if one is not.
+        ValueError: if one is not, or has an unusable value.
         ImportError: if OpenVINO is not installed.
     """
     _openvino()
@@ -26,6 +28,11 @@ def check(options: Mapping[str, Any]) -> None:
         raise ValueError(
             "`options` should have only 'compress_to_fp16' for the format 'openvino'. "
             f"Received: options={dict(options)!r}"
+        )
+    compress = options.get("compress_to_fp16", False)
+    if not isinstance(compress, bool):
+        raise ValueError(
+            f"`compress_to_fp16` should be a boolean. Received: compress_to_fp16={compress!r}"
         )
 
 
@@ -65,8 +72,11 @@ def load(path: Path) -> Exported:
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
     model = _openvino().Core().compile_model(str(path), "CPU", settings)
 
+    alone = threading.Lock()  # the model has one request, which two calls cannot share
+
     def answers(rows: Mapping[str, Any]) -> dict[str, Any]:
-        found = model(dict(rows))
+        with alone:
+            found = model(dict(rows))
         return {each.any_name: found[each] for each in model.outputs}
 
     return Exported(

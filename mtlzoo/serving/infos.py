@@ -35,7 +35,7 @@ def checked(info: Any) -> dict[str, Any]:
         )
     try:
         return _plain(info)
-    except TypeError as error:
+    except (RecursionError, TypeError) as error:
         raise ValueError(
             f"`info` should be of what JSON can hold. Received: info={dict(info)!r}, which gives "
             f"{error}"

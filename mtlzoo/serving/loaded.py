@@ -1,11 +1,16 @@
 """One version in memory."""
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from mtlzoo.export.exported import described, fits
+
+_WHERE = re.compile(r"\s*$|Graph execution error|Detected at node|<stack traces|\s*\[\[")
 
 
 class Loaded:
@@ -55,12 +60,17 @@ class Loaded:
             signature: its name.
 
         Raises:
-            ValueError: if there is no such signature, or `x` does not fit.
+            ValueError: if there is no such signature, or `x` does not fit, or the model refuses it.
         """
         function, inputs = self._function(signature)
         x = _fit(x, inputs)
         _check_rows(x)
-        values = {name: np.asarray(each) for name, each in function(x).items()}
+        try:
+            values = {name: np.asarray(each) for name, each in function(x).items()}
+        except tf.errors.InvalidArgumentError as error:  # such as an id beyond a table
+            raise ValueError(
+                f"`x` should have values that the model takes. Received: {_reason(error.message)}"
+            ) from error
         self.last[signature] = x
         return values
 
@@ -91,20 +101,18 @@ class Loaded:
         return function, function.concrete_functions[0].structured_input_signature[0][0]
 
 
+def _reason(message: str) -> str:
+    """What went wrong, without where in TensorFlow's graph."""
+    lines = [line for line in message.splitlines() if not _WHERE.match(line)]
+    return " ".join(lines) or message
+
+
 def _check_rows(x: Any) -> None:
     sizes = [int(tensor.shape[0]) for tensor in tf.nest.flatten(x) if tensor.shape.rank]
     if len(set(sizes)) > 1:
         raise ValueError(
             f"The inputs of `x` should have the same number of rows. Received: {sizes} rows"
         )
-
-
-def _fits(array: np.ndarray, dtype: np.dtype) -> bool:
-    """Whether numbers stay what they are, but for the rounding of fractions."""
-    if array.dtype.kind in "iu" and dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        return not array.size or (limits.min <= array.min() and array.max() <= limits.max)
-    return np.can_cast(array.dtype, dtype, "same_kind")
 
 
 def _told(spec: tf.TensorSpec) -> dict[str, Any]:
@@ -123,7 +131,7 @@ def _fit(x: Any, inputs: Any) -> Any:
         return tf.nest.pack_sequence_as(inputs, list(_fit(x, named).values()))
     if isinstance(inputs, Mapping):
         if not isinstance(x, Mapping) or set(x) != set(inputs):
-            received = sorted(x) if isinstance(x, Mapping) else type(x).__name__
+            received = sorted(x, key=str) if isinstance(x, Mapping) else type(x).__name__
             raise ValueError(
                 f"`x` should be a dict of the inputs {sorted(inputs)}. Received: {received}"
             )
@@ -135,8 +143,8 @@ def _fit(x: Any, inputs: Any) -> Any:
         return [_fit(each, spec) for each, spec in zip(x, inputs, strict=True)]
     try:
         array = np.asarray(x)
-        if inputs.dtype != tf.string and not _fits(array, np.dtype(inputs.dtype.as_numpy_dtype)):
-            raise TypeError(f"dtype={array.dtype}")  # a cast would change the numbers
+        if inputs.dtype != tf.string and not fits(array, inputs.dtype.as_numpy_dtype):
+            raise TypeError(described(array))  # a cast would change the numbers
         if inputs.dtype.is_integer:
             array = array.astype(inputs.dtype.as_numpy_dtype)
         tensor = tf.convert_to_tensor(array, inputs.dtype)

@@ -182,7 +182,7 @@ class Server:
             A dict of arrays, with the version that they come from.
 
         Raises:
-            ValueError: if there is no such signature, or `x` does not fit.
+            ValueError: if there is no such signature, or `x` does not fit, or the model refuses it.
             RuntimeError: if the server is closed.
         """
         with self._counting:

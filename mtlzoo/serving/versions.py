@@ -5,6 +5,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ class Versions:
             ValueError: if there is no such version.
         """
         for place in (self.folder / str(number), self._place(_WITHDRAWN, number)):
-            if isinstance(number, int) and place.is_dir():
+            if type(number) is not bool and isinstance(number, Integral) and place.is_dir():
                 return str(place)
         raise ValueError(
             f"`number` should be one of the versions {self.numbers()}, or of the withdrawn ones "

@@ -85,6 +85,14 @@ def test_the_longer_way_gets_there_too(monkeypatch):
         solution, _ = nnls(np.concatenate([one.T, bounds[None]]), right, maxiter=4000)
         np.testing.assert_allclose(step, solution @ one / (1 - bounds @ solution), atol=1e-11)
     assert sum(np.array(rounds) > 8) > 10
+    # Many at once, each of which goes its own way.
+    rows = unit_rows(16, 10, 8)
+    bounds = -(rows @ rows[:, 0, :, None])[..., 0]
+    cosines = rows @ rows.swapaxes(1, 2)
+    together = np.array(shortest_step(tf.constant(cosines), tf.constant(bounds))[0])
+    for one, cosine, bound, parts in zip(rows, cosines, bounds, together, strict=True):
+        alone = np.array(shortest_step(tf.constant(cosine), tf.constant(bound))[0])
+        np.testing.assert_allclose(parts @ one, alone @ one, atol=1e-10)
 
 
 def test_directions_of_zero_and_far_apart_gradients():
@@ -104,3 +112,13 @@ def test_directions_of_zero_and_far_apart_gradients():
     vector = 1e-9 * rows[0] + 2e-9 * rows[1]
     np.testing.assert_allclose(length, [np.linalg.norm(vector)], rtol=1e-12)
     np.testing.assert_allclose(inner[1:], rows @ vector / np.linalg.norm(vector), atol=1e-14)
+
+
+def test_directions_of_many_sums():
+    rows = unit_rows(4, 3, 6)
+    parts = np.random.default_rng(1).normal(size=(3, 4)) * [[1e-8], [1.0], [1e8]]
+    length, inner = direction_of(tf.constant(rows @ rows.swapaxes(1, 2)), tf.constant(parts))
+    vectors = (parts[:, None] @ rows)[:, 0]
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.testing.assert_allclose(length, norms, rtol=1e-12)
+    np.testing.assert_allclose(inner, (rows @ (vectors / norms)[..., None])[..., 0], atol=1e-12)

@@ -1,6 +1,7 @@
 """The program's words: help, exit codes, spelling, JSON, completion."""
 
 import dataclasses
+import io
 import json
 import shlex
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 
 import mtlzoo
 from mtlzoo.command_line import help_text, main, program
@@ -60,7 +62,17 @@ def test_the_flags_of_the_examples_exist(command):
     for example in command.examples:
         name, *words = shlex.split(example)
         assert name == command.name
-        assert program._words(command, command.new_flags(), words) is not None
+        program._check_words(command, program._parsed(command.new_flags(), words))
+
+
+def test_help_is_shown_beside_wrong_flags_and_by_its_word(capsys):
+    shown = []
+    for line in ("list --help", "list -h --nope", "help list", "list --help a b c"):
+        assert main(line.split()) == 0
+        shown.append(capsys.readouterr().out)
+    assert len(set(shown)) == 1 and shown[0].startswith("Usage: mtlzoo list")
+    assert main(["list", "tasks", "--help=false"]) == 0
+    assert capsys.readouterr().out.startswith("Tasks")
 
 
 def test_the_version(capsys):
@@ -81,6 +93,13 @@ def test_the_version(capsys):
         ("train MMoE yeest", "Did you mean 'yeast'"),
         ("train MMoE yeast --epochs=0", "epochs"),
         ("train MMoE yeast --keep=worst", "keep"),
+        ("train MMoE yeast --learning_rate=nan", "should be a finite number"),
+        ("--version x", "It should be `mtlzoo --version`"),
+        ("--completions=bash", "There is no command '--completions=bash'"),
+        ("help trian", "Did you mean 'train'?"),
+        ("list -- --help", "Received: '--help'"),
+        ("evaluate mtan_nyuv2", "is a configuration without weights"),
+        ("evaluate mmoe_census_income yeest", "Did you mean 'yeast'"),
         ("train MMoE synthetic_relatedness --balancer=pcgrd", "Did you mean 'pcgrad'"),
         ("train MMoE synthetic_relatedness --balancer=cagrad(d=1)", "it has c, rescale"),
         ("train MMoE synthetic_relatedness --balancer=cagrad(1)", "NAME(argument=value, ...)"),
@@ -89,6 +108,7 @@ def test_the_version(capsys):
         ("evaluate no.keras yeast", "There is no file 'no.keras'"),
         ("evaluate HardSharing yeast", "`HardSharing` is a class"),
         ("report .", "should be the folder of a run"),
+        ("report . --out=.", "`--out` should be a file. Received: '.', a folder"),
         ("explain .", "should be that of a run"),
     ],
 )
@@ -109,6 +129,75 @@ def test_what_fails_has_exit_code_one(capsys, tmp_path):
     assert captured.err.startswith("mtlzoo train: `data_dir` should hold the prepared data")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        FloatingPointError("the loss is not finite"),
+        RuntimeError("no"),
+        MemoryError("no room"),
+        tf.errors.ResourceExhaustedError(None, None, "no room"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_any_failure_has_exit_code_one_and_a_document(error, capsys, monkeypatch):
+    def failing(request):
+        raise error
+
+    command = dataclasses.replace(program.COMMANDS["list"], run=failing)
+    monkeypatch.setitem(program.COMMANDS, "list", command)
+    assert main(["list", "--json"]) == 1
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {"error": str(error), "exit_code": 1}
+    assert captured.err == f"mtlzoo list: {error}\n"
+
+
+def test_a_wrong_flag_has_a_document_too(capsys):
+    for flag in ("--json", "--json=true"):
+        assert main(["list", flag, "--nope"]) == 2
+        assert json.loads(capsys.readouterr().out)["exit_code"] == 2
+
+
+class _Closed(io.StringIO):
+    """Where nobody reads, or the disk is full."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def flush(self):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("--help", 0),
+        ("--version", 0),
+        ("train --help", 0),
+        ("list tasks", 0),
+        ("list nope --json", 2),
+        ("nope", 2),
+    ],
+)
+def test_it_does_not_matter_that_nobody_reads(line, code, monkeypatch):
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, _Closed(BrokenPipeError()))
+    assert main(line.split()) == code
+
+
+def test_an_answer_that_cannot_be_written_is_a_failure(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", _Closed(OSError(28, "No space left on device")))
+    assert main(["list", "tasks"]) == 1
+    assert "could not be written: [Errno 28] No space" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_model_is_told(tmp_path, capsys):
+    for name in ("notes.md", "broken.keras"):
+        (tmp_path / name).write_text("no model")
+        assert main(["export", str(tmp_path / name), str(tmp_path / "out")]) == 1
+        assert "should be a `.keras` file. Received: another kind" in capsys.readouterr().err
+
+
 def test_an_interrupt_has_exit_code_130(capsys, monkeypatch):
     def interrupted(request):
         raise KeyboardInterrupt
@@ -117,6 +206,8 @@ def test_an_interrupt_has_exit_code_130(capsys, monkeypatch):
     monkeypatch.setitem(program.COMMANDS, "list", command)
     assert main(["list"]) == 130
     assert capsys.readouterr().err == "mtlzoo list: interrupted\n"
+    assert main(["list", "--json"]) == 130
+    assert json.loads(capsys.readouterr().out) == {"error": "interrupted", "exit_code": 130}
 
 
 def test_every_kind_is_listed_and_every_name_described(capsys):

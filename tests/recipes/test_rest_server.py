@@ -1,7 +1,9 @@
 """The REST demo: requests in rows and in columns, one task, what it says of the model, errors."""
 
+import importlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 import urllib.error
@@ -124,6 +126,8 @@ def test_what_it_says_of_the_model(client):
         ({"inputs": {**COLUMNS, "colour": ["red"]}}, "the same number of rows"),
         ({"inputs": COLUMNS, "signature_name": "nope"}, "`signature` should be one of"),
         ({"inputs": COLUMNS, "signature_name": 3}, "`signature` should be one of"),
+        ("[" * 200_000, "The body should be JSON"),
+        ({"inputs": {**COLUMNS, "kind_of": 1}}, "Received: ['colour', 'kind_of', 'size']"),
     ],
 )
 def test_what_does_not_fit_is_an_error_that_names_the_field(client, body, text):
@@ -139,6 +143,30 @@ def test_unknown_models_and_tasks(client):
         (client.post(f"{AT}/tasks/nope:predict", json={}), "one of ['kind', 'stay']"),
     ]:
         assert answer.status_code == 404 and text in answer.json()["error"]
+    for answer, code, text in [
+        (client.get("/v2"), 404, "Not Found"),
+        (client.post(AT), 405, "Method Not Allowed"),
+    ]:
+        assert answer.status_code == code and answer.json() == {"error": text}
+    body = {"inputs": COLUMNS, "signature_name": "kind"}
+    answer = client.post(f"{AT}/tasks/stay:predict", json=body)
+    assert answer.status_code == 400 and "no 'signature_name'" in answer.json()["error"]
+
+
+def test_what_the_model_refuses_is_an_error_400(monkeypatch, client, server):
+    def refusing(*args):
+        raise ValueError("`x` should have values that the model takes")
+
+    monkeypatch.setattr(server, "answer", refusing)
+    answer = client.post(f"{AT}:predict", json={"inputs": COLUMNS})
+    assert answer.status_code == 400 and "values that the model takes" in answer.json()["error"]
+
+
+def test_without_fastapi_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    monkeypatch.delitem(sys.modules, "recipes.rest_server")
+    with pytest.raises(ImportError, match=r"FastAPI and uvicorn.*`pip install 'mtlzoo\[rest\]'`"):
+        importlib.import_module("recipes.rest_server")
 
 
 def test_a_single_input_takes_bare_values_and_infinity_becomes_null():
@@ -160,8 +188,6 @@ def test_a_single_input_takes_bare_values_and_infinity_becomes_null():
 
 @pytest.mark.slow
 def test_a_process_answers_over_http_and_swaps(folder, tmp_path):
-    import shutil
-
     shutil.copytree(folder / "1", tmp_path / "served" / "1")
     command = [sys.executable, "-m", "recipes.rest_server", f"--model={tmp_path / 'served'}"]
     process = subprocess.Popen(
@@ -198,9 +224,17 @@ def test_a_process_answers_over_http_and_swaps(folder, tmp_path):
 def test_a_keras_file_is_published_first(tmp_path):
     model = HardSharing(keras.Input((2,), name="x"), [Regression("stay")])
     model.save(tmp_path / "m.keras")
-    found = rest_server.folder_of(str(tmp_path / "m.keras"))
-    assert Versions(found).numbers() == [1]
-    assert rest_server.folder_of(str(found)) == found
+    found = rest_server.folder_of(str(tmp_path / "m.keras"), str(tmp_path / "own"))
+    assert found == tmp_path / "own" and Versions(found).numbers() == [1]
+    assert rest_server.folder_of(str(found), "not used") == found
+    run = tmp_path / "run"  # as `mtlzoo train` writes it
+    run.mkdir()
+    (run / "run.json").write_text("{}")
+    shutil.copy(tmp_path / "m.keras", run / "model.keras")
+    assert rest_server.folder_of(str(run), str(tmp_path / "of_run")) == tmp_path / "of_run"
+    for wrong in ("", "m.h5", "mmoe_census", str(tmp_path / "none.keras")):
+        with pytest.raises(ValueError, match=r"`--model` should be a folder of versions or of a r"):
+            rest_server.folder_of(wrong, str(tmp_path / "own"))
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "plain.keras")
     with pytest.raises(ValueError, match="`--model` should be of a `MultiTaskModel`"):
-        rest_server.folder_of(str(tmp_path / "plain.keras"))
+        rest_server.folder_of(str(tmp_path / "plain.keras"), str(tmp_path / "other"))

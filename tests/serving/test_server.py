@@ -102,7 +102,9 @@ def test_it_says_what_it_takes_and_answers_and_takes_rows_by_name(folder):
         ([-1], "uint8", False),
         ([256], "uint8", False),
         ([2**31], "int32", False),
-        ([], "int32", False),  # an empty list is of fractions
+        ([], "int32", True),
+        ([1e300], "float32", False),
+        ([float("inf")], "float32", True),
         ([1.5], "int32", False),
         ([1], "float32", True),
         ([True], "bool", True),
@@ -241,6 +243,21 @@ def test_inputs_are_not_changed_in_kind(tmp_path):
             server.answer({"n": np.full((2, 1), 1.9), "x": x})
         with pytest.raises(ValueError, match=r"the same number of rows. Received: \[3, 2\] rows"):
             server.answer({"n": np.ones((3, 1), "int32"), "x": x})
+        with pytest.raises(ValueError, match=r"inputs \['n', 'x'\]. Received: \[1, 'n'\]"):
+            server.answer({"n": np.ones((2, 1), "int32"), 1: x})
+
+
+def test_values_that_the_model_refuses_are_a_value_error(tmp_path):
+    inputs = keras.Input((), name="n", dtype="int32")
+    task = Regression("stay")
+    model = MultiTaskModel(
+        inputs, {"stay": task.head(keras.layers.Embedding(4, 2)(inputs))}, tasks=[task]
+    )
+    version = Loaded(1, model.export(tmp_path / "1"))
+    assert version.answer([3], "stay")["stay"].shape == (1, 1)
+    text = r"values that the model takes. Received: indices\[0\] = 77 is not in \[0, 4\)$"
+    with pytest.raises(ValueError, match=text):
+        version.answer([77], "stay")
 
 
 def test_bad_arguments_are_named(tmp_path):
