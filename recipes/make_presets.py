@@ -8,7 +8,8 @@
 A preset is trained with several seeds, beside a network of each task alone. The validation data
 chooses the epoch, the seed, and in how few bytes the weights are stored; the test data is for the
 card. What differs from one data set to the next stands in `recipes/preset_families`: a preset of
-your own is a file there.
+your own is a file there. In the package's own folder the pages of the docs are brought up to
+date, and a family whose weights must not be there leaves its configuration only.
 """
 
 import importlib
@@ -19,7 +20,7 @@ from absl import flags, logging
 
 from mtlzoo import presets
 from recipes import preset_families
-from recipes.parts import preset_making, strategies
+from recipes.parts import preset_making, preset_report, strategies
 from recipes.parts.training import Progress
 from recipes.preset_families import Configuration, Family
 
@@ -28,7 +29,11 @@ _SEEDS = flags.DEFINE_integer("seeds", 3, "Trainings of each model.", lower_boun
 _OUT = flags.DEFINE_string("out", "mtlzoo/presets", "Folder to write them to.")
 _ONLY_MEASURE = flags.DEFINE_bool("only_measure", False, "Only measure anew what presets cost.")
 
-_PAGE = pathlib.Path("docs/presets.md")
+_PAGES = {
+    pathlib.Path("docs/presets.md"): preset_making.with_tables,
+    pathlib.Path("docs/results/presets.md"): preset_report.with_task_table,
+}
+_PICTURE = pathlib.Path("docs/results/presets.png")
 
 
 def main(_) -> None:
@@ -36,19 +41,37 @@ def main(_) -> None:
     out = pathlib.Path(_OUT.value)
     for module, names in chosen(_NAME.value).items():
         made = families()[module]
-        if isinstance(made, Family) and _ONLY_MEASURE.value:
-            for name in names:
-                report(preset_making.measure(out / name))
-        elif isinstance(made, Family):
+        if isinstance(made, Family) and made.no_weights and in_package(out):
+            made = {name: preset_making.without_weights(name, made) for name in names}
+        if isinstance(made, Family) and not _ONLY_MEASURE.value:
             make(made, names, out)
-        else:
-            for name in names:
+            continue
+        for name in names:
+            if not isinstance(made, Family):
                 report(preset_making.configure(name, made[name], out))
+            else:
+                report(preset_making.measure(out / name))
     print(f"\nWritten to {out}")
-    if out.resolve() == pathlib.Path(presets.__file__).parent:
-        page = _PAGE.read_text(encoding="utf-8")
-        _PAGE.write_text(preset_making.with_tables(page), encoding="utf-8")
-        print(f"The tables in {_PAGE} are made anew")
+    if in_package(out):
+        bring_up_to_date()
+
+
+def in_package(out: pathlib.Path) -> bool:
+    """Whether it is the folder of the package's own presets.
+
+    Args:
+        out: a folder.
+    """
+    return out.resolve() == pathlib.Path(presets.__file__).resolve().parent
+
+
+def bring_up_to_date() -> None:
+    """Make the tables and the picture in the docs anew from the cards."""
+    for page, with_tables in _PAGES.items():
+        page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
+    trained = [presets.card(name) for name in presets.names(trained=True)]
+    preset_report.draw_gains(_PICTURE, trained)
+    print(f"Made anew: the tables in {', '.join(map(str, _PAGES))}, and {_PICTURE}")
 
 
 def make(family: Family, names: list[str], out: pathlib.Path) -> None:

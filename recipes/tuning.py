@@ -13,13 +13,13 @@ import time
 
 import keras
 import keras_tuner
-from absl import app, flags, logging
+from absl import flags, logging
 
 from mtlzoo import PLE, HardSharing, MMoE, MultiTaskModel, data
 from mtlzoo.metrics import delta_m
 from mtlzoo.tasks import Task
 from mtlzoo.tuning import MultiTaskHyperModel, MultiTaskObjective, pareto_front
-from recipes.parts import job
+from recipes.parts import job, strategies
 from recipes.parts.comparison import to_best_epoch
 from recipes.parts.tables import print_aligned
 
@@ -115,4 +115,4 @@ def scores(models: list[MultiTaskModel], part) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    strategies.run_on_one(main)

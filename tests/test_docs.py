@@ -41,7 +41,10 @@ def first_cells(text: str) -> list[str]:
 
 
 # Pages that take many seconds each.
-LONG = {"task_scheduling.md", "ensembles.md", "modalities.md", "online.md", "scaling.md"}
+LONG = {
+    f"{page}.md" for page in ("task_scheduling", "ensembles", "modalities", "online", "scaling")
+}
+LONG |= {"vision.md"}
 
 
 @pytest.mark.parametrize(
@@ -243,6 +246,9 @@ def test_the_page_of_subjects_has_all_twenty_and_names_that_exist():
         assert re.findall(r"\]\((?!results/)[\w/]+\.md", guide)
         for recipe in re.findall(r"`(\w+)`", recipes):
             assert (ROOT / f"recipes/{recipe}.py").exists()
+    looked_for = text.partition("## The twenty subjects")[0]
+    for name in re.findall(r"^\|.*?\|.*?\|(.*)\|$", looked_for, re.M):
+        assert all(resolves(each) for each in re.findall(r"`([\w.]+)`", name)), name
 
 
 def resolves(name: str) -> bool:
@@ -268,11 +274,21 @@ def test_what_migration_pages_promise_exists(page):
     assert not [name for name in sorted(names - {"AdamW", "StringLookup"}) if not resolves(name)]
 
 
+def test_gates_of_the_migration_page_are_made_with_the_words_that_stand_there():
+    text = (ROOT / "docs/migration/libmtl.md").read_text()
+    (gate,) = re.findall(r"`MMoE\(gate=layers\.(DSelectKGate\(.*?\))\)`", text)
+    inputs, tasks = keras.Input((4,)), registry.make_tasks()
+    made = eval(gate, {"DSelectKGate": mtlzoo.layers.DSelectKGate, "k": 2})
+    assert mtlzoo.MMoE(inputs, tasks, num_experts=4, gate=made)
+    for call in re.findall(r"`((?:CAGrad|GradNorm|DWA)\(\w+=)\)`", text):
+        assert eval(f"{call}1.5)", vars(balancing))
+
+
 @pytest.mark.parametrize("room", ["tasks", "models", "balancing"])
 def test_the_readme_lists_what_there_is(room):
     title = {"tasks": "Tasks", "models": "Models", "balancing": "Balancers"}[room]
-    text = section("README.md", "What there is")
-    entry = re.search(rf"^\* \*\*{title}\*\*:(.*?)(?=^\* |\Z)", text, re.S | re.M)[1]
+    text = (ROOT / "README.md").read_text()
+    entry = re.search(rf"^\* \*\*{title}\*\*(.*?)(?=^\* |\Z)", text, re.S | re.M)[1]
     assert set(re.findall(r"`([A-Z]\w+)`", entry)) == public(room)
 
 

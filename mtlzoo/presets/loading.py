@@ -45,10 +45,12 @@ def folder_of(name_or_dir: str | os.PathLike) -> pathlib.Path:
     """Where a preset is: in the package, if it has one of this name, else in a folder.
 
     Args:
-        name_or_dir: a name of `names()`, or the path of a folder that `save_to_preset` wrote.
+        name_or_dir: a name of `names()`, or the path of a folder that `save_to_preset` wrote. A
+            `pathlib.Path` is a folder, whatever its name.
 
     Raises:
-        ValueError: if there is no such preset; the message has the nearest names.
+        ValueError: if there is no such preset; the message has the nearest names. Or if it is a
+            name and a folder as well.
     """
     if not isinstance(name_or_dir, str | os.PathLike):
         raise ValueError(
@@ -56,10 +58,17 @@ def folder_of(name_or_dir: str | os.PathLike) -> pathlib.Path:
             f"Received: name_or_dir={name_or_dir!r}"
         )
     known, given = names(), os.fspath(name_or_dir)
-    if given in known:
-        return _SHIPPED / given
-    folder = pathlib.Path(given)
-    if (folder / files.CONFIG).is_file():
+    folder, shipped = pathlib.Path(given), _SHIPPED / given
+    there = (folder / files.CONFIG).is_file()
+    if isinstance(name_or_dir, str) and given in known:
+        if there and not folder.samefile(shipped):
+            raise ValueError(
+                f"`name_or_dir` should say which of two: {given!r} is a preset of the package, and "
+                f"a folder here. Say {'./' + given!r} for the folder, or rename it. "
+                f"Received: name_or_dir={name_or_dir!r}"
+            )
+        return shipped
+    if there:
         return folder
     near = difflib.get_close_matches(given.lower(), known, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
@@ -107,6 +116,7 @@ def load(name_or_dir: str | os.PathLike, *, load_weights: bool = True) -> MultiT
     Raises:
         ValueError: if there is no such preset, it has no weights, its files are not those that were
             saved, or its class is not known.
+        TypeError: if the class of a layer is not known, as Keras says it.
 
     Example:
         ```python

@@ -33,10 +33,14 @@ class Card:
         data_set: its name for `mtlzoo.data.load`.
         load: arguments of `data.load`.
         split: which rows the metrics are of.
-        metrics: by task the `metric`, its `value` with these weights, over several trainings its
-            `mean`, `std` and the number of `seeds`, and the mean of `single_task` networks.
-        delta_m: the gain over single-task networks in percent, as `value`, `mean` and `std`.
-        groups: by column and group its `rows` and by task the `metrics`.
+        metrics: by task the `metric`, its `value` with these weights, and, if there are some, over
+            several trainings its `mean`, `std` and the number of `seeds`, and the mean of
+            `single_task` networks.
+        delta_m: the gain over single-task networks in percent: the `value` with these weights over
+            the mean of these networks, and over several trainings, each beside the networks of its
+            seed, `mean` and `std`.
+        groups: by column and group its `rows` and by task the `metrics`, None where they would say
+            nothing.
         parameters: how many numbers are learned.
         flops: floating-point operations for one row; a multiplication and an addition are two.
         latency_ms: milliseconds of a call by rows in it, as `batch_1` and `batch_256`, and the
@@ -50,7 +54,8 @@ class Card:
         trained: whether there are weights.
 
     Raises:
-        ValueError: for a value that JSON cannot say.
+        ValueError: for a value that JSON cannot say, limits that are one text, and metrics or
+            groups without what is shown of them.
 
     Example:
         ```python
@@ -84,16 +89,30 @@ class Card:
     trained: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "limits", list(self.limits))
+        if isinstance(self.limits, str):
+            raise ValueError(
+                "`limits` of a card should be a list of sentences. "
+                f"Received: limits={self.limits!r}"
+            )
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             try:
-                json.dumps(value, allow_nan=False)
+                # As it will be read again: a tuple is a list.
+                same = json.loads(json.dumps(value, allow_nan=False))
+                object.__setattr__(self, field.name, same)
             except (TypeError, ValueError) as error:
                 raise ValueError(
                     f"`{field.name}` of a card should be plain data that JSON can say. "
                     f"Received: {field.name}={value!r}"
                 ) from error
+
+        for task, found in self.metrics.items():
+            _check_keys(f"metrics[{task!r}]", found, "metric", "value")
+        if self.delta_m:
+            _check_keys("delta_m", self.delta_m, "value")
+        for column, groups in self.groups.items():
+            for group, found in groups.items():
+                _check_keys(f"groups[{column!r}][{group!r}]", found, "rows", "metrics")
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain data."""
@@ -168,8 +187,9 @@ class Card:
             return ""
         rows = []
         for name, found in self.metrics.items():
-            times = f"{found['seeds']} seed{'' if found['seeds'] == 1 else 's'}"
-            seeds = f"{with_spread(found)} ({times})"
+            seeds = with_spread(found)
+            if "seeds" in found:
+                seeds += f" ({found['seeds']} seed{'' if found['seeds'] == 1 else 's'})"
             single = _shown(found.get("single_task"))
             rows.append([f"`{name}`", found["metric"], _shown(found["value"]), seeds, single])
         head = ["task", "metric", "these weights", "mean ± standard deviation", "single-task mean"]
@@ -178,9 +198,11 @@ class Card:
         if self.delta_m:
             text += (
                 f"\n\n`delta_m`, the mean gain over single-task networks: "
-                f"{self.delta_m['value']:+.2f} % with these weights, "
-                f"{with_spread(self.delta_m, '+.2f')} % over seeds."
+                f"{self.delta_m['value']:+.2f} % with these weights"
             )
+            if "mean" in self.delta_m:
+                text += f", {with_spread(self.delta_m, '+.2f')} % over seeds"
+            text += "."
         return _section("Metrics", text)
 
     def _groups(self) -> str:
@@ -207,7 +229,8 @@ class Card:
         }
         for key, value in latency.items():
             if key != "machine":
-                label = f"latency, {key.replace('batch_', 'batch of ')}, {latency['machine']}"
+                machine = f", {latency['machine']}" if "machine" in latency else ""
+                label = f"latency, {key.replace('batch_', 'batch of ')}{machine}"
                 facts[label] = f"{value:.2f} ms"
         rows = [[key, _shown(value)] for key, value in facts.items() if value is not None]
         return _section("Size and cost", markdown_table(["what", "how much"], rows))
@@ -227,6 +250,8 @@ def with_spread(found: Mapping[str, Any], form: str = ".4f") -> str:
         found: a dict with `mean` and `std`.
         form: how numbers are written. Defaults to `".4f"`.
     """
+    if found.get("mean") is None:
+        return "-"
     text = format(found["mean"], form)
     return (
         text if found.get("std") is None else f"{text} ± {format(found['std'], form.lstrip('+'))}"
@@ -242,6 +267,14 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """
     lines = [head, ["---"] * len(head), *rows] if rows else []
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _check_keys(name: str, found: Any, *needed: str) -> None:
+    if not isinstance(found, Mapping) or set(needed) - set(found):
+        raise ValueError(
+            f"`{name}` of a card should be a dict with {' and '.join(map(repr, needed))}. "
+            f"Received: {found!r}"
+        )
 
 
 def _section(title: str, text: str) -> str:

@@ -5,7 +5,7 @@ import importlib.metadata
 import json
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 import keras
@@ -38,9 +38,9 @@ def save(
         path: a new or an empty folder; its name becomes the preset's name.
         card: what is known of the model; what can be read from it is filled in. Defaults to an
             empty one.
-        storage: how learned matrices are stored: `"float32"` as they are, `"float16"` and
-            `"bfloat16"` in half of the bytes, `"int8"` in a quarter, as whole numbers of steps of a
-            127th of the largest number of each column. Whether a metric bears that is to be
+        storage: how learned matrices of float32 are stored: `"float32"` as they are, `"float16"`
+            and `"bfloat16"` in half of the bytes, `"int8"` in a quarter, as whole numbers of steps
+            of a 127th of the largest number of each column. Whether a metric bears that is to be
             measured. Defaults to `"float32"`.
         with_weights: whether the weights are saved; else it is a configuration only. Defaults to
             `True`.
@@ -49,8 +49,9 @@ def save(
         The path of the folder.
 
     Raises:
-        ValueError: for another model, a path that is taken, an unknown `storage`, or a model that
-            cannot be made again from its configuration.
+        ValueError: for another model, a path that is taken, an unknown `storage`, a card with
+            metrics of tasks that the model lacks, or a model that cannot be made again from its
+            configuration.
 
     Example:
         ```python
@@ -74,6 +75,14 @@ def save(
         raise ValueError(f"`model` should be a `MultiTaskModel` with tasks. Received: {model!r}")
     if card is not None and not isinstance(card, Card):
         raise ValueError(f"`card` should be a `presets.Card` or None. Received: card={card!r}")
+    if card is not None:
+        groups = [group for groups in card.groups.values() for group in groups.values()]
+        named = {*card.metrics, *(task for group in groups for task in group["metrics"])}
+        if named - set(model.task_names):
+            raise ValueError(
+                f"`card` should have metrics of the tasks {list(model.task_names)} only. "
+                f"Received: {sorted(named - set(model.task_names))}"
+            )
     if not isinstance(with_weights, bool):
         raise ValueError(
             f"`with_weights` should be a bool. Received: with_weights={with_weights!r}"
@@ -96,6 +105,11 @@ def save(
     if with_weights:
         written, entries = storages.pack(arrays, storage, learned)
         weights.assign(again, {e["name"]: storages.unpack(written, e) for e in entries})
+        if storage not in {"float32", *(entry["stored"] for entry in entries)}:
+            raise ValueError(
+                "`storage` should be 'float32' for a model without learned matrices of float32, "
+                f"which leaves all as it is. Received: storage={storage!r}"
+            )
         beside[files.WEIGHTS] = files.packed(written)
         config["weights"] = {"storage": storage, "arrays": entries}
     size = sum(map(len, beside.values())) + len(files.to_json(config).encode())
@@ -121,6 +135,11 @@ def _checked(path: Any) -> pathlib.Path:
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise ValueError(f"`path` should be the path of a folder. Received: path={path!r}")
     folder = pathlib.Path(path)
+    if folder.name in ("", ".."):
+        raise ValueError(
+            "`path` should end in a name, which becomes that of the preset. "
+            f"Received: path={path!r}"
+        )
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ValueError(f"`path` should be a new or an empty folder. Received: path={path!r}")
     return folder
@@ -141,20 +160,39 @@ def _config_of(model: MultiTaskModel) -> dict[str, Any]:
     config = keras.saving.serialize_keras_object(model)
     for part in _parts(config):
         part.pop("compile_config", None)
+    # A lookup's configuration lacks the words that it was adapted to.
     if model.preprocessor is not None:
-        # A lookup's configuration lacks the words that it was adapted to.
-        lookups = {
-            layer.name: layer
-            for layer in model.preprocessor._flatten_layers()
-            if hasattr(layer, "get_vocabulary")
-        }
-        for part in _parts(config["config"]["preprocessor"]):
-            inner = part["config"]
-            if isinstance(inner, dict) and inner.get("vocabulary", 0) is None:
-                words = lookups[inner["name"]].get_vocabulary(include_special_tokens=False)
-                inner["vocabulary"] = np.asarray(words).tolist()
+        _add_words(config["config"]["preprocessor"], model.preprocessor)
+    _add_words(config, model)
     loading.class_of(config)
     return json.loads(json.dumps(config))
+
+
+def _add_words(config: dict[str, Any], layer: keras.Layer) -> None:
+    """Write the words of a layer and of all inside it into its configuration."""
+    inner = config["config"]
+    if hasattr(layer, "get_vocabulary") and inner.get("vocabulary", 0) is None:
+        words = layer.get_vocabulary(include_special_tokens=False)
+        inner["vocabulary"] = np.asarray(words).tolist()
+    # Names are unique within a model only: two nested ones may have a lookup of one name.
+    layers = layer._flatten_layers(include_self=False, recursive=False)
+    inside = {each.name: each for each in layers}
+    for part in _outermost(inner, inside):
+        _add_words(part, inside[part["config"]["name"]])
+
+
+def _outermost(config: Any, names: Container[str]) -> Iterator[dict[str, Any]]:
+    """The objects of these names in a configuration, without those inside them."""
+    if isinstance(config, dict):
+        inner = config.get("config")
+        if "class_name" in config and isinstance(inner, dict) and inner.get("name") in names:
+            yield config
+        else:
+            for value in config.values():
+                yield from _outermost(value, names)
+    elif isinstance(config, list | tuple):
+        for value in config:
+            yield from _outermost(value, names)
 
 
 def _parts(config: Any) -> Iterator[dict[str, Any]]:
@@ -187,7 +225,7 @@ def _made_again(model: MultiTaskModel, config: dict[str, Any], compared: bool) -
             apart["preprocessor"] = fingerprints.front_distance(
                 again.preprocessor, model.preprocessor
             )
-        if max(apart.values()) > fingerprints.TOLERANCE:
+        if not all(each <= fingerprints.TOLERANCE for each in apart.values()):
             raise ValueError(
                 "`model` should answer the same when it is made again from its configuration. "
                 f"Received: {model!r}, whose answers are then apart by {apart}"

@@ -10,7 +10,7 @@ def table(trained: bool = True) -> str:
     Args:
         trained: `True` for those with trained weights: by task the deciding metric of the shipped
             weights, in parentheses its mean and standard deviation over seeds, `delta_m` the same
-            way, and sizes. `False` for the configurations without. Defaults to `True`.
+            way (see `Card`), and sizes. `False` for the configurations without. Defaults to `True`.
 
     Raises:
         ValueError: if `trained` is no bool.

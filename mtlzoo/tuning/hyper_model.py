@@ -52,7 +52,8 @@ class MultiTaskHyperModel(keras_tuner.HyperModel):
     ```
 
     A balancer that a model refuses, such as one of gradients where no variable is shared, fails its
-    trial with the reason (`FailedTrialError`), and the search goes on.
+    trial with the reason (`FailedTrialError`), and the search goes on. A tuner builds each
+    architecture once when it is made, to know all hyperparameters before the first trial.
     """
 
     def __init__(
@@ -80,6 +81,48 @@ class MultiTaskHyperModel(keras_tuner.HyperModel):
             )
         self._optimizer, self._preprocessor = optimizer, preprocessor
         self._compile_options = dict(compile_options or {})
+        self._first = (next(iter(self._makers)), next(iter(self._balancers)))
+
+    def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
+        """All hyperparameters of all architectures, as a tuner asks for when it is made.
+
+        Args:
+            hp: Where they are declared; an architecture or a balancer that is there already stays.
+
+        Raises:
+            ValueError: If no architecture goes together with a balancer.
+        """
+        names = [hp.values["architecture"]] if "architecture" in hp.values else list(self._makers)
+        balancers = [hp.values["balancer"]] if "balancer" in hp.values else list(self._balancers)
+        explored = hp.copy()
+        built, reasons = [], []
+        for name in names:
+            for balancer in balancers:
+                explored.values |= {"architecture": name, "balancer": balancer}
+                try:
+                    self.build(explored)
+                except keras_tuner.errors.FailedTrialError as error:
+                    reasons.append(f"{error}")
+                else:
+                    built.append((name, balancer))
+                    break
+        if not built:
+            raise ValueError(
+                "`architectures` and `balancers` should have two that go together. "
+                f"Received: {names} and {balancers}, of which {reasons[0]}"
+            )
+        # A tuner builds what comes first outside of any trial, where nothing may be refused.
+        self._first = built[0]
+        self._choice(hp)
+        hp.merge(explored, overwrite=False)
+
+    def _choice(self, hp: keras_tuner.HyperParameters) -> tuple[str, str]:
+        """The architecture and the balancer of a trial, by name."""
+        name, balancer = self._first
+        return (
+            hp.Choice("architecture", list(self._makers), default=name),
+            hp.Choice("balancer", list(self._balancers), default=balancer),
+        )
 
     def build(self, hp: keras_tuner.HyperParameters) -> MultiTaskModel:
         """The model of a trial, compiled.
@@ -90,8 +133,7 @@ class MultiTaskHyperModel(keras_tuner.HyperModel):
         Raises:
             keras_tuner.errors.FailedTrialError: If the model or `compile` refuses them.
         """
-        name = hp.Choice("architecture", list(self._makers))
-        balancer = self._balancers[hp.Choice("balancer", list(self._balancers))]
+        name, balancer = self._choice(hp)
         low, high = self._rates
         if low == high:
             rate = hp.Fixed("learning_rate", low)
@@ -100,7 +142,9 @@ class MultiTaskHyperModel(keras_tuner.HyperModel):
         try:
             with hp.conditional_scope("architecture", [name]):
                 model = self._made(name, hp)
-            model.compile(self._optimizer(rate), _copied(balancer), **self._compile_options)
+            model.compile(
+                self._optimizer(rate), _copied(self._balancers[balancer]), **self._compile_options
+            )
         except ValueError as error:
             raise keras_tuner.errors.FailedTrialError(f"{name}: {error}") from error
         return model

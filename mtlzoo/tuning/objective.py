@@ -11,6 +11,10 @@ from mtlzoo.layers.arguments import check_number
 from mtlzoo.metrics import delta_m
 from mtlzoo.tasks import Task
 
+# What a broken limit costs: more than nine other executions, of less than 2 each, make up. A far
+# greater number would hide the differences of all other trials from a Bayesian search.
+_BROKEN = 20.0
+
 
 class MultiTaskObjective(keras_tuner.Objective):
     r"""One number for all tasks on the validation data, for any tuner of KerasTuner.
@@ -20,12 +24,16 @@ class MultiTaskObjective(keras_tuner.Objective):
     parts of one, or the metric, negative where lower is better) and limits $l_t$ of metrics $m_t$,
 
     $$1 + \frac{v}{1 + |v|} \in (0, 2) \text{ if all limits are kept, else }
-    -\sum_t \max\Big(0, s_t \frac{l_t - m_t}{|l_t|}\Big) < 0,$$
+    -20 - \sum_t \max\Big(0, s_t \frac{l_t - m_t}{|l_t|}\Big),$$
 
-    with $s_t = 1$ where higher is better, else $-1$. So a trial that breaks a limit is worse than
-    every one that does not, the more the further it is off. The deciding metrics are read from the
-    logs, `val_<task>_<metric>`, of the epoch in which this number is best. Where one of them is not
-    finite, it is NaN, and KerasTuner takes the trial as invalid.
+    with $s_t = 1$ where higher is better, else $-1$, and 1 for $|l_t|$ where the limit is 0. So a
+    trial that breaks a limit is worse than every one that does not, the more the further it is off.
+    With `executions_per_trial` KerasTuner takes the mean of the executions' numbers: it is below 0,
+    and the trial worse than all that keep the limits, if one of up to ten executions breaks one.
+
+    The deciding metrics are read from the logs, `val_<task>_<metric>`, of the epoch in which this
+    number is best. Where one of them is not finite, it is NaN, and the epoch does not count; after
+    the first epoch KerasTuner takes the whole trial as invalid.
 
     Args:
         tasks: The tasks, whose `name`, `monitor` and `mode` are read.
@@ -53,7 +61,7 @@ class MultiTaskObjective(keras_tuner.Objective):
     gain = MultiTaskObjective(tasks, baselines={"click": 0.80, "price": 10.0})
     gain.get_value({"val_click_auc": 0.84, "val_price_rmse": 9.0})  # 7.5
     price = MultiTaskObjective(tasks, target="price", constraints={"click": 0.80})
-    price.get_value({"val_click_auc": 0.78, "val_price_rmse": 1.0})  # -0.025
+    price.get_value({"val_click_auc": 0.78, "val_price_rmse": 1.0})  # -20.025
     ```
     """
 
@@ -125,7 +133,7 @@ class MultiTaskObjective(keras_tuner.Objective):
             return math.nan
         broken = sum(self._short(name, found[name]) for name in self._constraints)
         if broken:
-            return -broken
+            return -_BROKEN - broken
         if self._baselines is not None:
             gain = delta_m(found, self._baselines, self._tasks.values())
             return _squashed(gain / 100) if self._constraints else gain

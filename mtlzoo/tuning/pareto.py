@@ -63,7 +63,15 @@ class ParetoFront:
         self.trials = list(trials)
         signs = np.array([1 if task.mode == "max" else -1 for task in self._tasks.values()])
         points = np.array([[trial.values[name] for name in self._tasks] for trial in self.trials])
-        kept = non_dominated(points * signs)
+        finite = np.isfinite(points).all(axis=1)
+        if not finite.any():
+            raise ValueError(
+                "`trials` should have a completed trial with finite metrics at least. "
+                f"Received: {points.tolist()}"
+            )
+        # A metric that is not finite neither beats nor is beaten.
+        kept = np.zeros(len(points), bool)
+        kept[finite] = non_dominated((points * signs)[finite])
         self.front = [trial for trial, stays in zip(self.trials, kept, strict=True) if stays]
 
     @property
@@ -77,6 +85,9 @@ class ParetoFront:
             f"{len(self.trials)} trials were completed. {len(self.front)} of them are beaten by "
             "none: each other trial is worse in a task and better in none than one of these."
         ]
+        broken = [t.name for t in self.trials if not np.isfinite(list(t.values.values())).all()]
+        if broken:
+            said.append(f"Not on it for a metric that is not finite: {', '.join(broken)}.")
         for trial in self.front:
             numbers = ", ".join(
                 f"{name} {task.monitor} {trial.values[name]:.4g}"

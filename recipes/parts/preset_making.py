@@ -25,6 +25,8 @@ from recipes.preset_families import Configuration, Family, Planned
 STORAGES = ("int8", "bfloat16", "float16", "float32")
 # A metric may differ from that of the weights as they are by this share of its spread over seeds.
 SHARE_OF_SPREAD = 0.1
+# An area under a curve of fewer rows of a class says nothing.
+FEWEST_OF_CLASS = 10
 _BATCH = 1024
 
 
@@ -135,8 +137,10 @@ def make(
     best = max(runs, key=lambda run: run.result.valid)
     tasks = best.loaded.tasks
     metrics = {t.name: spread([run.result.test[t.name] for run in runs]) for t in tasks}
+    valid = [scores(run.model, run.loaded.valid) for run in runs]
+    storage = smallest(best, {t.name: spread([s[t.name] for s in valid])["std"] for t in tasks})
+    alone = {t.name: float(np.mean([each[t.name] for each in single])) for t in tasks}
     gains = [delta_m(r.result.test, s, tasks) for r, s in zip(runs, single, strict=True)]
-    storage = smallest(best, {task: found["std"] for task, found in metrics.items()})
     with stored(best.model, storage) as model:
         test = scores(model, best.loaded.test)
         facts = {
@@ -147,12 +151,12 @@ def make(
                     "mean": metrics[t.name]["mean"],
                     "std": metrics[t.name]["std"],
                     "seeds": len(runs),
-                    "single_task": float(np.mean([each[t.name] for each in single])),
+                    "single_task": alone[t.name],
                 }
                 for t in tasks
             },
             "delta_m": {
-                "value": delta_m(test, single[best.seed], tasks),
+                "value": delta_m(test, alone, tasks),
                 "mean": spread(gains)["mean"],
                 "std": spread(gains)["std"],
             },
@@ -174,6 +178,27 @@ def make(
         **facts,
     )
     return write(best.model, out / name, card, storage)
+
+
+def without_weights(name: str, family: Family) -> Configuration:
+    """The configuration of a preset whose weights must stay out of the package.
+
+    Args:
+        name: the preset's name.
+        family: its family, with `no_weights`.
+    """
+    planned = family.models[name]
+    return Configuration(
+        title=planned.title,
+        build=lambda: planned.build(load(family)),
+        data=family.data,
+        licence=family.licence,
+        why=family.no_weights,
+        command=f"python -m recipes.make_presets --name={name} --seeds=3 --out=my_presets",
+        data_set=family.data_set,
+        load=family.load,
+        limits=[*planned.limits, *family.limits],
+    )
 
 
 def configure(name: str, configuration: Configuration, out: pathlib.Path) -> presets.Card:
@@ -207,11 +232,19 @@ def write(
         card: what is known of it.
         storage: how weights are stored; `None` for none.
     """
-    if (folder / "preset.json").exists():
-        shutil.rmtree(folder)
-    presets.save(
-        model, folder, card=card, storage=storage or "float32", with_weights=storage is not None
-    )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # What is there stays until its successor is whole.
+    with tempfile.TemporaryDirectory(dir=folder.parent) as beside:
+        new = presets.save(
+            model,
+            pathlib.Path(beside, folder.name),
+            card=card,
+            storage=storage or "float32",
+            with_weights=storage is not None,
+        )
+        if (folder / "preset.json").exists():
+            shutil.rmtree(folder)
+        new.rename(folder)
     return presets.card(folder)
 
 
@@ -220,7 +253,11 @@ def measure(folder: pathlib.Path) -> presets.Card:
 
     Args:
         folder: the preset, with its weights.
+
+    Raises:
+        ValueError: if it does not answer here what it answered where it was made.
     """
+    presets.check(folder)
     card, model = presets.card(folder), presets.load(folder)
     found = {"flops": preset_costs.flops(model), "latency_ms": preset_costs.latency(model)}
     return write(model, folder, dataclasses.replace(card, **found), card.storage)
@@ -247,7 +284,8 @@ def smallest(trained: Trained, spreads: Mapping[str, float | None]) -> str:
 
     Args:
         trained: the model.
-        spreads: by task the standard deviation over seeds; `None` where there is one only.
+        spreads: by task the standard deviation of these metrics over seeds; `None` where there is
+            one only.
     """
     if None in spreads.values():
         return "float32"
@@ -255,7 +293,7 @@ def smallest(trained: Trained, spreads: Mapping[str, float | None]) -> str:
     for storage in STORAGES[:-1]:
         with stored(trained.model, storage) as model:
             found = scores(model, trained.loaded.valid)
-        if all(abs(found[t] - exact[t]) < SHARE_OF_SPREAD * (spreads[t] or 0) for t in exact):
+        if all(abs(found[t] - exact[t]) <= SHARE_OF_SPREAD * (spreads[t] or 0) for t in exact):
             return storage
     return STORAGES[-1]
 
@@ -277,7 +315,7 @@ def by_group(
     model: MultiTaskModel, loaded: data.Loaded, columns: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, Any]]:
     """By column and group the number of test rows, and by task the deciding metric; `None` where
-    the group's labels do not give one.
+    the group's labels do not give one that says something.
 
     Args:
         model: the model.
@@ -305,13 +343,16 @@ def by_group(
 
 
 def has_metric(task: Task, labels: np.ndarray) -> bool:
-    """Whether labels give a metric: an area under a curve needs both classes.
+    """Whether labels give a metric: an area under a curve needs some rows of both classes.
 
     Args:
         task: the task.
         labels: labels of some rows.
     """
-    return task.monitor != "auc" or len(np.unique(labels)) > 1
+    if task.monitor != "auc":
+        return True
+    positives, negatives = (labels == 1).sum(), (labels == 0).sum()
+    return bool(min(positives, negatives) >= FEWEST_OF_CLASS)
 
 
 def with_tables(page: str) -> str:
@@ -321,7 +362,18 @@ def with_tables(page: str) -> str:
         page: its text.
     """
     for mark, trained in (("trained", True), ("configurations", False)):
-        begin, end = f"<!-- presets: {mark} -->", "<!-- end -->"
-        before, _, rest = page.partition(begin)
-        page = f"{before}{begin}\n{presets.table(trained)}\n{end}{rest.partition(end)[2]}"
+        page = filled(page, mark, presets.table(trained))
     return page
+
+
+def filled(page: str, mark: str, table: str) -> str:
+    """A page with a table in place of that between a mark and the next end.
+
+    Args:
+        page: its text.
+        mark: what the comment before the table says, after `presets: `.
+        table: the table.
+    """
+    begin, end = f"<!-- presets: {mark} -->", "<!-- end -->"
+    before, _, rest = page.partition(begin)
+    return f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}"

@@ -1,6 +1,7 @@
 """What a SavedModel is like that was made of a model: how large, and how fast."""
 
 import pathlib
+import shutil
 import time
 from collections.abc import Mapping
 
@@ -18,7 +19,7 @@ def compare(
     """Export models, and compare the sizes of the SavedModels and the times of their answers.
 
     Args:
-        out: where to write them; one that is there already is read.
+        out: where to write them; one that is there already is replaced.
         models: the models by name.
         part: data whose inputs they answer, 1 row and 256 rows at a time.
         rounds: how often each answers, in turn with the others.
@@ -31,8 +32,9 @@ def compare(
     found: dict[str, dict[str, float]] = {}
     for name, model in models.items():
         path = out / name.replace(" ", "_")
-        if not path.exists():
-            model.export(path, verbose=False)
+        if path.exists():
+            shutil.rmtree(path)  # that of an earlier run, whose models were others
+        model.export(path, verbose=False)
         loaded[name] = tf.saved_model.load(str(path))
         found[name] = {"parameters": parameters(model), "SavedModel, MB": size(path) / 1e6}
     for count in (1, 256):

@@ -1,4 +1,4 @@
-"""What recipes run on: `--strategy` and what belongs to it, the same for all of them.
+"""What recipes run on: `--strategy` and what belongs to it, the same for all that have it.
 
     python -m recipes.quickstart --strategy=mirrored --devices=CPU:0,CPU:1
 
@@ -34,6 +34,21 @@ _chosen: list[tf.distribute.Strategy] = []
 def run(main: Callable[[Any], None]) -> None:
     """Run a recipe's `main`, whose models are trained on the strategy that its flags name."""
     app.run(functools.partial(on_chosen, main))
+
+
+def run_on_one(main: Callable[[Any], None]) -> None:
+    """Run the `main` of a recipe that trains on one device alone, and refuse other strategies."""
+    app.run(functools.partial(on_one, main))
+
+
+def on_one(main: Callable[[Any], None], argv: Any) -> None:
+    """Call `main` when flags are parsed, unless they name several devices."""
+    if _STRATEGY.value not in ("auto", "one") or _DEVICES.value or _TPU.value:
+        raise app.UsageError(
+            "`--strategy` should be auto or one, without devices: this recipe trains on one "
+            f"device. Received: --strategy={_STRATEGY.value}"
+        )
+    main(argv)
 
 
 def on_chosen(main: Callable[[Any], None], argv: Any) -> None:

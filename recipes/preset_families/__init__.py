@@ -59,6 +59,9 @@ class Family:
         groups: for each column of groups of people the name of the group of each test row, from the
             loaded data; metrics are told for each. Defaults to none.
         limits: sentences on what the presets are not good for, and on biases in the data.
+        no_weights: why trained weights must stay out of the package, which then has the
+            configurations only; the command makes the weights elsewhere. Defaults to none, they may
+            be in it.
     """
 
     data_set: str
@@ -76,11 +79,12 @@ class Family:
     compile_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     groups: Callable[[data.Loaded], Mapping[str, np.ndarray]] | None = None
     limits: Sequence[str] = ()
+    no_weights: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Configuration:
-    """A model for a benchmark whose data cannot be had here, so that it has no trained weights.
+    """A model without trained weights, such as one for a benchmark whose data cannot be had here.
 
     Attributes:
         title: the heading of its card.

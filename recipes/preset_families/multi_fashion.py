@@ -117,8 +117,8 @@ FAMILY = Family(
     # XLA takes long to compile MTAN, and saves nothing here.
     compile_options={"jit_compile": False},
     limits=[
-        "A single pass over the training pairs: more epochs make all of these networks better, "
-        "those of single tasks too. The order between them may then be another.",
+        "A single pass over the training pairs: longer trainings were not tried, and the order "
+        "between the networks, those of single tasks among them, may then be another.",
         "Pictures are catalogue pictures of one shop, centered, grey on black, of 28 x 28 pixels, "
         "one at the top left and one at the bottom right. On photographs it is of no use.",
         "Whatever is shown is answered with two of ten classes.",

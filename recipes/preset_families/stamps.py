@@ -52,4 +52,8 @@ FAMILY = Family(
         "`has_sound` and `upright` are choices of the authors of Tux Paint, 17 and 54 % yes.",
         "It knows 265 English words; speech is the caption read in French.",
     ],
+    no_weights=(
+        "The stamps are under the GPL, version 2, and this package is not: there are no trained "
+        "weights in it. The command makes them."
+    ),
 )

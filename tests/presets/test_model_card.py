@@ -87,6 +87,40 @@ def test_what_json_cannot_say_is_refused(value):
         Card(delta_m={"value": value})
 
 
+def test_what_has_been_measured_once_is_enough():
+    card = dataclasses.replace(
+        FULL,
+        metrics={"click": {"metric": "auc", "value": 0.75}},
+        delta_m={"value": 1.5},
+        latency_ms={"batch_1": 0.5},
+    )
+    page = card.markdown()
+    assert "| `click` | auc | 0.7500 | - | - |" in page
+    assert "+1.50 % with these weights." in page
+    assert "| latency, batch of 1 | 0.50 ms |" in page
+
+
+def test_a_tuple_is_the_list_that_will_be_read():
+    card = Card(load={"size": (1, 2)})
+    assert card.load == {"size": [1, 2]}
+    assert Card.from_dict(json.loads(json.dumps(card.to_dict()))) == card
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"limits": "Not trained."}, r"`limits` of a card should be a list of sentences"),
+        ({"metrics": {"click": {"value": 1.0}}}, r"`metrics\['click'\]` .* 'metric' and 'value'"),
+        ({"metrics": {"click": 0.8}}, r"should be a dict with .* Received: 0.8"),
+        ({"delta_m": {"mean": 1.0}}, r"`delta_m` of a card should be a dict with 'value'"),
+        ({"groups": {"sex": {"a": {"rows": 1}}}}, r"`groups\['sex'\]\['a'\]` .* 'metrics'"),
+    ],
+)
+def test_a_card_without_what_is_shown_of_it_is_refused(arguments, said):
+    with pytest.raises(ValueError, match=said):
+        Card(**arguments)
+
+
 def test_unknown_keys_are_refused():
     with pytest.raises(ValueError, match=r"some of the keys \['name', .*'author'"):
         Card.from_dict({"author": "me"})

@@ -1,5 +1,6 @@
 """A model that is saved as a preset and loaded again is the same model."""
 
+import pathlib
 import subprocess
 import sys
 
@@ -18,7 +19,7 @@ from preset_cases import (
 )
 
 from mtlzoo import HardSharing, MMoE, MultiTaskModel, presets
-from mtlzoo.presets import weights
+from mtlzoo.presets import fingerprints, weights
 
 
 def assert_same(found, wanted, tolerance=1e-6):
@@ -75,6 +76,66 @@ def test_the_preprocessor_keeps_its_words_and_statistics_and_stands_in_front(tmp
     np.testing.assert_allclose(found["stay"], wanted, atol=1e-5)
 
 
+def test_nested_lookups_of_one_name_keep_the_words_of_each(tmp_path):
+    def encoder(column, words):
+        given = keras.Input((1,), dtype="string", name=column)
+        lookup = keras.layers.StringLookup(name="words", output_mode="one_hot")
+        lookup.adapt(np.array([[word] for word in words]))
+        return keras.Model(given, lookup(given), name=f"encoder_of_{column}")
+
+    raw = {name: keras.Input((1,), dtype="string", name=name) for name in ("color", "way")}
+    parts = [
+        encoder("color", ["red", "green"])(raw["color"]),
+        encoder("way", ["up", "down"])(raw["way"]),
+    ]
+    front = keras.Model(raw, keras.layers.Concatenate()(parts))
+    again = presets.load(hard_sharing(preprocessor=front).save_to_preset(tmp_path / "mine"))
+    rows = {"color": tf.constant([["red"], ["green"]]), "way": tf.constant([["down"], ["no"]])}
+    found = np.asarray(again.preprocessor(rows))
+    np.testing.assert_array_equal(found, front(rows))
+    assert found[:, 0].tolist() == [0, 0]  # no color is unknown
+
+
+def test_a_lookup_in_the_graph_keeps_its_words(tmp_path):
+    given = tasks()
+    color = keras.Input((1,), dtype="string", name="color")
+    lookup = keras.layers.StringLookup(output_mode="one_hot", name="words")
+    lookup.adapt(np.array([["red"], ["green"]]))
+    outputs = {task.name: task.head(lookup(color)) for task in given}
+    model = MultiTaskModel(color, outputs, tasks=given)
+    again = presets.load(model.save_to_preset(tmp_path / "mine"))
+    rows = tf.constant([["red"], ["green"], ["blue"]])
+    np.testing.assert_allclose(again(rows)["stay"], model(rows)["stay"], atol=1e-6)
+
+
+def test_what_answers_no_finite_numbers_to_normal_ones_is_refused(tmp_path):
+    given, features = tasks(), keras.Input((6,), name="features")
+    outputs = {task.name: task.head(keras.ops.log(features)) for task in given}
+    model = MultiTaskModel(features, outputs, tasks=given)
+    with pytest.raises(ValueError, match=r"belongs into its preprocessor"):
+        model.save_to_preset(tmp_path / "mine")
+
+
+def test_preprocessors_with_other_words_are_apart():
+    def lookup(words):
+        given = keras.Input((), dtype="string")
+        return keras.Model(given, keras.layers.StringLookup(vocabulary=words)(given))
+
+    assert fingerprints.front_distance(lookup(["a1", "b1"]), lookup(["a1", "b1"])) == 0
+    assert fingerprints.front_distance(lookup(["a1", "b1"]), lookup(["c1", "d1"])) == 2
+
+
+def test_what_is_not_finite_hides_no_difference():
+    def shifted_log(shift, least=0.0):
+        given = keras.Input((6,))
+        return keras.Model(given, keras.ops.log(keras.ops.maximum(given, least)) + shift)
+
+    logs = fingerprints.front_distance
+    assert logs(shifted_log(0, least=-1e9), shifted_log(0, least=-1e9)) == 0
+    assert logs(shifted_log(100, least=-1e9), shifted_log(0, least=-1e9)) == pytest.approx(100)
+    assert logs(shifted_log(0, least=1.0), shifted_log(0, least=-1e9)) == float("inf")
+
+
 @pytest.mark.slow
 def test_a_program_of_its_own_loads_it(tmp_path):
     path = mmoe().save_to_preset(tmp_path / "mine")
@@ -106,6 +167,19 @@ def test_the_wrong_class_is_refused_by_name(tmp_path):
         ValueError, match=r"`HardSharing.from_preset`.* Received: `MMoE.from_preset`"
     ):
         MMoE.from_preset(path)
+
+
+def test_a_path_is_a_folder_and_a_name_that_is_one_too_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = "hard_sharing_census_income"
+    path = hard_sharing().save_to_preset(pathlib.Path(name))
+    assert set(presets.load(path).task_names) == {"click", "kind", "stay"}
+    assert set(presets.card(f"./{name}").tasks) == {"click", "kind", "stay"}
+    error = r"`name_or_dir` should say which of two: .*Say './hard_sharing_census_income'"
+    with pytest.raises(ValueError, match=error):
+        presets.load(name)
+    with pytest.raises(ValueError, match=r"`name_or_dir` should be one of .* or a folder"):
+        presets.card(pathlib.Path("mmoe_census_income"))
 
 
 def test_check_finds_other_answers(tmp_path):
@@ -167,12 +241,20 @@ def test_bad_arguments_of_saving(tmp_path):
         model.save_to_preset(tmp_path / "mine", storage="int4")
     with pytest.raises(ValueError, match=r"`card` should be a `presets.Card` or None"):
         model.save_to_preset(tmp_path / "mine", card={"title": "Mine"})
+    for given in (
+        {"metrics": {"clik": {"metric": "auc", "value": 0.8}}},
+        {"groups": {"sex": {"Female": {"rows": 7, "metrics": {"clik": 0.8}}}}},
+    ):
+        with pytest.raises(ValueError, match=r"the tasks \['click', .* only. Received: \['clik'\]"):
+            model.save_to_preset(tmp_path / "mine", card=presets.Card(**given))
     with pytest.raises(ValueError, match=r"`with_weights` should be a bool"):
         presets.save(model, tmp_path / "mine", with_weights=1)
     with pytest.raises(ValueError, match=r"`model` should be a `MultiTaskModel` with tasks"):
         presets.save(adapted(), tmp_path / "mine")
     with pytest.raises(ValueError, match=r"`path` should be the path of a folder"):
         model.save_to_preset(7)
+    with pytest.raises(ValueError, match=r"`path` should end in a name"):
+        model.save_to_preset(".")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     with pytest.raises(ValueError, match=r"`path` should be a new or an empty folder"):

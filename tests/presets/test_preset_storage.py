@@ -1,5 +1,6 @@
 """Weights in fewer bytes: how far they are from what they were."""
 
+import keras
 import numpy as np
 import pytest
 from preset_cases import answers, normalized
@@ -85,3 +86,14 @@ def test_a_model_answers_nearly_the_same(tmp_path, how, bound):
     assert 0 < max(apart) < bound
     assert presets.card(path).storage == how
     assert max(presets.check(path).values()) == 0
+
+
+def test_what_would_round_nothing_is_refused(tmp_path):
+    keras.config.set_dtype_policy("float64")
+    try:
+        model = normalized()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    with pytest.raises(ValueError, match=r"`storage` should be 'float32' for a model without"):
+        model.save_to_preset(tmp_path / "mine", storage="int8")
+    assert not list(tmp_path.iterdir())

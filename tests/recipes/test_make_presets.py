@@ -1,12 +1,16 @@
+import contextlib
+import pathlib
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl.testing import flagsaver
 
 from mtlzoo import BinaryClassification, HardSharing, MMoE, MultiTaskModel, Regression, presets
 from mtlzoo.data.loading import Loaded
 from recipes import make_presets
-from recipes.parts import preset_costs, preset_making
+from recipes.parts import comparison, preset_costs, preset_making
 from recipes.parts.training import Progress
 from recipes.preset_families import Configuration, Family, Planned
 
@@ -70,6 +74,15 @@ def test_metrics_by_group_are_those_of_its_rows(loaded):
     assert found["many"]["metrics"]["stay"] == pytest.approx(rmse, rel=1e-5)
 
 
+def test_an_area_under_a_curve_needs_some_rows_of_both_classes():
+    few, missing = np.repeat([0, 1], [50, 9]), np.repeat([0, 1, -1], [50, 9, 5])
+    click, stay = TASKS
+    assert not preset_making.has_metric(click, few)
+    assert not preset_making.has_metric(click, missing)
+    assert preset_making.has_metric(click, np.repeat([0, 1, -1], [50, 10, 5]))
+    assert preset_making.has_metric(stay, few)
+
+
 def test_the_smallest_storage_that_moves_no_metric_by_a_tenth_of_its_spread(loaded, monkeypatch):
     moved = {"int8": 0.3, "bfloat16": 0.2, "float16": 0.001, None: 0.0}
 
@@ -97,13 +110,82 @@ def test_the_smallest_storage_that_moves_no_metric_by_a_tenth_of_its_spread(load
     assert smallest(1.0) == "float16"
     assert smallest(0.001) == "float32"
     assert smallest(4.0, click=None) == "float32"
+    assert smallest(4.0, click=0.0) == "int8"  # nothing moves it
+
+
+def test_the_storage_is_chosen_by_the_validation_data_alone(loaded, monkeypatch, tmp_path):
+    """Each model's validation metric is its own, and the test data is empty of information."""
+    runs = iter(range(100))
+
+    def train(family, planned, seed, progress):
+        result = comparison.Result({"click": 0.5, "stay": 1.0}, 1, 1, 1.0, valid=float(seed))
+        return preset_making.Trained(f"seed {seed}", seed, result, loaded)
+
+    def scores(network, part):
+        if part is loaded.valid:
+            return {"click": 0.7 + 0.1 * next(runs), "stay": 2.0 + next(runs)}
+        return {"click": 0.5, "stay": 2.0}
+
+    def smallest(trained, spreads):
+        chosen.append((trained.model, spreads))
+        return "int8"
+
+    chosen = []
+    monkeypatch.setattr(preset_making, "train", train)
+    monkeypatch.setattr(preset_making, "scores", scores)
+    monkeypatch.setattr(preset_making, "smallest", smallest)
+    monkeypatch.setattr(preset_making, "stored", lambda *_: contextlib.nullcontext("stored"))
+    monkeypatch.setattr(preset_costs, "flops", lambda _: 1)
+    monkeypatch.setattr(preset_costs, "latency", lambda _: {})
+    monkeypatch.setattr(preset_making, "write", lambda network, folder, card, storage: card)
+    single = [{"click": 0.4, "stay": 1.0}, {"click": 0.6, "stay": 5.0}]
+    card = preset_making.make("one", tiny_family(), single, tmp_path, None)
+    ((model_chosen, spreads),) = chosen
+    assert model_chosen == "seed 1"
+    assert spreads == {"click": pytest.approx(0.2 / 2**0.5), "stay": pytest.approx(2 / 2**0.5)}
+    # Over the means that the card shows, 0.5 and 3, not over the networks of one seed.
+    assert card.delta_m["value"] == pytest.approx(100 * (0 + 1 / 3) / 2)
+    assert card.metrics["stay"]["single_task"] == 3.0
+
+
+def tiny_family(**arguments):
+    names = ("one", "two")
+    return Family(
+        data_set="clicks", data="", licence="", split="", single_task=None, epochs=1,
+        models={name: Planned(title=name, build=None) for name in names}, **arguments,
+    )  # fmt: skip
+
+
+def test_weights_that_must_stay_out_of_the_package_do(monkeypatch, tmp_path):
+    made = []
+    family = tiny_family(no_weights="There are no trained weights here.", limits=["Small."])
+    monkeypatch.setattr(make_presets, "families", lambda: {"clicks": family})
+    monkeypatch.setattr(make_presets, "report", lambda card: None)
+    monkeypatch.setattr(make_presets, "bring_up_to_date", lambda: None)
+    monkeypatch.setattr(make_presets, "make", lambda *given: made.append("weights"))
+    monkeypatch.setattr(preset_making, "configure", lambda *given: made.append(given))
+    package = pathlib.Path(presets.__file__).parent
+    with flagsaver.flagsaver(name=["two"], out=str(package)):
+        make_presets.main([])
+    ((name, configuration, out),) = made
+    assert (name, out) == ("two", package)
+    assert configuration.limits == ["Small."] and configuration.why == family.no_weights
+    with flagsaver.flagsaver(name=["two"], out=str(tmp_path)):
+        make_presets.main([])
+    assert made[1:] == ["weights"]
+
+
+def test_the_stamps_in_the_package_are_what_the_recipe_makes():
+    name = "cross_modal_fusion_stamps"
+    made = preset_making.without_weights(name, make_presets.families()["stamps"])
+    card = presets.card(name)
+    assert card.limits == [made.why, *made.limits]
+    assert (card.title, card.command, card.data) == (made.title, made.command, made.data)
+    assert not card.trained
 
 
 def test_what_is_asked_for(monkeypatch):
-    family = Family(
-        data_set="clicks", data="", licence="", split="", single_task=None, epochs=1,
-        models={"one": Planned(title="", build=None), "two": Planned(title="", build=None)},
-    )  # fmt: skip
+    family = tiny_family()
     bare = Configuration(title="", build=None, data="", licence="", why="", command="")
     monkeypatch.setattr(make_presets, "families", lambda: {"clicks": family, "bare": {"x": bare}})
     assert make_presets.chosen(["two", "x"]) == {"clicks": ["two"], "bare": ["x"]}

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from absl import flags
+import tensorflow as tf
+from absl import app, flags
 from absl.testing import flagsaver
 
-from mtlzoo import BinaryClassification, HardSharing
-from recipes.parts import comparison, job, tables
+from mtlzoo import BinaryClassification, HardSharing, Regression
+from recipes.parts import comparison, job, served, strategies, tables
 from recipes.parts.comparison import Result
 from recipes.parts.training import Restart
 
@@ -105,3 +106,23 @@ def test_a_model_that_begins_again_is_as_new():
         np.testing.assert_array_equal(variable, value)
     assert not any(np.any(v) for v in model.optimizer.variables[2:])  # after step and rate
     assert int(model.optimizer.iterations) == 0
+
+
+def test_a_recipe_for_one_device_refuses_others():
+    called = []
+    with flagsaver.flagsaver(strategy="mirrored"), pytest.raises(app.UsageError, match="mirrored"):
+        strategies.on_one(called.append, [])
+    with flagsaver.flagsaver(strategy="one"):
+        strategies.on_one(called.append, [])
+    assert called == [[]]
+
+
+@pytest.mark.slow
+def test_what_an_earlier_run_served_is_replaced(tmp_path):
+    rows = np.zeros((4, 3), "float32")
+    part = tf.data.Dataset.from_tensor_slices((rows, {"a": np.zeros(4, "float32")})).batch(4)
+    sizes = []
+    for units in (4, 4000):
+        model = HardSharing(keras.Input((3,)), [Regression("a")], shared_units=(units,))
+        sizes.append(served.compare(tmp_path, {"one": model}, part, 2)["one"]["SavedModel, MB"])
+    assert sizes[1] > sizes[0] + 0.05

@@ -36,4 +36,4 @@ def test_limits_make_one_task_count():
     assert found.name == "val_within_limits"
     logs = {"val_income_auc": 0.93, "val_education_auc": 0.7}
     assert 0 < found.get_value(logs) < 2
-    assert found.get_value(logs | {"val_income_auc": 0.465}) == pytest.approx(-0.5)
+    assert found.get_value(logs | {"val_income_auc": 0.465}) == pytest.approx(-20.5)

@@ -2,8 +2,10 @@
 
 import math
 
+import keras
 import keras_tuner
 import pytest
+from keras_tuner.src.engine import tuner_utils
 
 from mtlzoo.tasks import BinaryClassification, Regression
 from mtlzoo.tuning import MultiTaskObjective
@@ -42,14 +44,29 @@ def test_a_trial_that_breaks_a_limit_is_worse_than_every_one_that_does_not():
     values = [objective.get_value(each) for each in order]
     assert values == sorted(values)
     assert len(set(values)) == len(values)
-    assert values[0] == pytest.approx(-0.5)
+    assert values[0] == pytest.approx(-20.5)
     assert values[1] < 0 < values[2] < values[-1] < 2
+
+
+def test_a_trial_of_several_executions_keeps_a_limit_only_if_all_of_them_do():
+    objective = MultiTaskObjective(TASKS, target="price", constraints={"click": 0.8})
+
+    def score(clicks, price):
+        histories = [keras.callbacks.History() for _ in clicks]
+        for history, click in zip(histories, clicks, strict=True):
+            history.history = {key: [value] for key, value in logs(click, price).items()}
+        # As a tuner with `executions_per_trial` does.
+        return tuner_utils.convert_to_metrics_dict(histories, objective)["val_within_limits"]
+
+    kept = score([0.85, 0.85, 0.85], 5.0)
+    assert kept == pytest.approx(1 - 5 / 6)
+    assert score([0.7, 0.7, 0.81], 0.1) < score([0.79] + 9 * [0.95], 0.0) < 0 < kept
 
 
 def test_limits_of_what_should_be_low_are_from_above_and_broken_ones_add_up():
     limits = {"click": 0.8, "price": 10.0}
     objective = MultiTaskObjective(TASKS, baselines=BASELINES, constraints=limits)
-    assert objective.get_value(logs(0.4, 15.0)) == pytest.approx(-0.5 - 0.5)
+    assert objective.get_value(logs(0.4, 15.0)) == pytest.approx(-20 - 0.5 - 0.5)
     assert objective.get_value(logs(0.8, 10.0)) == pytest.approx(1.0)  # a gain of nothing
     assert objective.get_value(logs(0.84, 9.0)) == pytest.approx(1 + 0.075 / 1.075)
 

@@ -68,6 +68,15 @@ def test_the_picture_has_a_panel_for_each_pair(tasks):
     assert {text.get_text() for text in shown[0].texts} == {each.name for each in front.front}
 
 
+def test_what_is_not_finite_is_not_on_the_front():
+    front = ParetoFront([trial(0, float("nan"), 9.0), trial(1, 0.9, 10.0)], TASKS)
+    assert [each.name for each in front.front] == ["1"]
+    assert "Not on it for a metric that is not finite: 0." in front.words()
+    assert "Best for task price is trial 1." in front.words()
+    with pytest.raises(ValueError, match="with finite metrics at least"):
+        ParetoFront([trial(0, float("nan"), 9.0)], TASKS)
+
+
 def test_trials_without_a_metric_are_refused():
     with pytest.raises(ValueError, match="`trials` should have a completed trial at least"):
         ParetoFront([], TASKS)

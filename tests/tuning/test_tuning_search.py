@@ -99,6 +99,38 @@ def test_what_a_model_refuses_fails_its_trial():
     assert hyper.build(hp).name == "mine_3"
 
 
+@pytest.mark.parametrize("order", ["refused first", "refused in the middle"])
+def test_a_tuner_knows_all_hyperparameters_whatever_comes_first(order, tmp_path):
+    refused, hard = {SoftSharing: {"units": [(4,), (5,)]}}, {HardSharing: SPACE[HardSharing]}
+    rest = {"mine": two_layers}
+    space = {**refused, **hard, **rest} if order == "refused first" else {**hard, **refused, **rest}
+    hyper = hyper_model(space=space, balancers=["pcgrad"], learning_rate=0.01)
+    objective = MultiTaskObjective(TASKS, baselines={"a": 1.5, "b": 1.0})
+    tuner = keras_tuner.RandomSearch(hyper, objective, max_trials=2, seed=0, directory=tmp_path)
+    known = tuner.oracle.get_space()
+    assert known.values["architecture"] == "HardSharing"
+    assert {hp.name for hp in known.space} == {
+        *("architecture", "balancer", "learning_rate", "HardSharing/shared_units"),
+        *("SoftSharing/units", "mine/width"),
+    }
+
+
+def test_the_first_balancer_is_one_that_the_first_architecture_takes(tmp_path):
+    objective = MultiTaskObjective(TASKS, target="a")
+    refused, hard = {SoftSharing: {"units": (4,)}}, {HardSharing: SPACE[HardSharing]}
+    other = hyper_model(space={**refused, **hard}, balancers=["pcgrad", "equal"])
+    first = keras_tuner.RandomSearch(other, objective, directory=tmp_path)
+    values = first.oracle.get_space().values
+    assert (values["architecture"], values["balancer"]) == ("SoftSharing", "equal")
+
+
+def test_a_tuner_of_what_does_not_go_together_says_so(tmp_path):
+    hyper = hyper_model(space={SoftSharing: {"units": (4,)}}, balancers=["pcgrad"])
+    objective = MultiTaskObjective(TASKS, target="a")
+    with pytest.raises(ValueError, match=r"should have two that go together. .* SoftSharing: "):
+        keras_tuner.RandomSearch(hyper, objective, directory=tmp_path)
+
+
 def two_layers(hp):
     width = hp.Int("mine/width", 3, 5)
     return HardSharing(keras.Input((3,)), TASKS, shared_units=(width,), name=f"mine_{width}")
