@@ -17,7 +17,7 @@ def test_every_recipe_is_here():
     runnable = {
         path.stem
         for path in (TESTS.parent / "recipes").glob("*.py")
-        if re.search(r"^    (app|strategies)\.run\(main\)", path.read_text(), re.M)
+        if re.search(r"^    (app|strategies)\.run(_on_one)?\(main\)", path.read_text(), re.M)
     }
     assert runnable == {name.partition(",")[0] for name in RECIPES} | WITHOUT_MODELS
 
