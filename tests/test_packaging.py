@@ -5,6 +5,8 @@ import configparser
 import pathlib
 import re
 
+import pytest
+
 import mtlzoo
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -20,6 +22,8 @@ def requirements():
 
 
 def test_a_reason_stands_above_every_requirement():
+    if "egg_info" in SETUP:
+        pytest.skip("in a source distribution setuptools has left the comments out")
     lines = [line.strip() for line in TEXT.splitlines()]
     python = f"python_requires = {SETUP['options']['python_requires']}"
     for requirement in [*requirements(), python]:
