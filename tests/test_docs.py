@@ -42,9 +42,10 @@ def first_cells(text: str) -> list[str]:
 
 # Pages that take many seconds each.
 LONG = {
-    f"{page}.md" for page in ("task_scheduling", "ensembles", "modalities", "online", "scaling")
+    *("co_training.md", "ensembles.md", "modalities.md", "online.md", "presets.md"),
+    *("relatedness.md", "scaling.md", "serving.md", "simplification.md", "task_scheduling.md"),
+    *("transfer.md", "vision.md"),
 }
-LONG |= {"vision.md"}
 
 
 @pytest.mark.parametrize(

@@ -281,7 +281,11 @@ def test_every_class_that_users_make_has_an_example():
 # Those that take seconds each.
 LONG = (
     *("data.service.distribute", "costs.measure_task_costs", "importance.ImportanceSampling"),
-    *("class_weights.weigh_classes", "cross_validation.cross_validate"),
+    *("class_weights.weigh_classes", "cross_validation.cross_validate", "row_mixing.mix_up"),
+    *("resampling.resample", "word_piece.WordPiece", "learner.OnlineLearner", "run.Run"),
+    *("pairwise_gains.pairwise_gains", "task_groups.measure_groups", "shap_values.shap_values"),
+    *("group_trainings.GroupTrainings", "label_efficiency.label_efficiency"),
+    *("gradual_unfreezing.GradualUnfreezing", "census_income.loading.load"),
 )
 
 
