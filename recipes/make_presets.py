@@ -29,10 +29,6 @@ _SEEDS = flags.DEFINE_integer("seeds", 3, "Trainings of each model.", lower_boun
 _OUT = flags.DEFINE_string("out", "mtlzoo/presets", "Folder to write them to.")
 _ONLY_MEASURE = flags.DEFINE_bool("only_measure", False, "Only measure anew what presets cost.")
 
-_PAGES = {
-    pathlib.Path("docs/presets.md"): preset_making.with_tables,
-    pathlib.Path("docs/results/presets.md"): preset_report.with_task_table,
-}
 _PICTURE = pathlib.Path("docs/results/presets.png")
 
 
@@ -67,11 +63,13 @@ def in_package(out: pathlib.Path) -> bool:
 
 def bring_up_to_date() -> None:
     """Make the tables and the picture in the docs anew from the cards."""
-    for page, with_tables in _PAGES.items():
-        page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
+    from docs import making  # which is there in a clone only
+
+    pages = making.bring_up_to_date()
     trained = [presets.card(name) for name in presets.names(trained=True)]
     preset_report.draw_gains(_PICTURE, trained)
-    print(f"Made anew: the tables in {', '.join(map(str, _PAGES))}, and {_PICTURE}")
+    written = [*(page.relative_to(making.ROOT) for page in pages), _PICTURE]
+    print(f"Made anew: {', '.join(map(str, written))}")
 
 
 def make(family: Family, names: list[str], out: pathlib.Path) -> None:

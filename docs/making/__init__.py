@@ -31,6 +31,14 @@ def filled(text: str) -> str:
     return TABLE.sub(lambda found: found[1] + TABLES[found[2]]() + "\n" + found[3], text)
 
 
+def bring_up_to_date() -> list[Path]:
+    """Write the pages and pictures that are not as they should be; which they are."""
+    changed = outdated()
+    for path, text in changed.items():
+        path.write_text(text)
+    return list(changed)
+
+
 def outdated() -> dict[Path, str]:
     """The pages and pictures that are not as they should be, with what should be in them."""
     from docs.making.pictures import PICTURES

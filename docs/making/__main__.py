@@ -6,7 +6,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import sys
 
-from docs.making import ROOT, outdated
+from docs.making import ROOT, bring_up_to_date, outdated
 
 
 def main(arguments: list[str]) -> int:
@@ -21,11 +21,9 @@ def main(arguments: list[str]) -> int:
     if arguments not in ([], ["--check"]):
         print("usage: python -m docs.making [--check]", file=sys.stderr)
         return 2
-    changed = outdated()
-    for path, text in changed.items():
+    changed = list(outdated()) if arguments else bring_up_to_date()
+    for path in changed:
         print(path.relative_to(ROOT))
-        if not arguments:
-            path.write_text(text)
     return 1 if arguments and changed else 0
 
 

@@ -9,8 +9,10 @@ import mtlzoo
 from docs.making import ROOT
 from docs.making.bibliography import Paper, cited_by, papers, places
 from mtlzoo import balancing
+from mtlzoo import presets as shipped
 from mtlzoo.balancing import Balancer, GradientBalancer, JacobianBalancer, LossBalancer
 from mtlzoo.data import loading
+from recipes.parts import preset_report
 
 sys.path.insert(0, str(ROOT / "tests"))
 from conformance import registry  # it knows of what methods the tests ask which promise
@@ -163,6 +165,21 @@ def data_sets() -> str:
     )
 
 
+def presets() -> str:
+    """The trained presets of the package, a line each."""
+    return shipped.table(trained=True)
+
+
+def preset_configurations() -> str:
+    """The presets without weights."""
+    return shipped.table(trained=False)
+
+
+def preset_tasks() -> str:
+    """The trained presets task by task."""
+    return preset_report.task_table([shipped.card(name) for name in shipped.names(trained=True)])
+
+
 def bibliography() -> str:
     """Every paper that a docstring cites, by the first author."""
     ordered = sorted(papers(), key=lambda p: (p.first_author.lower(), p.year, p.title))
@@ -176,5 +193,8 @@ def _entry(paper: Paper) -> tuple[str, ...]:
 
 TABLES: dict[str, Callable[[], str]] = {
     function.__name__: function
-    for function in (balancers, architectures, tasks, backbones, data_sets, bibliography)
+    for function in (
+        *(balancers, architectures, tasks, backbones, data_sets, bibliography),
+        *(presets, preset_configurations, preset_tasks),
+    )
 }

@@ -353,27 +353,3 @@ def has_metric(task: Task, labels: np.ndarray) -> bool:
         return True
     positives, negatives = (labels == 1).sum(), (labels == 0).sum()
     return bool(min(positives, negatives) >= FEWEST_OF_CLASS)
-
-
-def with_tables(page: str) -> str:
-    """The page of the presets with its tables made anew from their cards.
-
-    Args:
-        page: its text.
-    """
-    for mark, trained in (("trained", True), ("configurations", False)):
-        page = filled(page, mark, presets.table(trained))
-    return page
-
-
-def filled(page: str, mark: str, table: str) -> str:
-    """A page with a table in place of that between a mark and the next end.
-
-    Args:
-        page: its text.
-        mark: what the comment before the table says, after `presets: `.
-        table: the table.
-    """
-    begin, end = f"<!-- presets: {mark} -->", "<!-- end -->"
-    before, _, rest = page.partition(begin)
-    return f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}"

@@ -5,11 +5,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from mtlzoo import presets
 from mtlzoo.analysis.drawing import COLOURS
 from mtlzoo.presets import Card
 from mtlzoo.presets.model_card import markdown_table, with_spread
-from recipes.parts.preset_making import filled
 
 
 def by_data_set(cards: Sequence[Card]) -> list[Card]:
@@ -41,16 +39,6 @@ def task_table(cards: Sequence[Card]) -> str:
             rest = of_preset if i == 0 else ["", "", ""]
             rows.append([first, f"`{task}`", found["metric"], *values, *rest])
     return markdown_table(head, rows)
-
-
-def with_task_table(page: str) -> str:
-    """The page of what presets are worth, with its table made anew from all trained ones.
-
-    Args:
-        page: its text.
-    """
-    cards = [presets.card(name) for name in presets.names(trained=True)]
-    return filled(page, "by task", task_table(cards))
 
 
 def draw_gains(path: Path, cards: Sequence[Card]) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
+from docs import making
 from mtlzoo import MMoE, MultiTaskModel, data, presets
 from recipes.parts import preset_making
 
@@ -115,5 +116,5 @@ def test_a_configuration_makes_a_model(name):
 
 def test_the_page_of_the_presets_is_up_to_date():
     page = (ROOT / "docs/presets.md").read_text("utf-8")
-    assert preset_making.with_tables(page) == page
+    assert making.filled(page) == page
     assert all(f"| `{name}` |" in page for name in presets.names())

@@ -7,9 +7,10 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
+from docs import making
 from mtlzoo import Classification, data, presets
 from mtlzoo.training import Distillation
-from recipes.parts.preset_report import draw_gains, task_table, with_task_table
+from recipes.parts.preset_report import draw_gains, task_table
 from recipes.preset_families import multi_fashion
 
 
@@ -56,7 +57,7 @@ def test_the_page_says_what_the_cards_say():
     named = {name for name in presets.names() if f"| `{name}` |" in page}
     assert named == set(presets.names(trained=True))
     # To mend it: `make_presets.bring_up_to_date()`, which draws the picture too.
-    assert with_task_table(page) == page
+    assert making.filled(page) == page
 
 
 def test_a_student_has_the_answers_of_its_teacher(monkeypatch):
