@@ -212,7 +212,7 @@ OF_ROOMS = {
     },
     "tuning": {"MultiTaskHyperModel", "MultiTaskObjective", "ParetoFront", "pareto_front"},
     "training": {
-        *("Backup", "CoTraining", "CoTrainingHistory", "MutualLearning"),
+        *("Backup", "BestEpoch", "CoTraining", "CoTrainingHistory", "MutualLearning"),
         *("AttentionTransfer", "Distillation", "Hint", "precompute"),
         *("GradualUnfreezing", "L2SP", "LoadReport", "LoadedVariable", "add_l2_sp", "add_task"),
         *("freeze", "layerwise_learning_rates", "load_weights_by_task", "remove_task"),

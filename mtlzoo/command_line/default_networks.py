@@ -1,7 +1,7 @@
 """What a model is built with where nothing else is said: a backbone for each kind of input."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -174,7 +174,7 @@ def _needs_table(loaded: Loaded, kinds: Mapping[str, str]) -> bool:
 
 
 def _table(loaded: Loaded, kinds: Mapping[str, str], said: list[str]) -> keras.Model:
-    ids = {name: _number_of_ids(name, loaded) for name, kind in kinds.items() if kind == "ids"}
+    ids = _numbers_of_ids([name for name, kind in kinds.items() if kind == "ids"], loaded)
     tensors = inputs_by_name(loaded)
     dense = {
         name: 1 if len(tensors[name].shape) == 1 else tensors[name].shape[1]
@@ -257,19 +257,31 @@ _ENCODERS: dict[str, Callable[..., keras.Model]] = {
 
 
 def _number_of_ids(name: str, loaded: Loaded) -> int:
-    """How many ids an input may have: what the preprocessor knows, else what the data has."""
+    return _numbers_of_ids([name], loaded)[name]
+
+
+def _numbers_of_ids(names: Sequence[str], loaded: Loaded) -> dict[str, int]:
+    """How many ids inputs may have: what the preprocessor knows, else what the data has."""
+    found: dict[str, int] = {}
     front = loaded.preprocessor
     if front is not None:
         output = front.output
-        part = keras.Model(front.input, output[name] if isinstance(output, Mapping) else output)
-        sizes = [
-            layer.vocabulary_size() for layer in part.layers if hasattr(layer, "vocabulary_size")
-        ]
-        if sizes:
-            return max(sizes)
-    most = 0
-    for rows in (loaded.train, loaded.valid, loaded.test):
-        for x, *_ in rows:
-            ids = np.asarray(x[name] if isinstance(x, Mapping) else x)
-            most = max(most, int(ids.max(initial=0)))
-    return most + 1
+        for name in names:
+            part = keras.Model(front.input, output[name] if isinstance(output, Mapping) else output)
+            sizes = [
+                layer.vocabulary_size()
+                for layer in part.layers
+                if hasattr(layer, "vocabulary_size")
+            ]
+            if sizes:
+                found[name] = max(sizes)
+    unknown = [name for name in names if name not in found]
+    if unknown:
+        most = dict.fromkeys(unknown, 0)
+        for rows in (loaded.train, loaded.valid, loaded.test):
+            for x, *_ in rows:
+                for name in unknown:
+                    ids = np.asarray(x[name] if isinstance(x, Mapping) else x)
+                    most[name] = max(most[name], int(ids.max(initial=0)))
+        found |= {name: largest + 1 for name, largest in most.items()}
+    return {name: found[name] for name in names}

@@ -8,10 +8,7 @@ from mtlzoo.command_line.command import Answer, Command, Request
 
 def define(values: flags.FlagValues) -> None:
     """Define its flags."""
-    flags.DEFINE_enum(
-        "split", "test", list(sources.SPLITS), "Which part of the data.",
-        flag_values=values,
-    )  # fmt: skip
+    sources.define_split(values)
     sources.define_data(values)
 
 

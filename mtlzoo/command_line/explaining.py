@@ -38,10 +38,7 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "repeats", 5, "How often importance permutes a column.", lower_bound=3, flag_values=values
     )
-    flags.DEFINE_enum(
-        "split", "test", list(sources.SPLITS), "Which part of the data.",
-        flag_values=values,
-    )  # fmt: skip
+    sources.define_split(values)
     flags.DEFINE_integer("seed", 0, "Seed of what is drawn.", lower_bound=0, flag_values=values)
     sources.define_data(values)
 

@@ -72,6 +72,11 @@ def define_data(values: flags.FlagValues) -> None:
     )  # fmt: skip
 
 
+def define_split(values: flags.FlagValues) -> None:
+    """Define the flag that says which part of the data."""
+    flags.DEFINE_enum("split", "test", list(SPLITS), "Which part of the data.", flag_values=values)
+
+
 def data_set(
     word: str, values: Mapping[str, Any], known: Mapping[str, Any], seed: int | None = None
 ) -> Source:

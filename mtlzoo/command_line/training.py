@@ -19,13 +19,13 @@ from mtlzoo.command_line import (
     scoring,
     sources,
 )
-from mtlzoo.command_line.best_epoch import BestEpoch
 from mtlzoo.command_line.command import Answer, Command, Request, UsageError, of_words
 from mtlzoo.command_line.spelling import known_as
 from mtlzoo.metrics import delta_m
 from mtlzoo.reporting import RunRecorder
 from mtlzoo.reporting.settings import parameters
 from mtlzoo.tasks import Task
+from mtlzoo.training import BestEpoch
 
 
 def define(values: flags.FlagValues) -> None:
@@ -184,9 +184,13 @@ def _compile(model: MultiTaskModel, balancer: Any, values: Mapping[str, Any]) ->
     weights = assignments.by_task("loss_weights", values["loss_weights"], model.task_names)
     jit: Any = {"auto": "auto", "true": True, "false": False}[values["jit_compile"]]
     with of_words():
-        optimizer = keras.optimizers.get(values["optimizer"])
-        optimizer.learning_rate = values["learning_rate"]
-        model.compile(optimizer, balancer, loss_weights=weights, jit_compile=jit)
+        model.compile(_optimizer(values), balancer, loss_weights=weights, jit_compile=jit)
+
+
+def _optimizer(values: Mapping[str, Any]) -> keras.optimizers.Optimizer:
+    optimizer = keras.optimizers.get(values["optimizer"])
+    optimizer.learning_rate = values["learning_rate"]
+    return optimizer
 
 
 def _train(model: MultiTaskModel, source: sources.Source, request: Request) -> _Trained:
@@ -216,8 +220,7 @@ def _single(task: Task, source: sources.Source, strategy: Any, request: Request)
         model = HardSharing(
             loaded.inputs, loaded.tasks, name=f"single_{task.name}", **chosen.arguments
         )
-        model.compile(keras.optimizers.get(request.flags["optimizer"]))
-        model.optimizer.learning_rate = request.flags["learning_rate"]
+        model.compile(_optimizer(request.flags))
     return _train(model, source, request)
 
 

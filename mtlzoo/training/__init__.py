@@ -3,6 +3,7 @@
 from mtlzoo import tensorflow_only  # noqa: F401, isort: skip
 
 from mtlzoo.training.backup import Backup
+from mtlzoo.training.best_epoch import BestEpoch
 from mtlzoo.training.co_training import CoTraining, CoTrainingHistory, MutualLearning
 from mtlzoo.training.distillation import AttentionTransfer, Distillation, Hint, precompute
 from mtlzoo.training.task_scheduling import (
@@ -44,6 +45,7 @@ __all__ = [
     "UCB",
     "AttentionTransfer",
     "Backup",
+    "BestEpoch",
     "CoTraining",
     "CoTrainingHistory",
     "Curriculum",

@@ -11,9 +11,10 @@ import keras
 
 from mtlzoo import MultiTaskModel, data
 from mtlzoo.tasks import Task
+from mtlzoo.training import BestEpoch
 from recipes.parts import strategies
 from recipes.parts.tables import SINGLE, summarize
-from recipes.parts.training import BestEpoch, Progress
+from recipes.parts.training import Progress
 
 
 @dataclasses.dataclass

@@ -1,59 +1,11 @@
-"""What trainings of recipes share: the best epoch's weights, one bar for a whole job."""
+"""What trainings of recipes share: beginning anew, times of steps, one bar for a whole job."""
 
 import sys
 import time
-from collections.abc import Mapping
 
 import keras
 
-from mtlzoo.tasks import Task
-
 _BAR = 24  # characters
-
-
-class BestEpoch(keras.callbacks.Callback):
-    """Ends a training with the weights of the epoch that was best on the validation data.
-
-    An epoch's score is the mean over the model's tasks of the metric that decides each of them,
-    counted negative where lower is better.
-
-    Args:
-        tasks: the tasks that count, by name.
-
-    Attributes:
-        epoch: the best epoch so far, from 1; `None` before the first has ended.
-        score: its score.
-    """
-
-    def __init__(self, tasks: Mapping[str, Task]):
-        super().__init__()
-        self._tasks = tasks
-        self.epoch: int | None = None
-        self.score = -float("inf")
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Keep the weights if they are the best so far; the first of equals wins."""
-        score = 0.0
-        for name, task in self._tasks.items():
-            value = logs[f"val_{name}_{task.monitor}"]
-            score += (value if task.mode == "max" else -value) / len(self._tasks)
-        if self.epoch is None or score > self.score:
-            self.epoch, self.score = epoch + 1, score
-            self._weights = self.model.get_weights()
-
-    def on_train_end(self, logs=None):
-        """Go back to the best epoch."""
-        self.model.set_weights(self._weights)
-
-    def get_state(self) -> dict:
-        """What a training that goes on after a kill needs."""
-        weights = self._weights if self.epoch else None
-        return {"epoch": self.epoch, "score": self.score, "weights": weights}
-
-    def set_state(self, state: dict) -> None:
-        """Go on from what `get_state` gave."""
-        self.epoch, self.score = state["epoch"], state["score"]
-        self._weights = state["weights"]
 
 
 class Restart:

@@ -13,12 +13,13 @@ from absl import flags
 from absl.testing import flagsaver
 
 from mtlzoo import BinaryClassification, Regression, data
+from mtlzoo.training import BestEpoch
 
 pytest.importorskip("matplotlib")
 
 from recipes import quickstart
 from recipes.parts.quickstart_report import EDUCATION_GROUPS, in_words
-from recipes.parts.training import BestEpoch, Progress
+from recipes.parts.training import Progress
 
 # Of tf.data, which is not meant to be eager here.
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")

@@ -16,7 +16,7 @@ from killed_settings import SETTINGS, arrays, compiled, network, plain, shuffled
 
 from mtlzoo import data
 from mtlzoo.balancing import PCGrad
-from mtlzoo.training import Backup, backup_files
+from mtlzoo.training import Backup, BestEpoch, backup_files
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 
@@ -169,9 +169,7 @@ def test_callbacks_are_given_their_states_back(tmp_path, caplog):
     assert "`Counts`" not in caplog.text and "`EarlyStopping`" not in caplog.text
 
 
-def test_the_best_epoch_of_recipes_is_kept(tmp_path):
-    from recipes.parts.training import BestEpoch
-
+def test_the_best_epoch_is_kept(tmp_path):
     found = []
     for epochs in (2, 3):
         made = plain()
