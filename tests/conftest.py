@@ -1,8 +1,11 @@
+import collections
 import logging
+import math
 import os
 import pathlib
 import subprocess
 import sys
+import zlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
 
@@ -30,6 +33,21 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.name not in ONE_BY_ONE:
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    _mark_slow(items)
+
+
+def _mark_slow(items):
+    """Of the cases of a test that is marked `one_in(n)`, one in n stays in the default run. Which
+    ones is decided by their names, so that it is not always the same value of one parameter."""
+    cases = collections.defaultdict(list)
+    for item in items:
+        share = item.get_closest_marker("one_in")
+        if share and not item.get_closest_marker("slow"):
+            cases[item.path, item.function, *share.args].append(item)
+    for (*_, n), of_a_test in cases.items():
+        of_a_test.sort(key=lambda item: zlib.crc32(item.name.encode()))
+        for item in of_a_test[math.ceil(len(of_a_test) / n) :]:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

@@ -44,7 +44,9 @@ def first_cells(text: str) -> list[str]:
 LONG = {
     *("co_training.md", "ensembles.md", "modalities.md", "online.md", "presets.md"),
     *("relatedness.md", "scaling.md", "serving.md", "simplification.md", "task_scheduling.md"),
-    *("transfer.md", "vision.md"),
+    *("transfer.md", "vision.md", "getting_started.md", "importance.md", "data.md", "tuning.md"),
+    *("exporting.md", "keras.md", "imbalance.md", "reports.md", "attention_reading.md"),
+    *("recommender.md", "choosing.md", "explanations.md"),
 }
 
 

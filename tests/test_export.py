@@ -201,6 +201,7 @@ def served(tmp_path_factory):
     return cases
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("make", MODELS)
 @pytest.mark.parametrize("n", [7, 1])
 def test_a_process_without_the_library_answers_as_the_tasks_do(served, make, n):
@@ -329,6 +330,7 @@ def test_training_state_stays_out(served, make):
 # -- preprocessors ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_preprocessor_can_be_left_out_or_replaced(served, tmp_path):
     _, model, x, _ = served[raw_column_model]
     bare = tf.saved_model.load(export.save(model, tmp_path / "bare", preprocessor=None))

@@ -72,6 +72,7 @@ def found(kind):
     return gramian([column]), dense(combined), dense(single)
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
 @pytest.mark.parametrize("kind", ["same", "joined", "others", "both", "whole"])
 def test_tables_give_what_their_dense_gradients_give(kind, mode):

@@ -42,6 +42,7 @@ OTHERS = [
 ]
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(
     ("case", "changed"),
     [
@@ -198,6 +199,7 @@ def test_losses_of_like_scale_are_no_cause_for_a_warning(caplog):
     assert set(model.initial_losses) == {"click", "kind", "stay"}
 
 
+@pytest.mark.slow
 def test_loss_weights_that_bring_losses_together_leave_no_warning(caplog):
     model, x, y = far_apart("equal")
     model.compile(
@@ -224,12 +226,14 @@ def trained(balancer):
     return np.abs(DIRECTIONS @ unit) / np.linalg.norm(unit), weighted
 
 
+@pytest.mark.slow
 def test_equal_weights_let_the_large_loss_drown_the_small_one():
     served, weighted = trained("equal")
     assert served[0] < 0.55 and served[1] > 0.99  # the unit of the large task alone: 0.5 and 1
     assert weighted["b"] > 300 * weighted["a"]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "balancer",
     [

@@ -285,7 +285,14 @@ LONG = (
     *("resampling.resample", "word_piece.WordPiece", "learner.OnlineLearner", "run.Run"),
     *("pairwise_gains.pairwise_gains", "task_groups.measure_groups", "shap_values.shap_values"),
     *("group_trainings.GroupTrainings", "label_efficiency.label_efficiency"),
-    *("gradual_unfreezing.GradualUnfreezing", "census_income.loading.load"),
+    *("gradual_unfreezing.GradualUnfreezing", "data.loading.load", "census_income.loading.load"),
+    *("writing.report", "writing.read", "recorder.RunRecorder", "tensorboard.TensorBoard"),
+    *("pareto.pareto_front", "keeping.keep", "presets.loading.load", "checking.check"),
+    *("mutual_learning.MutualLearning", "co_training.CoTraining", "distillation.Distillation"),
+    *("word_piece.WordPieceOfWords", "early_stopping.TaskEarlyStopping", "backup.Backup"),
+    *("scheduler.TaskScheduler", "comparing.compare", "row_mixing.cut_mix", "server.Server"),
+    *("affinity_history.AffinityHistory", "quantizing.quantize", "keeping_zeros.KeepZeros"),
+    *("augmentation.augment", "sizes.compare_sizes", "esmm.ESMM"),
 )
 
 

@@ -332,6 +332,7 @@ def test_a_convolution_that_is_called_twice(case):
         np.testing.assert_allclose(found.attributions["image"], expected, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_smooth_grad_is_the_mean_absolute_gradient_of_numbers_beside_ids():
     """With a sine the mean of the gradients and that of their absolute values differ much."""
     inputs = {"z": keras.Input((1,), name="z"), "id": keras.Input((), dtype="int32", name="id")}

@@ -48,6 +48,7 @@ def found(model):
     return shap_values(model, "b", BACKGROUND, X, names=NAMES, permutations=20)
 
 
+@pytest.mark.slow
 def test_contributions_and_the_base_add_up_to_the_output(model, found):
     assert isinstance(found, Finding)
     raw = np.asarray(model(X)["b"])[:, 0]

@@ -116,6 +116,7 @@ def test_a_training_is_the_same_with_it_bit_by_bit(rows):
     assert history.affinities.shape == (2, 2, 2) and np.isfinite(history.affinities).all()
 
 
+@pytest.mark.slow
 def test_a_measurement_that_fails_leaves_no_trace_either(rows):
     model = stateful()
     model.compile("adam", run_eagerly=True)

@@ -31,8 +31,8 @@ def test_words_and_rows_say_how_sure_it_is():
     matrix = SampledMatrix(["b", "c", "a"], SAMPLES, "gain", sampled="seeds")
     assert matrix.words() == (
         "The gain is highest for a → b (5.5) and lowest for c → b (0); it is negative for 0 of 5 "
-        "pairs; 1 pair is not known, for want of anything to measure both in. It is the mean over 2 "
-        "seeds; 3 of 5 pairs are more than two standard errors from zero."
+        "pairs; 1 pair is not known, for want of anything to measure both in. It is the mean over "
+        "2 seeds; 3 of 5 pairs are more than two standard errors from zero."
     )
     assert matrix.rows()[1] == ["a", "0 ± 0", "5.5 ± 0.5", "1 ± 0"]
     assert matrix.rows()[2][1] == "nan"

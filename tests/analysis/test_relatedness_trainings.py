@@ -73,6 +73,7 @@ def test_gains_of_pairs_are_those_of_trainings_apart(trainings, data):
     assert np.isnan(np.diagonal(gains.samples, axis1=1, axis2=2)).all()
 
 
+@pytest.mark.slow
 def test_what_was_trained_is_remembered(trainings):
     pairwise_gains(trainings)
     before = list(trainings.trained)

@@ -40,6 +40,7 @@ def network():
     return keras.Sequential([keras.Input((6,)), kind(*arguments, **options)])
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("architecture", "options"),
     [
@@ -143,6 +144,7 @@ def test_without_a_task_the_others_answer_the_same_to_the_bit(tmp_path):
 # -- eight bits ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_kernels_are_integers_in_a_copy(tmp_path):
     model = HardSharing(keras.Input((6,)), tasks(), shared_units=(16, 16), tower_units=())
     before = answers(model)

@@ -69,6 +69,7 @@ def test_sizes_are_those_of_real_files(table):
     assert not models["units"].compiled  # what is measured is a copy
 
 
+@pytest.mark.slow
 def test_metrics_are_those_of_evaluate_and_latency_a_ratio(table):
     _, logs, found = table
     for task, metric in (("click", "auc"), ("stay", "rmse")):
@@ -114,6 +115,7 @@ def test_gains_have_the_sign_of_the_task():
     assert math.isnan(found.delta_m("b"))
 
 
+@pytest.mark.slow
 def test_tasks_without_labels_are_no_measurement():
     model = HardSharing(keras.Input((4,)), tasks(), shared_units=(4,))
     weights = np.arange(400, dtype="float32")

@@ -283,6 +283,7 @@ def test_a_factored_model_is_factored_again():
 # -- others --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_kernels_that_keras_cannot_quantize_stay():
     model = SNR(keras.Input((8,)), tasks(), subnetwork_units=(4, 4))
     small = quantize(model)
@@ -302,6 +303,7 @@ def test_each_architecture_is_quantized_or_says_why_not():
             assert "no variable inside two layers" in str(error), name
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     "smaller",
     [

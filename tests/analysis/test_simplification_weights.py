@@ -129,6 +129,7 @@ def test_zeros_stay_zero_while_the_others_learn(optimizer, options):
         assert (kernel[~zero] != old[~zero]).any()
 
 
+@pytest.mark.slow
 def test_without_the_callback_they_learn_again_and_with_it_they_rest_again(tmp_path):
     model = prune_weights(sharing(), 0.7)
     model.compile("adam", jit_compile=False)
@@ -234,6 +235,7 @@ def test_the_schedule_is_the_cubic_one_of_the_paper():
     assert pruning.sparsity_at(500) == 0.8
 
 
+@pytest.mark.slow
 def test_more_and_more_weights_go_and_none_comes_back(caplog):
     model = sharing()
     model.compile("adam", jit_compile=False, run_eagerly=True)

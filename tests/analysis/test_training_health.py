@@ -167,6 +167,7 @@ def opposed_tasks():
     return MultiTaskModel(inputs, outputs)
 
 
+@pytest.mark.slow
 def test_a_planted_conflict_is_warned_of_once_and_its_remedy_helps(monkeypatch):
     said = []
     monkeypatch.setattr(logging, "warning", lambda text, *args: said.append(text % args))

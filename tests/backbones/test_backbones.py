@@ -23,6 +23,7 @@ def close(a, b, tolerance=1e-5):
     np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
 
 
+@pytest.mark.one_in(3)
 @every
 def test_parameters_shape_and_rows(case):
     backbone = make(case)
@@ -35,6 +36,7 @@ def test_parameters_shape_and_rows(case):
     close(run(backbone, first), y[:1])  # a row does not depend on the others
 
 
+@pytest.mark.one_in(5)
 @every
 def test_config_and_file(case, tmp_path):
     backbone = make(case, name="trunk")
@@ -49,6 +51,7 @@ def test_config_and_file(case, tmp_path):
     close(run(loaded, x), run(backbone, x), 0)
 
 
+@pytest.mark.one_in(5)
 @every
 def test_a_cut_at_every_stage_and_copies_of_layers(case):
     """Pieces, made of new layers, with plain arrays from one to the next: no mask comes along."""
@@ -74,6 +77,7 @@ def test_a_cut_at_every_stage_and_copies_of_layers(case):
     close(run(whole, given), run(backbone, given))
 
 
+@pytest.mark.one_in(3)
 @every
 def test_layers_are_flat_and_named(case):
     backbone = make(case)
@@ -84,6 +88,7 @@ def test_layers_are_flat_and_named(case):
     assert {layer.name for layer in layers} == again  # no name is numbered by Keras
 
 
+@pytest.mark.one_in(5)
 @every
 def test_scaled(case):
     backbone = make(case)
@@ -99,6 +104,7 @@ def test_scaled(case):
             backbone.scaled(scale)
 
 
+@pytest.mark.one_in(4)
 @every
 @pytest.mark.parametrize(
     "dtype",
@@ -147,6 +153,7 @@ def test_they_train_under_xla():
     assert not {path for path in still if "/key/bias" not in path}
 
 
+@pytest.mark.slow
 def test_batch_normalization_is_synchronized():
     for case in CASES:
         for layer in CASES[case][0]()._flatten_layers():
@@ -161,6 +168,7 @@ def test_the_last_stage_is_the_output():
         backbones.Backbone(inputs, outputs, ["a"], {})
 
 
+@pytest.mark.slow
 def test_a_model_of_keras_applications_is_a_backbone(tmp_path):
     trunk = keras.applications.MobileNetV2(
         input_shape=(32, 32, 3), alpha=0.35, include_top=False, pooling="avg", weights=None

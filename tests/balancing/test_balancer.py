@@ -326,6 +326,7 @@ SHARED = (
 )
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "source", [s for s in SOURCES if s.stem not in SHARED], ids=lambda path: path.stem
 )

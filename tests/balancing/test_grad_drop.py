@@ -52,6 +52,7 @@ def test_equals_the_formula(leak):
             np.testing.assert_allclose(got, formula(rows, uniform, values), rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("jit", [False, True])
 def test_graph_and_xla_give_what_eager_gives(jit):
     method = GradDrop(seed=1, leak=0.1)

@@ -43,6 +43,7 @@ class Reference:
         return np.where(present, weights, 0)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-4), ("float64", 1e-6)])
 @pytest.mark.parametrize("count", [2, 3, 8, 16])
 @pytest.mark.parametrize("absent", [False, True])
@@ -137,6 +138,7 @@ def test_absent_tasks_keep_all_that_they_have():
         np.testing.assert_array_equal(value, old[name])
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("losses", [[0.0, 0.0, 0.0], [-1.0, 2.0, 0.0], [1e-30, 1e30, 1.0]])
 def test_extreme_losses_and_gradients_leave_sound_weights(losses):
     for dtype in ("float32", "float64"):

@@ -36,6 +36,7 @@ def built(size, **options):
     return method
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("size", [2, 3, 8, 16])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_equals_the_literal_version_over_several_steps(size, dtype):

@@ -53,6 +53,7 @@ def built(method):
 methods = pytest.mark.parametrize("kind", KINDS)
 
 
+@pytest.mark.one_in(4)
 @methods
 @pytest.mark.parametrize("hidden", [0.0, -1.0, 1e30, np.nan, np.inf])
 def test_an_absent_task_contributes_nothing(kind, hidden):
@@ -74,6 +75,7 @@ def test_nobody_present(kind):
     assert all(np.all(g == 0) for g in gradients)
 
 
+@pytest.mark.one_in(5)
 @methods
 @pytest.mark.parametrize("jit", [False, True])
 def test_graph_and_xla_give_what_eager_gives(kind, jit):
@@ -97,6 +99,7 @@ def test_shapes_are_checked(kind):
         method.objective([1.0, 2.0, 3.0], [True, True])
 
 
+@pytest.mark.one_in(5)
 @methods
 @pytest.mark.parametrize("name", LOSSES)
 def test_extremes_are_finite(kind, name):

@@ -44,6 +44,7 @@ def reference(gradients, tau, first=0, epsilon=1e-8):
     return step * 0 if zero else step * lengths[first] / length, residual
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("size", [2, 3, 8, 16])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_first_step(size, dtype):
@@ -183,6 +184,7 @@ def test_absent_tasks():
     np.testing.assert_allclose(method.weights(broken)[kept], alone, rtol=1e-9)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_graph_and_xla_give_what_eager_gives(jit, dtype):

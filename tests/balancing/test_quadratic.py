@@ -68,6 +68,7 @@ def test_many_right_sides_share_the_directions():
         np.testing.assert_allclose(together[i, j], alone, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_longer_way_gets_there_too(monkeypatch):
     """Where all exchanges at once have not settled after 8 rounds, single ones go on."""
     loop, rounds = ops.while_loop, []

@@ -40,6 +40,7 @@ def expected(distribution, bits, present):
     return parts / parts.sum()
 
 
+@pytest.mark.one_in(4)
 @distributions
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 16])
 def test_weights_are_what_the_bits_say(distribution, count):
@@ -83,6 +84,7 @@ def many(distribution, count, steps=1000):
     return np.array([draw(tf.constant(step)).numpy() for step in range(steps)])
 
 
+@pytest.mark.one_in(2)
 @distributions
 def test_no_task_is_preferred(distribution):
     drawn = many(distribution, 3)

@@ -18,6 +18,7 @@ def reference(gradients, preferred=None):
     return preferred @ [without_conflict(gradients, own) for own in gradients]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("size", [2, 3, 8, 16])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_is_the_mean_of_the_projections(size, dtype):

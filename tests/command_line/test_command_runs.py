@@ -86,6 +86,7 @@ def test_data_of_other_tasks_or_inputs_is_refused(run, tasks, inputs, said):
         sources.check_fits(model, sources.Source(loaded, "other", {}))
 
 
+@pytest.mark.slow
 def test_training_goes_on_with_tasks_weights_and_a_balancer(run, tmp_path, capsys):
     line = ["train", str(run), SET, *SMALL, "--epochs=1", "--balancer=cagrad(c=0.4)"]
     line += ["--loss_weights=first=2", "--keep=last", f"--out={tmp_path / 'next'}", "--seed=1"]

@@ -127,6 +127,7 @@ def test_fact_6_gradients_under_loss_scaling_are_too_large_by_the_scale():
     np.testing.assert_allclose(seen["mixed_float16"], seen["float32"], rtol=5e-3)
 
 
+@pytest.mark.slow
 def test_a_fixed_loss_scale_keeps_its_meaning():
     """Keras multiplies the loss by it and divides the gradient, embeddings included here."""
     trained = []
@@ -212,6 +213,7 @@ def test_fact_10_keras_compiles_by_xla_unless_told_otherwise(monkeypatch):
     assert np.isfinite(train(model, (x, y)).history["loss"]).all()
 
 
+@pytest.mark.slow
 def test_fact_11_the_gradients_of_the_tasks_are_never_one_matrix():
     """Which would make a step slow under XLA: see `benchmarks/step_time.py`."""
     model = Case().compiled(metrics={name: [] for name in TASKS})
@@ -359,6 +361,7 @@ def test_accumulated_gradients_are_those_of_the_batches_together():
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(
     ("optimizer", "arguments", "eager"),
     [

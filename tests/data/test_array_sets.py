@@ -201,6 +201,7 @@ def test_the_elements_are_what_the_contract_says(prepared):
         assert sum(len(weights[task.name]) for _, _, weights in getattr(loaded, split)) == count > 0
 
 
+@pytest.mark.one_in(3)
 def test_a_split_is_decided_by_the_seed(prepared):
     made, folder, _ = prepared
 
@@ -218,6 +219,7 @@ def test_a_split_is_decided_by_the_seed(prepared):
     )
 
 
+@pytest.mark.one_in(5)
 def test_raw_inputs_become_what_a_model_is_built_on(prepared):
     made, folder, _ = prepared
     raw = made.load(data_dir=folder / "kept", preprocessed=False).test

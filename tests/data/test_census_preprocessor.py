@@ -51,6 +51,7 @@ def reference(train, rows):
     return np.concatenate(blocks, axis=1)
 
 
+@pytest.mark.slow
 def test_the_features_equal_an_independent_reference(preprocessor, train, rows):
     features = preprocessor(tensors(rows))
     assert features.dtype == "float32"
@@ -92,6 +93,7 @@ def test_only_stock_layers_are_used(preprocessor):
         assert not isinstance(layer, keras.layers.Lambda)
 
 
+@pytest.mark.slow
 def test_the_exported_model_needs_no_mtlzoo(preprocessor, rows, tmp_path):
     preprocessor.export(tmp_path / "served", verbose=False)
     np.savez(tmp_path / "rows.npz", **{k: v.astype(str) for k, v in rows.items()})

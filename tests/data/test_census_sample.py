@@ -60,6 +60,7 @@ def test_columns_are_split_into_inputs_labels_leaks_and_weight():
     assert set(c.MONEY) < set(c.NUMBERS) < set(c.COLUMNS)
 
 
+@pytest.mark.slow
 def test_no_input_says_never_married_or_joint_in_words(sample):
     for name in c.CATEGORY_INPUTS:
         for value in set(sample["train"][name]) | set(sample["test"][name]):

@@ -158,6 +158,7 @@ def test_a_few_batches_do_not_say_that_there_are_no_labels_anywhere():
     assert data.check(batches(y), TASKS[1:]).tasks["kind"].present == 2
 
 
+@pytest.mark.slow
 def test_the_data_sets_here_pass():
     for name, options in (("census_income", {}), ("synthetic_relatedness", {"rows": 512})):
         loaded = data.load(name, **options)

@@ -21,6 +21,7 @@ def build_model():
     return model
 
 
+@pytest.mark.slow
 def test_each_fold_has_logs_and_the_table_their_mean_and_spread():
     x, y = some_data()
     folds = data.kfold(y, TASKS, 3)
@@ -77,6 +78,7 @@ def test_a_model_is_trained_on_its_own_rows_and_tested_on_the_others():
         np.testing.assert_array_equal(evaluate[1], x[test])
 
 
+@pytest.mark.slow
 def test_the_seed_decides_and_weights_count():
     x, y = some_data()
     folds = data.kfold(y, TASKS, 2)

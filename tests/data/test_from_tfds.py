@@ -83,6 +83,7 @@ def test_the_elements_are_what_the_contract_says(load, name):
         np.testing.assert_allclose(expected, x["image"].numpy() / 255, atol=1e-6)
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_order_follows_the_seed_and_differs_from_epoch_to_epoch(load, name):
     def epochs(rows):
@@ -103,6 +104,7 @@ def test_the_order_follows_the_seed_and_differs_from_epoch_to_epoch(load, name):
         assert first == second
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", MOCKED)
 def test_the_features_are_those_of_the_builders(name):
     with tfds.testing.mock_data(num_examples=2):  # random ones, of the features that are asked for
@@ -125,6 +127,7 @@ def backbone_of(name, inputs):
     return keras.Model(inputs, layers.GlobalAveragePooling2D()(inputs))
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "name",
     [n if n in {"celeb_a", "glue"} else pytest.param(n, marks=pytest.mark.slow) for n in NAMES],

@@ -75,6 +75,7 @@ def test_before_any_score_an_epoch_has_each_row_once():
     np.testing.assert_array_equal(labels, y["kind"][order])
 
 
+@pytest.mark.slow
 def test_rows_are_drawn_in_proportion_to_their_scores():
     errors = [0.0, 1.0, 3.0, 4.0]
     found, scores = by_value(errors, uniform=0.2)
@@ -149,6 +150,7 @@ def test_pixels_of_a_row_add_up():
     np.testing.assert_allclose(scores, parts * np.log(2), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["loss", pytest.param("gradient_norm", marks=pytest.mark.slow)])
 def test_the_loss_of_a_task_with_few_labels_stays_what_it_is(by):
     rng = np.random.default_rng(1)
@@ -175,6 +177,7 @@ def test_scores_are_of_the_loss_that_is_given():
     np.testing.assert_allclose(found.update(Rows()), 3)
 
 
+@pytest.mark.slow
 def test_the_callback_scores_by_the_model_in_training():
     found, network = sampling(seed=4), model()
     before = found.probabilities.copy()

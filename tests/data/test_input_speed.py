@@ -105,6 +105,7 @@ def service():
             process.wait()
 
 
+@pytest.mark.slow
 def test_each_row_comes_from_one_of_two_workers_in_every_epoch(service):
     census = data.load("census_income", preprocessed=True)
     expected = np.sort(np.concatenate([x[:, 0].numpy() for x, _, _ in census.valid]))
@@ -128,6 +129,7 @@ def test_two_trainings_share_a_job(service):
     assert sorted(np.concatenate(found)) == list(range(96))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_distributed_is_refused():
     dataset, _ = counted()
     plain = dataset.map(lambda x, y: (y["value"], y))

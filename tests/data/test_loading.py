@@ -65,6 +65,7 @@ def test_rows_with_equal_features_never_straddle_train_and_valid(census):
     assert not train & valid
 
 
+@pytest.mark.slow
 def test_the_order_follows_the_seed_and_changes_by_epoch(census):
     def epoch(loaded):
         return np.concatenate([y["education"] for _, y, _ in loaded.train.as_numpy_iterator()])
@@ -128,6 +129,7 @@ def test_extra_columns_are_inputs_and_never_labels_as_well():
     assert census.preprocessor(x).shape[1] == census.preprocessor.output.shape[1]
 
 
+@pytest.mark.slow
 def test_bins_come_after_the_features_that_are_there_without(census):
     binned = data.load("census_income", batch_size=1000, num_bins=4)
     x, without = next(iter(binned.test))[0].numpy(), next(iter(census.test))[0].numpy()

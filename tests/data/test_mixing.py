@@ -53,6 +53,7 @@ def test_elements_have_the_labels_of_all(form):
             assert small.all() or not small.any()
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("weights", "share"),
     [
@@ -101,6 +102,7 @@ def test_the_stream_follows_the_seed_alone(form):
     assert (stream(0) != stream(1)).any()
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("form", ["batches", "rows"])
 @pytest.mark.parametrize("step", [1, 16, 37])
 def test_an_interrupted_stream_goes_on_as_if_nothing_had_happened(form, step):

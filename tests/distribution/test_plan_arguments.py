@@ -217,6 +217,7 @@ def test_an_overflow_leaves_ids_as_they_are():
             assert moved.numpy().tolist() == [3, 5]
 
 
+@pytest.mark.slow
 def test_a_compiled_model_goes_on(model):
     optimizer = keras.optimizers.AdamW(0.01, weight_decay=0.1)
     optimizer.exclude_from_weight_decay(model.get_layer("shared_0").trainable_variables[:1])

@@ -177,6 +177,7 @@ def test_a_cpu_is_not_split_after_tensorflow_has_started():
         distribution.strategy("mirrored", devices=["CPU:0", "CPU:1"])
 
 
+@pytest.mark.slow
 def test_a_cpu_is_split_for_several_devices():
     printed = _printed("""
 from mtlzoo import distribution
@@ -335,6 +336,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_model_is_not_compiled_on_other_strategies():
     """On parameter servers, plain Keras does not train either."""
     central, server, plain = _printed(REFUSED).splitlines()

@@ -50,6 +50,7 @@ def assert_same(one, other, **tolerance):
         np.testing.assert_allclose(one[name], other[name], **tolerance, err_msg=name)
 
 
+@pytest.mark.slow
 def test_fit_learns_what_the_fusions_have_and_leaves_the_models_alone(tmp_path):
     models = three()
     before = [model.get_weights() for model in models]
@@ -96,6 +97,7 @@ def test_fit_learns_what_the_fusions_have_and_leaves_the_models_alone(tmp_path):
     assert_same(loaded.predict(x, verbose=0), ensemble.predict(x, verbose=0), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_export_answers_what_the_tasks_serve(tmp_path):
     ensemble = Ensemble(three(), FUSION)
     ensemble.export(tmp_path / "served")
@@ -110,6 +112,7 @@ def test_export_answers_what_the_tasks_serve(tmp_path):
         np.testing.assert_allclose(single(x)[name], outputs[name], atol=2e-6)
 
 
+@pytest.mark.slow
 def test_sequences_of_any_length_in_graphs_and_files(tmp_path):
     tasks = [SequenceTagging("tags", 3, metrics=[]), SpanExtraction("answer", metrics=[])]
 
@@ -188,6 +191,7 @@ def test_permuted_models_and_tasks_are_the_same_ensemble():
     assert_same(same.predict(x, verbose=0), Ensemble(models).predict(x, verbose=0), atol=0, rtol=0)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
 def test_models_of_other_precision(policy, tmp_path):
     if policy == "float64":
@@ -297,6 +301,7 @@ def test_a_preprocessor_is_that_of_all_models(tmp_path):
     assert Ensemble([models[0], model([TASKS[0]])], preprocessor=None).preprocessor is None
 
 
+@pytest.mark.slow
 def test_temperature_lowers_the_calibration_error_of_models_that_are_too_sure():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2000, 4)).astype("float32")

@@ -22,6 +22,7 @@ def two(**arguments):
     return Ensemble([model(), model(units=(5,))], FUSION, **arguments)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     "what", [{}, {"tasks": ["click", "stay"]}, {"layers": ["click", "stay"]}, {"layers": ["*"]}]
 )
@@ -50,6 +51,7 @@ def test_layers_of_members_are_not_found():
         unfreeze(two(), "shared_0")
 
 
+@pytest.mark.slow
 def test_what_is_frozen_and_l2_sp_are_saved(tmp_path):
     ensemble = two()
     freeze(ensemble, "click")

@@ -157,6 +157,7 @@ def biased(bias, task=STAY):
     return each
 
 
+@pytest.mark.slow
 def test_a_greedy_soup_takes_what_makes_it_no_worse():
     x, _ = rows()
     valid = (x, {"stay": np.zeros((48, 1), "float32")})
@@ -199,6 +200,7 @@ def test_a_greedy_soup_of_models_that_all_are_wrong_takes_all():
     assert greedy_soup(models, (x, {"click": np.ones(48)})).ingredients == [0, 1]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("task", [None, "stay"])
 def test_a_model_that_has_diverged_is_not_in_a_greedy_soup(task):
     x, _ = rows()

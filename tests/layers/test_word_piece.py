@@ -235,6 +235,7 @@ def tagger():
     return HardSharing(inputs, [task], backbone=trunk, preprocessor=preprocessor)
 
 
+@pytest.mark.slow
 def test_it_is_saved_and_served_with_its_vocabulary(tmp_path):
     model = tagger()
     texts = tf.constant(["The Grand Jury", "naïve!"])

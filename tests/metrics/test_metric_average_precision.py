@@ -93,6 +93,7 @@ def test_the_area_is_the_exact_one_of_rounded_scores(threshold):
     assert 0.1 < result < 0.9
 
 
+@pytest.mark.slow
 def test_several_thresholds_are_averaged_also_under_xla():
     labels, found = random_images(40)
     labels, found = labels.astype("float32"), found.astype("float32")

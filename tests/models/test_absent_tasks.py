@@ -57,6 +57,7 @@ def statistics(model, part):
     return [v for v in model.non_trainable_variables if f"{part}_norm" in v.path]
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(
     ("gone", "form", "balancer"),
     [
@@ -91,6 +92,7 @@ def test_nothing_of_an_absent_task_moves(gone, form, balancer):
         assert variable[1 - row] != old[1 - row]
 
 
+@pytest.mark.slow
 def test_in_a_graph_too_nothing_of_an_absent_task_moves():
     model = compiled(
         with_batch_norm(), "uncertainty", keras.optimizers.Adam(0.01), run_eagerly=False
@@ -133,6 +135,7 @@ def test_an_absent_key_is_told_once(caplog):
     assert told == ["The data have no labels of task `a`: it counts as absent."]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("form", FORMS)
 def test_a_task_without_labels_adds_nothing_to_the_loss(form):
     model = compiled(with_batch_norm(), metrics=None)

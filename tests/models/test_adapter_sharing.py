@@ -85,6 +85,7 @@ def test_after_a_single_stage_a_bottleneck_reads_the_boundary():
     assert boundary._keras_history.operation.name == "shared_units_0"
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("adapter", ["bottleneck", "lora"])
 def test_a_frozen_shared_part_stays(adapter, tmp_path):
     model = compiled(adapted(adapter=adapter, train_shared=False), "equal", metrics=NONE)
@@ -152,6 +153,7 @@ def test_the_statistics_of_a_task_are_those_of_its_own_batches(tmp_path):
         np.testing.assert_array_equal(value, expected[name])
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("adapter", ["bottleneck", "lora"])
 def test_convolutions_are_adapted(adapter):
     optimizer = keras.optimizers.SGD(0.01)

@@ -219,6 +219,7 @@ def test_groups_are_checked():
 # -- one method after another ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_warm_up_is_the_first_method_and_then_the_second():
     x, y = data()
     apart = compiled(hard_sharing(), Constant((0.5, 0.5)))
@@ -260,6 +261,7 @@ def test_two_methods_of_losses_one_of_which_is_trained(first):
     assert np.any(np.array(methods[0].log_variance) != before)
 
 
+@pytest.mark.slow
 def test_freezing_a_layer_leaves_the_balancer_as_it_is(tmp_path):
     x, y = data()
     for balancer in (WarmUp(Uncertainty(), MoCo()), PCGrad(groups="layers")):
@@ -302,6 +304,7 @@ class Products(GradientBalancer):
         return {"n_batches": self.n_batches, **super().get_config()}
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize(
     ("groups", "weighs_heads"), [(None, False), ("layers", False), (None, True)]
@@ -390,6 +393,7 @@ def with_dropout_and_norm():
     return MultiTaskModel(x, {t.name: t.head(hidden) for t in tasks()}, tasks=tasks())
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
 def test_a_second_forward_pass_leaves_no_trace(mode):
     x, y = data()
@@ -492,6 +496,7 @@ def test_a_second_forward_pass_starts_from_the_state_of_the_first():
     np.testing.assert_allclose(state["after"], state["before"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_held_out_rows_do_not_overflow_where_the_weighted_losses_do_not():
     """A loss scale grows until the losses, here times 0.1, can bear no more."""
     keras.config.set_dtype_policy("mixed_float16")
@@ -528,6 +533,7 @@ def test_methods_learn_from_an_update_only_where_there_is_one():
     assert [np.any(a != b) for a, b in pairwise(seen)] == [False, True, False, True]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("balancer", [FAMO, AutoLambda])
 def test_what_is_learned_after_the_update_does_not_depend_on_the_scale_of_losses(balancer):
     """The scale doubles with every update, between the two passes of the step."""

@@ -82,6 +82,7 @@ def test_the_forward_pass_is_that_of_its_equation():
     np.testing.assert_allclose(answers(model, x), np.concatenate(expected, 1), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fusion",
     ["gated", *(pytest.param(f, marks=pytest.mark.slow) for f in FUSIONS if f != "gated")],
@@ -105,6 +106,7 @@ def test_training_with_missing_modalities(fusion, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_trained_model_is_served_without_a_modality(tmp_path):
     model = small("gated", modality_dropout=0.3)
     x, y = rows()
@@ -151,6 +153,7 @@ def test_what_is_missing_is_not_trained_on():
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("fusion", ["concatenation", "bottleneck"])
 def test_padding_of_an_encoder_without_keras_masks(fusion):
     """The features of `TextEncoder` are zero where padding is: it is no token."""
@@ -215,6 +218,7 @@ def test_gates_and_joint_space_can_be_read():
         small().modality_weights(x)
 
 
+@pytest.mark.slow
 def test_alignment_brings_the_modalities_of_a_row_together():
     keras.utils.set_random_seed(0)
     model = small(alignment=1.0, temperature=0.2)

@@ -53,6 +53,7 @@ def test_parameters(per_channel):
     assert cross_stitch(per_channel=per_channel).count_params() == columns + stitches + heads
 
 
+@pytest.mark.slow
 def test_matrices_by_stage_with_a_row_for_each_receiving_task():
     for given in (tasks(), tasks()[::-1]):
         model = cross_stitch(given)
@@ -79,6 +80,7 @@ def test_columns_are_shared_and_the_last_rows_are_the_tasks():
     assert layers == {*columns, "stitch_a_units_0", "stitch_b_units_0"}
 
 
+@pytest.mark.slow
 def test_features_level_compares_gradients_at_the_ends_of_the_columns():
     model = cross_stitch()
     assert [t.shape for t in model.boundary] == [(None, 3)] * 2

@@ -67,6 +67,7 @@ def test_at_the_ends_only_one_side_is_trained(sharing):
     assert moved == [sharing == 0] * 4 and shared == [sharing == 1] * 4
 
 
+@pytest.mark.slow
 def test_a_strength_is_annealed_with_the_steps_and_saved(tmp_path):
     x, y = data()
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([1, 2], [0.5, 2.0, 0.1])

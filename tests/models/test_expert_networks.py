@@ -142,6 +142,7 @@ def test_what_is_frozen_or_has_adapted_is_kept():
     assert all("frozen" not in v.path for v in model.trainable_variables)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", MIXTURES)
 def test_it_is_trained_saved_and_rebuilt(name, tmp_path):
     model = mixture(name, gate=SoftmaxGate(hidden_units=(3,)))

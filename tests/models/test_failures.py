@@ -26,6 +26,7 @@ def kept(model):
     return [v for v in own if v.path.rsplit("/", 1)[-1] != "step"]
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(
     ("balancer", "eager"),
     [
@@ -114,6 +115,7 @@ def test_what_stands_under_a_zero_weight_does_not_matter():
     assert logs[0] == logs[1] == logs[2]
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("balancer", ["equal", "pcgrad", "grad_drop", Constant(wrt="features")])
 def test_an_overflow_under_loss_scaling_halves_the_scale_and_is_no_failure(balancer):
     keras.config.set_dtype_policy("mixed_float16")

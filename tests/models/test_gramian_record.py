@@ -56,6 +56,7 @@ def expected(steps):
     return sums
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "balancer",
     ["equal", PCGrad(), PCGrad(groups="layers"), Uncertainty(), GradDrop(), SDMGrad()],
@@ -99,6 +100,7 @@ def test_features_level_has_the_products_at_the_boundary():
     np.testing.assert_allclose(model.gramian_record.sums().norms[0, 1], norm)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("eager", [True, False])
 @pytest.mark.parametrize("balancer", ["equal", "pcgrad"])
 def test_tracking_changes_nothing_else(balancer, eager):
@@ -111,6 +113,7 @@ def test_tracking_changes_nothing_else(balancer, eager):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_which_steps_are_looked_at():
     x, y = data(20)
     for balancer, every, steps in (("equal", 2, 3), ("equal", 10, 1), (PCGrad(every=3), 1, 2)):
@@ -128,6 +131,7 @@ def test_each_epoch_begins_anew():
     np.testing.assert_array_equal(model.gramian_record.sums().steps, 2)
 
 
+@pytest.mark.slow
 def test_absent_tasks_and_zero_gradients():
     x, y = data(8)
     y["b"][:4] = np.nan  # absent from the first batch

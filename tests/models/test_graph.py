@@ -94,6 +94,7 @@ def test_a_nested_model_is_walked_output_by_output(form):
     assert layer_owners(model_of(inputs, left, right)) == expected
 
 
+@pytest.mark.slow
 def test_an_unused_output_of_a_nested_model_belongs_to_no_task():
     inputs = x()
     left, _ = nested(lambda left, right: [left, right])(inputs)
@@ -219,6 +220,7 @@ def test_variables_that_a_layer_gets_later_are_its_tasks_too():
     train(model, *data())
 
 
+@pytest.mark.slow
 def test_the_partition_counts_the_balancer_in():
     model = compiled(hard_sharing(), "uncertainty")
     assert set(owners(model).values()) == {"shared", "a", "b", "balancer"}
@@ -356,6 +358,7 @@ def no_batch_axis():
     return model_of(inputs, a, b)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("build", "reason"),
     [
@@ -398,6 +401,7 @@ def frozen_common_layer():
     return model_of(inputs, trunk, trunk)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("wrt", ["parameters", "features"])
 @pytest.mark.parametrize(
     "build", [no_common_layer, nothing_common_but_an_unused_output, frozen_common_layer]

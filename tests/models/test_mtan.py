@@ -149,6 +149,7 @@ def test_nothing_of_an_absent_tasks_attention_moves():
     assert_all_moved(others, of_others)
 
 
+@pytest.mark.slow
 def test_it_trains_on_maps_with_tasks_of_pixels_and_of_rows():
     model = conv_model(MTAN)
     x, y = conv_data()
@@ -180,6 +181,7 @@ def test_of_a_residual_network_the_first_block_is_read():
     assert reads is model.get_layer("shared_stage_1_block_0").output
 
 
+@pytest.mark.slow
 def test_config_and_student():
     model = mtan(dropout=0.1, name="mine")
     x, _ = data()

@@ -99,6 +99,7 @@ def test_a_balancer_keeps_its_state_only_in_its_model():
     assert not np.array(second.balancer.history).any()
 
 
+@pytest.mark.slow
 def test_compiling_again_keeps_the_same_balancer_and_takes_another():
     model = compiled(generic(), DWA())
     train(model, *data())
@@ -186,6 +187,7 @@ def test_the_config_is_json_and_gives_the_same_model():
     assert [v.path for v in again.variables] == [v.path for v in model.variables]
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("build", [generic, hard_sharing])
 @pytest.mark.parametrize("balancer", ["uncertainty", "dwa", Constant((3.0, 1.0), every=2)])
 def test_a_saved_model_goes_on_where_it_was(build, balancer, tmp_path):
@@ -226,6 +228,7 @@ def test_a_model_that_was_never_compiled_is_saved_too(tmp_path):
     train(compiled(loaded), *data())
 
 
+@pytest.mark.slow
 def test_a_loaded_model_may_be_compiled_with_another_balancer(tmp_path):
     model = compiled(generic(), "uncertainty")
     train(model, *data())

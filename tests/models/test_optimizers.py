@@ -72,6 +72,7 @@ def in_half(dtype=None):
     return HardSharing(keras.Input((3,)), tasks, shared_units=(4,), dtype=dtype)
 
 
+@pytest.mark.slow
 def test_layers_in_float16_get_loss_scaling_also_where_the_program_computes_in_float32():
     model = in_half("mixed_float16")
     model.compile("adam", "pcgrad", run_eagerly=True)

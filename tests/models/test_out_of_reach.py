@@ -85,6 +85,7 @@ def with_metrics(model, balancer, **arguments):
 # -- out of reach ----------------------------------------------------------------------------------
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("kind", [MGDA, GradNorm])
 def test_in_a_group_that_a_task_does_not_reach_it_is_absent(kind):
     model = with_metrics(tree(), kind(groups="layers"))
@@ -115,6 +116,7 @@ def test_the_weights_in_a_group_are_those_of_the_tasks_that_reach_it():
     np.testing.assert_allclose(found[1, :2], MGDA().weights(seen["gramian"][1][:2, :2]), rtol=1e-9)
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(
     "balancer",
     [
@@ -166,6 +168,7 @@ def test_a_primary_task_that_shares_nothing_leaves_the_others_to_each_other():
 # -- absent between two computations ---------------------------------------------------------------
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     "balancer",
     [
@@ -197,6 +200,7 @@ class Mean(Constant):
     averages = True
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(("wrt", "eager"), [("parameters", True), ("features", False)])
 @pytest.mark.parametrize(
     ("values", "absent", "expected"),
@@ -239,6 +243,7 @@ def test_a_task_that_shares_nothing_has_no_share_of_what_an_absent_one_leaves():
     assert list(step(model, "b").values()) == pytest.approx((1, 0, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "balancer", [pytest.param(ExcessMTL(), marks=pytest.mark.slow), MoCo()], ids=repr
 )

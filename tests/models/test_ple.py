@@ -72,6 +72,7 @@ def by_hand(model, x, levels, counts=None, units=None):
     return outputs, gates
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("levels", [1, 2, 3])
 def test_it_is_the_paper_written_out_by_hand(levels):
     model = ple(num_levels=levels)
@@ -219,6 +220,7 @@ def test_before_the_last_level_experts_are_shared():
     }
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("levels", [1, 2])
 def test_an_absent_task_rests_and_the_rest_is_trained(levels):
     model = compiled(ple(num_levels=levels), "pcgrad", keras.optimizers.Adam(0.01))
@@ -237,6 +239,7 @@ def test_one_task_alone_owns_everything():
     assert set(model.gate_weights(data()[0])["level_0"]) == {"b", "shared"}
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("gate", [SoftmaxGate(), TopKGate(k=1, noise=0.0), DSelectKGate()])
 def test_gates_are_chosen_and_saved(gate, tmp_path):
     model = ple(gate=gate)

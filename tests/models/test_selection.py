@@ -59,6 +59,7 @@ def switch(model, names):
     model.switch_tasks(**{name: names is None or name in names for name in NAMES})
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "balancer",
     [
@@ -91,6 +92,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer", ["accumulation", pytest.param("averages", marks=pytest.mark.slow)]
 )
@@ -140,6 +142,7 @@ def test_a_step_is_traced_once_for_each_set():
     assert traced == [["a", "b"], ["c"]]
 
 
+@pytest.mark.slow
 def test_evaluation_is_of_all_tasks():
     model = compiled()
     model.select_tasks(["a"])
@@ -179,6 +182,7 @@ def test_soft_targets_are_selected_with_their_task():
     assert np.isnan(model.history.history["b_soft_loss"][0])
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "balancer",
     [
@@ -209,6 +213,7 @@ def test_factors_are_loss_weights_that_may_change(balancer):
     assert of_step["loss"][1] == pytest.approx(total)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("balancer", ["uncertainty", "mgda"])
 def test_a_task_with_the_factor_0_is_absent(balancer):
     double()

@@ -118,6 +118,7 @@ def test_nothing_of_an_absent_task_moves():
     assert_all_moved(model.shared_variables, of_shared)
 
 
+@pytest.mark.slow
 def test_maps_are_averaged_to_the_positions_of_the_last_stage():
     model = conv_model(Sluice)
     x, y = conv_data()

@@ -171,6 +171,7 @@ def test_a_layer_with_weights_in_two_stages_is_refused(architecture, layer):
     assert_is_a_copy(model, backbone, vectors())
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("layer", [layers.ReLU(name="twice"), layers.Dropout(0.5, name="twice")])
 @pytest.mark.parametrize("architecture", [DynamicSharing, CrossStitch, SoftSharing, AdapterSharing])
 def test_a_layer_without_weights_may_be_in_two_stages(architecture, layer):

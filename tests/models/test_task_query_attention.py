@@ -101,6 +101,7 @@ def embedded(kind):
     return keras.Model(words, keras.layers.Dense(WIDTH, "tanh")(embedding(words)), name="backbone")
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("kind", "wrt"),
     [("layer", "parameters"), ("sequential", "features"), ("functional", "features")],

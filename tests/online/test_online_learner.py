@@ -25,6 +25,7 @@ from mtlzoo.online import (
 from mtlzoo.training import Distillation, model_state
 
 
+@pytest.mark.slow
 def test_prequential_metrics_are_those_of_predictions_made_before_learning():
     x, y = rows(120, missing=0.3)
     made, seen = model(), []
@@ -83,6 +84,7 @@ def test_windows_are_fit_on_the_windows():
     ]
 
 
+@pytest.mark.slow
 def test_any_size_of_elements_is_traced_once_and_every_row_is_learned():
     x, y = rows(150, missing=0.5)
     made = compiled()

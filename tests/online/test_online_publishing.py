@@ -59,6 +59,7 @@ def events(history):
     return [each["event"] for each in history.publications]
 
 
+@pytest.mark.slow
 def test_what_is_better_is_published_with_what_was_measured():
     versions, made = InMemory(), model()
     first = made.get_weights()
@@ -93,6 +94,7 @@ def test_what_is_worse_is_not_and_the_learner_goes_back():
     assert same(made.optimizer.variables, slots)
 
 
+@pytest.mark.slow
 def test_a_version_that_turns_out_worse_is_withdrawn():
     versions, made = InMemory(), model()
     made.fit(*rows(1000, seed=3), epochs=3, batch_size=50, verbose=0)

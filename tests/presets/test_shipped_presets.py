@@ -65,11 +65,13 @@ def test_a_card_is_complete(name):
         assert any("no trained weights" in sentence for sentence in card.limits)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", presets.names(trained=True))
 def test_a_preset_answers_what_it_answered_where_it_was_made(name):
     assert max(presets.check(name).values()) < 1e-3
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", CENSUS)
 def test_the_metrics_of_census_are_those_of_the_card(name, census_test):
     card, model = presets.card(name), presets.load(name)

@@ -64,6 +64,7 @@ def test_balancers_are_compared_with_one_architecture():
             balancers.the_one(models, of_them, "MMoE")
 
 
+@pytest.mark.slow
 def test_what_the_architecture_refuses_is_named_with_the_reason():
     inputs = keras.Input((8, 8, 1))
     tasks = [BinaryClassification("a"), BinaryClassification("b")]
@@ -131,6 +132,7 @@ def train_by_names(monkeypatch, train, names, seeds):
     )
 
 
+@pytest.mark.slow
 def test_the_tuned_row_is_that_of_the_chosen_weights(monkeypatch):
     trained = []
 
@@ -161,6 +163,7 @@ def test_the_tuned_row_is_that_of_the_chosen_weights(monkeypatch):
     np.testing.assert_allclose(scores, np.repeat([[-1], [-0.4], [-2 / 3], [-4 / 3], [-1.6]], 2, 1))
 
 
+@pytest.mark.slow
 def test_an_error_says_whose_training_it_ended(monkeypatch):
     def train(build, loaded, *, balancer, **_):
         if balancer == "famo":

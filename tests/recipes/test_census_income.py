@@ -43,6 +43,7 @@ def few_rows(monkeypatch, sample, eagerly):
     return asked
 
 
+@pytest.mark.slow
 def test_the_table_and_the_file_tell_the_same(few_rows, sample, tmp_path, capsys, monkeypatch):
     """With one balancer, which is that of the multi-task models."""
     used = []
@@ -100,6 +101,7 @@ def test_every_network_has_as_many_units_after_the_inputs(sample, number):
     assert hard == mmoe == ple == 128 and 126 <= stitch <= 128
 
 
+@pytest.mark.slow
 def test_balancers_are_compared_with_single_tasks_and_tuned_weights(
     few_rows, tmp_path, capsys, monkeypatch
 ):
@@ -154,6 +156,7 @@ def test_all_columns_are_those_that_tell_no_label_of_the_tasks(few_rows):
     assert [task.name for task in loaded.tasks] == ["never_married", "education"]
 
 
+@pytest.mark.slow
 def test_trees_read_the_same_columns(monkeypatch):
     ensemble = pytest.importorskip("sklearn.ensemble")
     seen = []

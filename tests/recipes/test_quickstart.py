@@ -82,6 +82,7 @@ def line_of(printed: str, start: str) -> list[str]:
     return line.removeprefix(start).split()
 
 
+@pytest.mark.slow
 def test_the_table_shows_the_reported_numbers(job):
     _, printed, report = job
     assert list(report) == MODELS

@@ -106,6 +106,7 @@ def test_nothing_is_better_than_the_front(k):
     assert (losses >= toy_problem.bounds(k)).all()
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("k", [1.0, 0.1])
 def test_the_points_of_interest(k):
     front = toy_problem.Front(k)
@@ -119,6 +120,7 @@ def test_the_points_of_interest(k):
     )
 
 
+@pytest.mark.slow
 def test_distances_do_not_depend_on_the_scale():
     points = tf.constant([[0.0, -8.0], [-9.0, -8.4], [3.0, 5.0]], "float64")
     found = {}
@@ -226,6 +228,7 @@ def test_methods_remember_by_start(monkeypatch):
         np.testing.assert_allclose(balancer.epochs, above[:3, i], rtol=1e-5)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name", balancing.names())
 def test_every_method_can_be_asked_or_says_why_not(name):
     """One step, not compiled."""
@@ -261,6 +264,7 @@ def test_the_end_of_a_path():
     assert found[2]["mean"] == pytest.approx(reference([10.0, 9.0], 1.0).mean())
 
 
+@pytest.mark.slow
 def test_the_table_and_the_file_tell_the_same(tmp_path, capsys):
     with flagsaver.flagsaver(out=str(tmp_path), steps=6, balancer=["pcgrad", "modo"]):
         recipe.main([])

@@ -51,6 +51,7 @@ def scalars(events, tag):
     ]
 
 
+@pytest.mark.slow
 def test_the_scalars_are_those_of_the_logs(trained):
     folder, history, model = trained
     for part, prefix in (("train", ""), ("validation", "val_")):

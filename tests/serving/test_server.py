@@ -209,6 +209,7 @@ def test_inputs_of_other_forms(tmp_path):
         assert server._current.requests == 0
 
 
+@pytest.mark.slow
 def test_servers_share_what_is_left_out_of_the_collection(folder, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"^`folder` should be a folder. Received: folder="):
@@ -271,6 +272,7 @@ def test_bad_arguments_are_named(tmp_path):
         Server(tmp_path, poll_seconds=0)
 
 
+@pytest.mark.slow
 def test_no_request_is_dropped_under_load(published, folder, later):
     _, answers = published
     stop, seen, wrong = threading.Event(), [[], [], []], []

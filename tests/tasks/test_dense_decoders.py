@@ -144,6 +144,7 @@ def values_of(model, name):
     return {v.path: np.asarray(v) for v in model.variables if v.path.startswith(f"{name}_")}
 
 
+@pytest.mark.slow
 def test_a_task_without_labels_does_not_move_and_the_model_is_saved(tmp_path):
     model = dense()
     x, y = scenes()

@@ -182,6 +182,7 @@ def test_loss_and_gradients_are_finite_whatever_is_answered(gamma, scale):
     assert np.isfinite(tape.gradient(values, outputs)).all()
 
 
+@pytest.mark.slow
 def test_loss_and_detections_are_the_same_under_xla():
     task = ObjectDetection("objects", 3, 4, max_detections=10, num_candidates=40)
     labels = random_labels(4).astype("float32")
@@ -412,6 +413,7 @@ def test_a_model_learns_a_few_images_and_is_saved_and_served(tmp_path):
         np.testing.assert_allclose(served[key], answers[key], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_two_detectors_on_one_trunk_are_trained_in_mixed_precision(tmp_path):
     keras.config.set_dtype_policy("mixed_float16")
     inputs = keras.Input((24, 24, 3), name="image")

@@ -55,6 +55,7 @@ def test_metrics_see_the_most_probable_class():
     assert float(metric.result()) == pytest.approx(1 / 3)
 
 
+@pytest.mark.slow
 def test_a_model_learns_from_distributions_in_fit():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(64, 4)).astype("float32")

@@ -38,6 +38,7 @@ def results(done):
     return {each.pop("case"): each for each in found}
 
 
+@pytest.mark.slow
 def test_a_training_that_is_killed_twice_in_an_epoch_is_the_one_that_was_not(tmp_path):
     backup, killed, whole = (tmp_path / name for name in ("backup", "b.npz", "a.npz"))
     for kill in ("1.4", "1.7"):
@@ -156,6 +157,7 @@ class Counts(keras.callbacks.Callback):
         self.count = state["count"]
 
 
+@pytest.mark.slow
 def test_callbacks_are_given_their_states_back(tmp_path, caplog):
     for epochs in (2, 3):
         counts = Counts()
@@ -169,6 +171,7 @@ def test_callbacks_are_given_their_states_back(tmp_path, caplog):
     assert "`Counts`" not in caplog.text and "`EarlyStopping`" not in caplog.text
 
 
+@pytest.mark.slow
 def test_the_best_epoch_is_kept(tmp_path):
     found = []
     for epochs in (2, 3):
@@ -192,6 +195,7 @@ def test_a_damaged_file_is_named(tmp_path, content):
     assert int(model.optimizer.iterations) == 0
 
 
+@pytest.mark.slow
 def test_what_a_killed_write_has_left_is_removed(tmp_path):
     left = backup_files.unfinished(tmp_path / "backup")
     left.write_bytes(b"half")
@@ -199,6 +203,7 @@ def test_what_a_killed_write_has_left_is_removed(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["backup"]
 
 
+@pytest.mark.slow
 def test_a_write_that_fails_is_logged_and_training_goes_on(tmp_path, monkeypatch, caplog):
     def fails(path, content):
         raise OSError(28, "No space left on device")
@@ -318,6 +323,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_file_of_another_training_is_refused(name, tmp_path, content):
     path = tmp_path / "backup"
@@ -332,6 +338,7 @@ def test_a_file_of_another_training_is_refused(name, tmp_path, content):
     assert path.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_a_mixture_is_given_again(tmp_path):
     x, y = arrays()
     given = {"only": tf.data.Dataset.from_tensor_slices((x, y)).batch(4)}
@@ -342,6 +349,7 @@ def test_a_mixture_is_given_again(tmp_path):
         compiled().fit(**arguments, epochs=2, callbacks=[Backup(tmp_path / "backup")])
 
 
+@pytest.mark.slow
 def test_epochs_of_different_lengths_are_warned_of(tmp_path, caplog):
     for epochs in (3, 4):
         keras.utils.set_random_seed(0)

@@ -37,6 +37,7 @@ def train(name, path=None, interrupted=None):
     return history.history, [keras.ops.convert_to_numpy(v) for v in variables]
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name", ["begins", "metric built late", "recurrent", "random layer"])
 def test_it_goes_on_in_the_middle_of_an_epoch_as_if_nothing_had_been(name, tmp_path):
     logs, values = train(name)
@@ -70,6 +71,7 @@ def interrupted_at_8(path):
         compiled().fit(batches(10), verbose=0, callbacks=[Backup(path, 3), Interrupts(0, 8)])
 
 
+@pytest.mark.slow
 def test_data_that_are_shorter_now_leave_the_model_as_one_that_trains(tmp_path):
     interrupted_at_8(tmp_path / "backup")
     model = compiled()
@@ -78,6 +80,7 @@ def test_data_that_are_shorter_now_leave_the_model_as_one_that_trains(tmp_path):
     assert steps_of_next_fit(model) == 10
 
 
+@pytest.mark.slow
 def test_an_interrupt_while_passing_leaves_the_model_as_one_that_trains(tmp_path):
     interrupted_at_8(tmp_path / "backup")
 
@@ -135,6 +138,7 @@ def test_a_state_that_cannot_be_kept_is_refused_before_the_first_step(state, mes
     assert int(model.optimizer.iterations) == 0 and not (tmp_path / "backup").exists()
 
 
+@pytest.mark.slow
 def test_a_training_of_which_nothing_is_left_says_so(tmp_path, caplog):
     path = tmp_path / "backup"
     made = plain()

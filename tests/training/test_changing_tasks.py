@@ -61,6 +61,7 @@ def check_same(name, before, after):
                 np.testing.assert_array_equal(after[task], values)
 
 
+@pytest.mark.one_in(3)
 @every_architecture
 def test_a_task_more_changes_nothing_else(name):
     model, x, before = trained(name)
@@ -85,6 +86,7 @@ def test_a_task_more_changes_nothing_else(name):
     check_same(name, before, predicted(model, x))  # the old one is as it was
 
 
+@pytest.mark.one_in(2)
 @every_architecture
 def test_a_task_less_changes_nothing_else(name):
     model, x, before = trained(name)

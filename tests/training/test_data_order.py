@@ -85,6 +85,7 @@ def read(dataset):
     return np.concatenate([batch.numpy() for batch in dataset]).tolist()
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", SETS)
 def test_the_next_iteration_is_the_one_that_it_would_have_been(name):
     made = SETS[name]()

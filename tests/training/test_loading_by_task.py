@@ -48,6 +48,7 @@ def test_tasks_of_the_same_name_are_loaded(name):
     assert kept & set(untouched)
 
 
+@pytest.mark.one_in(2)
 @every_architecture
 def test_a_task_is_loaded_from_another_and_from_a_file_of_weights(name, tmp_path):
     source = source_of(name)

@@ -81,6 +81,7 @@ def measured():
     return model, before, found
 
 
+@pytest.mark.slow
 def test_measuring_leaves_no_trace(measured):
     model, before, _ = measured
     after = model_state.read(model)

@@ -206,6 +206,7 @@ LEVELS = {
 }
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "level",
     ["losses", "gradients"] + [pytest.param(n, marks=pytest.mark.slow) for n in list(LEVELS)[2:]],
@@ -286,6 +287,7 @@ def test_what_shares_nothing_is_assembled_exactly():
     assert any(np.argmin(logs[f"val_{name}_rmse"]) < len(logs["loss"]) - 1 for name in Y)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("in_folder", [False, True])
 def test_the_best_model_of_a_task_is_that_of_its_best_epoch(in_folder, tmp_path):
     model, seen = shared(), Seen()
@@ -307,6 +309,7 @@ def test_the_best_model_of_a_task_is_that_of_its_best_epoch(in_folder, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == (kept if in_folder else set())
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_from_its_backup(tmp_path):
     def stopping(folder=None):
         return TaskEarlyStopping(

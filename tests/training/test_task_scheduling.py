@@ -51,6 +51,7 @@ def begun(scheduler, model):
 # -- a mixture ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_each_step_trains_only_what_it_draws(trained):
     mixture, steps, *_ = trained
     drawn = [mixture.drawn_at(step) for step in range(40)]
@@ -223,6 +224,7 @@ def scheduled_twice(path=None, interrupted=None):
     return values_of([mixing, weighing], model, logs)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on_as_if_nothing_had_been(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         scheduled_twice(tmp_path / "backup", (1, 7))

@@ -41,6 +41,7 @@ class Switches(keras.callbacks.Callback):
             self.model.switch_tasks(a=self._on)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("policy", [UCB(), RoundRobin(), Curriculum(["a", "b"]), All()])
 def test_the_others_are_trained_when_a_task_is_switched_off(policy):
     model, steps = compiled(run_eagerly=True), Steps()
@@ -53,6 +54,7 @@ def test_the_others_are_trained_when_a_task_is_switched_off(policy):
     assert model.selected_tasks == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_a_task_that_stopped_early_gets_nothing_in_either_order():
     for first in (True, False):
         stopping = TaskEarlyStopping({"a": 1, "b": 9}, {"a": 1e9, "b": 0.0})
@@ -68,6 +70,7 @@ def test_a_task_that_stopped_early_gets_nothing_in_either_order():
         assert logs["b_steps"][stopped + 1 :] == [2] * (5 - stopped)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("policy", [TaskPolicy, RoundRobin])
 def test_a_mixture_draws_no_more_of_what_is_off(policy):
     mixture = mixed(steps_per_epoch=16)
