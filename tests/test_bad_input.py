@@ -2179,6 +2179,7 @@ TABLE = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "case",
     [pytest.param(c, id=f"{group}: {c.name}") for group, cases in TABLE.items() for c in cases],
@@ -2218,6 +2219,7 @@ def test_after_a_refused_compile_the_next_one_trains():
     assert contents(model.trainable_variables) != before
 
 
+@pytest.mark.slow
 def test_an_optimizer_is_for_one_set_of_variables():
     optimizer = keras.optimizers.Adam()
     optimizer.build([keras.Variable([1.0])])

@@ -142,6 +142,7 @@ def test_loss_weights_come_before_the_balancer():
     np.testing.assert_allclose(update.gradients[2:], own * [3.0, 1.0, 0.5], rtol=1e-12)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("cut", [False, True], ids=["parameters", "features"])
 @pytest.mark.parametrize("make", [Equal, DWA, Uncertainty, PCGrad, MGDA, Fixed, GradDrop])
 def test_the_extra_loss_is_added_unbalanced(make, cut):

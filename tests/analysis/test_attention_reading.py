@@ -173,6 +173,7 @@ def test_positions_of_a_row_are_averaged():
     np.testing.assert_allclose(by_row(values), values.mean((1, 2)))
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -95,6 +95,7 @@ def test_inputs_that_are_held_fixed_have_no_part(table):
     )
 
 
+@pytest.mark.slow
 def test_words_are_measured_at_their_embedding_and_padding_has_none():
     keras.utils.set_random_seed(0)
     inputs = {
@@ -124,6 +125,7 @@ def test_words_are_measured_at_their_embedding_and_padding_has_none():
         explain(model, "click", x, wrt="words_present")
 
 
+@pytest.mark.slow
 def test_spectrograms_are_measured_at_their_layer():
     keras.utils.set_random_seed(0)
     encoder = AudioEncoder(
@@ -173,6 +175,7 @@ def answers_from(inputs, made):
     )
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("case", ["two embeddings of an id", "one embedding of two ids"])
 def test_every_embedding_of_an_id_is_measured(case):
     keras.utils.set_random_seed(0)

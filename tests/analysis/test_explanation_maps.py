@@ -72,6 +72,7 @@ COLUMNS = {
 }
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("task", COLUMNS)
 def test_grad_cam_of_every_kind_of_task_is_that_of_the_paper(model, task):
     target = 0 if task == "depth" else 1
@@ -80,6 +81,7 @@ def test_grad_cam_of_every_kind_of_task_is_that_of_the_paper(model, task):
     np.testing.assert_allclose(found.attributions["image"], expected, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("method", [*CAMS, "saliency", "smooth_grad"])
 def test_every_method_and_batches_change_nothing(model, method):
     for task in ("kind", "yes"):

@@ -191,6 +191,7 @@ def test_noise_is_changed_until_the_answer_is_raised(model):
     assert found.figure().axes[1].get_title().startswith("c: ")
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("smoothness", [0.2, 1e6])
 def test_the_best_input_is_kept_and_at_worst_the_noise(model, smoothness):
     found = activation_maximization(model, "left", target=[0, 1, 2], steps=8, smoothness=smoothness)

@@ -96,6 +96,7 @@ class KillsAt(keras.callbacks.Callback):
             raise Killed
 
 
+@pytest.mark.slow
 def test_it_goes_on_after_a_kill_in_the_middle_of_an_epoch(tmp_path):
     x, y = data(16)
 

@@ -37,6 +37,7 @@ def importance(model):
     return permutation_importance(model, X, Y, names=NAMES, repeats=4, resample=False, seed=3)
 
 
+@pytest.mark.slow
 def test_it_is_that_of_numpy_for_the_same_permutations(importance):
     """Of an exact linear model, the loss after a permutation is that of the moved column."""
     for task in ("a", "c"):

@@ -65,6 +65,7 @@ class Kill(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_it_goes_on_after_a_kill_within_an_epoch(tmp_path):
     data = tf.data.Dataset.from_tensor_slices(batches()[0]).batch(2)  # 4 steps
 
@@ -81,6 +82,7 @@ def test_it_goes_on_after_a_kill_within_an_epoch(tmp_path):
     np.testing.assert_array_equal(found.affinities, whole.affinities)
 
 
+@pytest.mark.slow
 def test_data_that_are_shuffled_anew_are_refused_and_others_change_nothing():
     def data(anew):
         rows = tf.data.Dataset.from_tensor_slices(batches()[0])

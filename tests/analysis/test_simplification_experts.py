@@ -40,7 +40,7 @@ def network():
     return keras.Sequential([keras.Input((6,)), kind(*arguments, **options)])
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     ("architecture", "options"),
     [
@@ -111,6 +111,7 @@ def test_frozen_layers_stay_frozen():
     assert small.get_layer("click_tower_0").trainable
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("build", "threshold", "message"),
     [

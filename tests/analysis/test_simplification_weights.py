@@ -82,6 +82,7 @@ def test_per_layer_each_kernel_has_as_many_zeros():
     )
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("optimizer", "options"),
     [

@@ -23,7 +23,7 @@ def close(a, b, tolerance=1e-5):
     np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 @every
 def test_parameters_shape_and_rows(case):
     backbone = make(case)
@@ -51,7 +51,7 @@ def test_config_and_file(case, tmp_path):
     close(run(loaded, x), run(backbone, x), 0)
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(12)
 @every
 def test_a_cut_at_every_stage_and_copies_of_layers(case):
     """Pieces, made of new layers, with plain arrays from one to the next: no mask comes along."""
@@ -77,7 +77,7 @@ def test_a_cut_at_every_stage_and_copies_of_layers(case):
     close(run(whole, given), run(backbone, given))
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 @every
 def test_layers_are_flat_and_named(case):
     backbone = make(case)
@@ -88,7 +88,7 @@ def test_layers_are_flat_and_named(case):
     assert {layer.name for layer in layers} == again  # no name is numbered by Keras
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(12)
 @every
 def test_scaled(case):
     backbone = make(case)
@@ -104,7 +104,7 @@ def test_scaled(case):
             backbone.scaled(scale)
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(7)
 @every
 @pytest.mark.parametrize(
     "dtype",

@@ -28,7 +28,7 @@ def relative(found, expected):
     return np.linalg.norm(found - expected) / np.linalg.norm(expected)
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("size", [2, 3, 8, 16])
 @pytest.mark.parametrize("scale", SCALES)
 def test_is_the_mean_of_the_polar_factor(size, scale):

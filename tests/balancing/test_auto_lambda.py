@@ -45,6 +45,7 @@ def test_weights_do_not_become_negative():
     np.testing.assert_allclose(new["lambda"], [0.0, 0.6, 0.1], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_task_that_harms_the_primary_one_loses_its_weight():
     """`same` has the labels of the primary task, `opposite` their negatives through one head's
     features: following it raises the held-out loss of the primary task."""

@@ -152,6 +152,7 @@ CONFIGURED = [
 ]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("balancer", CONFIGURED, ids=repr)
 def test_config_and_variables_survive(balancer):
     config = keras.saving.serialize_keras_object(balancer)

@@ -20,6 +20,7 @@ def relative(found, expected):
     return np.linalg.norm(found - expected) / np.linalg.norm(expected)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("size", [2, 3, 8, 16])
 def test_is_the_paper_s_update(size):
     solve = tf.function(ConFIG().weights)

@@ -17,7 +17,7 @@ def pointed(size, seed=0):
     return gradients * np.where(np.arange(size) == 0, 10.0, 1.0)[:, None]
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("size", [2, 3, 8, 16])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_is_the_projection_of_the_mean(size, dtype):

@@ -47,6 +47,7 @@ def test_averages_the_weights_from_the_first_on():
     assert np.abs(expected - own).max() > 0.01
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("kind", [UPGrad, CAGrad, AlignedMTL])
 def test_a_sum_that_varies_is_averaged_too(kind):
     method = EMA(kind(), decay=0.9)
@@ -110,6 +111,7 @@ def test_without_decay_or_before_build_it_is_the_method():
         keep(method, state)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("depth", [1, 2])
 def test_the_method_inside_learns_as_it_does_alone(depth):
     alone = GradVac(beta=0.5, seed=2)

@@ -46,7 +46,7 @@ def losses_of(point):
     return units * (0.2 + ((point - goals) ** 2).sum(axis=1)), 2 * units[:, None] * (point - goals)
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(8)
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-5), ("float64", 1e-10)])
 @pytest.mark.parametrize("absent", [False, True])
 @pytest.mark.parametrize("bounds", [None, BOUNDS])

@@ -72,7 +72,7 @@ def eps(dtype):
     return float(np.finfo(dtype).eps)
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(12)
 @method
 @pytest.mark.parametrize(
     ("size", "dtype"),
@@ -107,7 +107,7 @@ def test_extremes_are_finite_and_keep_dtype_and_container(method, size, dtype):
             np.testing.assert_allclose(eager, weights, rtol=100 * unit, atol=20 * unit)
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(12)
 @method
 def test_one_task_is_left_alone(method):
     for square in (0.0, 1e-16, 1e16, np.nan):
@@ -118,7 +118,7 @@ def test_one_task_is_left_alone(method):
         np.testing.assert_array_equal(weights, [0, 0, 1, 0])
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(12)
 @method
 def test_nobody_present(method):
     for gradients in gradient_sets(3).values():
@@ -127,7 +127,7 @@ def test_nobody_present(method):
     np.testing.assert_array_equal(weigh(method, np.full((3, 3), np.nan)), np.zeros(3))
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(12)
 @method
 @pytest.mark.parametrize("name", ["plain", "scales", "low rank", "opposite", "one zero"])
 def test_absent_tasks_are_left_out(method, name):
@@ -156,7 +156,7 @@ def test_rows_that_are_not_finite_are_left_out(method, bad):
     assert absent[2] == 0
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(11)
 @method
 def test_numbers_that_are_no_gramian_do_not_stop_training(method):
     rng = np.random.default_rng(0)
@@ -174,7 +174,7 @@ def test_numbers_that_are_no_gramian_do_not_stop_training(method):
             assert np.all(np.isfinite(weights))
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 @method
 def test_weights_do_not_depend_on_the_common_scale(method):
     gradients = gradient_sets(4)["plain"]
@@ -189,7 +189,7 @@ def test_weights_do_not_depend_on_the_common_scale(method):
         np.testing.assert_allclose(weights, expected, rtol=1e-10)
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(12)
 @method
 @pytest.mark.parametrize(
     "size", [3, *(pytest.param(size, marks=pytest.mark.slow) for size in (2, 5))]
@@ -212,7 +212,7 @@ def test_batch_axes(method, size):
             np.testing.assert_allclose(together[index], one, rtol=1e-6, atol=1e-12)
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(12)
 @method
 # That XLA gives the same is also seen in training, of every balancer (`tests/conformance`).
 @pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -265,7 +265,7 @@ WHERE_DIRECTIONS_CANCEL = (ConFIG,)
 GO_ON = (AlignedMTL, GradNorm, Krum)
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(12)
 @pytest.mark.parametrize("method", [*METHODS, CAGrad(1.0)], ids=repr)
 def test_what_is_left_at_pareto_stationary_points(method):
     for name, gradients in stationary_sets().items():
@@ -293,7 +293,7 @@ def test_what_is_left_at_pareto_stationary_points(method):
                 assert isinstance(method, MoDo | SDMGrad)
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("method", [FairGrad(), FairGrad(3.0), NashMTL(), ConFIG()], ids=repr)
 @pytest.mark.parametrize("size", [2, 3, 8])
 def test_every_task_gains_where_gradients_are_independent(method, size):
@@ -304,7 +304,7 @@ def test_every_task_gains_where_gradients_are_independent(method, size):
         assert np.all(update > 1e-3 * np.abs(update).max()), name
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     ("method", "size"),
     [

@@ -20,6 +20,7 @@ def relative(found, expected):
     return np.linalg.norm(found - expected) / np.linalg.norm(expected)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("size", [2, 3, 8, 16])
 def test_solves_the_equations(size):
     solve = tf.function(IMTLG().weights)
@@ -126,6 +127,7 @@ def test_two_opposite_or_equal_gradients_have_the_weights_of_the_closed_form(dty
     np.testing.assert_allclose(IMTLG().weights(np.zeros((4, 4))), np.full(4, 0.25))
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("size", [3, 4, 8])
 def test_the_only_solution_of_dependent_gradients_has_a_zero_update(size):
     """Of T gradients in T − 1 dimensions the paper's equations have one solution."""

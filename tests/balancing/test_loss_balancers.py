@@ -53,7 +53,7 @@ def built(method):
 methods = pytest.mark.parametrize("kind", KINDS)
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(8)
 @methods
 @pytest.mark.parametrize("hidden", [0.0, -1.0, 1e30, np.nan, np.inf])
 def test_an_absent_task_contributes_nothing(kind, hidden):
@@ -75,7 +75,7 @@ def test_nobody_present(kind):
     assert all(np.all(g == 0) for g in gradients)
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(11)
 @methods
 @pytest.mark.parametrize("jit", [False, True])
 def test_graph_and_xla_give_what_eager_gives(kind, jit):
@@ -99,7 +99,7 @@ def test_shapes_are_checked(kind):
         method.objective([1.0, 2.0, 3.0], [True, True])
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(12)
 @methods
 @pytest.mark.parametrize("name", LOSSES)
 def test_extremes_are_finite(kind, name):
@@ -116,6 +116,7 @@ def test_extremes_are_finite(kind, name):
 
 
 # FAMO takes a factor of its objective for a constant: see its own tests.
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("kind", [k for k in KINDS if k is not FAMO])
 def test_derivatives_are_slopes(kind):
     method = built(kind())
@@ -128,6 +129,7 @@ def test_derivatives_are_slopes(kind):
         np.testing.assert_allclose(single, by_loss, rtol=2e-6, atol=2e-6)
 
 
+@pytest.mark.one_in(2)
 @methods
 def test_what_was_learned_resumes_by_name(kind):
     method, again = kind(), kind()

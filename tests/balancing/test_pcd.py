@@ -44,7 +44,7 @@ def reference(gradients, tau, first=0, epsilon=1e-8):
     return step * 0 if zero else step * lengths[first] / length, residual
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("size", [2, 3, 8, 16])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_first_step(size, dtype):

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import numpy as np
 import tensorflow as tf
@@ -53,6 +55,7 @@ print("replicas agree")
 """
 
 
+@pytest.mark.slow
 def test_two_replicas_agree():
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120

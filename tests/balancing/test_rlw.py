@@ -40,7 +40,7 @@ def expected(distribution, bits, present):
     return parts / parts.sum()
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(9)
 @distributions
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 16])
 def test_weights_are_what_the_bits_say(distribution, count):
@@ -57,6 +57,7 @@ def test_weights_are_what_the_bits_say(distribution, count):
             np.testing.assert_allclose(one, found, rtol=bound, atol=bound)
 
 
+@pytest.mark.one_in(2)
 @distributions
 def test_weights_are_shares_of_those_present(distribution):
     method = built(RLW(distribution))
@@ -84,7 +85,7 @@ def many(distribution, count, steps=1000):
     return np.array([draw(tf.constant(step)).numpy() for step in range(steps)])
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(5)
 @distributions
 def test_no_task_is_preferred(distribution):
     drawn = many(distribution, 3)
@@ -111,6 +112,7 @@ def test_bernoulli_chooses_each_subset_but_the_empty_one_equally_often():
     assert stats.chisquare(counts[1:]).pvalue > 1e-3
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("jit", [False, True])
 @distributions
 def test_graph_and_xla_draw_the_same(distribution, jit):

@@ -15,7 +15,7 @@ def reference(losses, mu, preference, ideal):
     return mu * logsumexp(preference / preference.sum() * (losses - ideal) / mu)
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("mu", [0.01, 0.1, 1.0, 30.0])
 @pytest.mark.parametrize("name", ["plain", "equal", "one zero", "one negative", "far apart"])
 def test_is_the_paper_s_formula(mu, name):

@@ -284,7 +284,6 @@ OF_MODELS = [
 # Those of a model that hold for an architecture by what it is made of, not by how it is trained.
 OF_EVERY_MODEL = [
     check_partition,
-    check_permuted_tasks,
     check_config,
 ]
 # Those of a balancer that a method may break by its mathematics or its state; the others its base

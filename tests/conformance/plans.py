@@ -195,9 +195,7 @@ def cases() -> dict[str, Callable]:
 
 CASES = cases()
 # Each plan with what its machinery is most likely to break on; the rest is slow.
-QUICK = [
-    *("placed, pcgrad", "1f1b, combined", "where placed", "where in stages", "summary", "facts"),
-]
+QUICK = ["placed, pcgrad", "where placed", "facts"]
 
 
 def main(chosen) -> None:

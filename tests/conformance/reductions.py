@@ -33,7 +33,7 @@ SUMMED_TWICE = {
     "scaled": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)),
 }
 # The kinds of things that a step may reduce.
-QUICK = ["pcgrad, features", "pcgrad, every 2"]
+QUICK = ["pcgrad, every 2"]
 
 
 def collectives(function) -> int:

@@ -343,8 +343,8 @@ OWNS_NOTHING = {"ESMM": {"click"}}
 # Those that no method can train that needs shared variables: the balancer of their own tests.
 BALANCER_OF: dict[str, str] = {"SoftSharing": "equal"}
 
-# The architectures that the default run takes through every guarantee. The others are taken there
-# by `-m slow`; the default run has for the first form of each what it alone can break.
+# The architectures that go through every guarantee with one balancer of each kind. The default run
+# takes the first of them through, and has for the first form of the others what it alone can break.
 THROUGH_ALL = ("HardSharing", "MultiTaskModel")
 
 

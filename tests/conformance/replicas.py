@@ -59,19 +59,10 @@ def tables_made_dense(strategy) -> dict:
     return {what: distance(one[what], several[what]) for what in one}
 
 
-# One of each kind; five to fifteen seconds each, since every one traces a step for two devices.
-QUICK = [
-    f"model {THROUGH_ALL[0]}",
-    "balancer modo",
-    "embeddings, pcgrad",
-    "refused",
-    "absent task is untouched",
-    "infinite loss, guarded",
-]
+# Five to fifteen seconds each, since every one traces a step for two devices.
+QUICK = [f"model {THROUGH_ALL[0]}", "refused", "absent task is untouched"]
 
 
-# What four replicas may break that two do not: places of rows, replicas without any.
-QUICK_OF_FOUR = [f"{OF_FOUR}features grad_drop"]
 CASES = {
     **{name: functools.partial(one_equals_several, setting) for name, setting in EQUAL.items()},
     "tables made dense": tables_made_dense,

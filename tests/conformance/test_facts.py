@@ -90,6 +90,7 @@ def test_fact_2_keras_divides_by_the_batch_and_metrics_ignore_sample_weights():
     assert logs["a_weighted"] == pytest.approx(0.5 / 1.5)
 
 
+@pytest.mark.slow
 def test_fact_3_adam_moves_what_has_a_gradient_of_zero():
     weight = keras.Variable([1.0])
     adam = keras.optimizers.Adam(0.1)
@@ -225,6 +226,7 @@ def test_fact_11_the_gradients_of_the_tasks_are_never_one_matrix():
     assert not {shape for shape in shapes if size in shape}
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("mode", ["graph", "xla"])
 def test_fact_13_random_orders_come_from_the_step_and_are_the_same_in_every_mode(mode):
     def draw():
@@ -244,6 +246,7 @@ def test_fact_13_random_orders_come_from_the_step_and_are_the_same_in_every_mode
     assert len({tuple(np.round(weights, 5)) for weights in found}) > 1
 
 
+@pytest.mark.slow
 def test_fact_14_backups_of_keras_forget_the_seeds_and_model_files_do_not(tmp_path):
     def model():
         keras.utils.set_random_seed(1)

@@ -31,7 +31,7 @@ CASES = [
 ]
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(12)
 @pytest.mark.parametrize(("guarantee", "model"), CASES)
 def test_model_that_is_taught(guarantee, model, tmp_path):
     guarantee(TaughtCase(model), tmp_path)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from conformance import guarantees
-from conformance.registry import ARCHITECTURES, TASKS, THROUGH_ALL, Case, rows
+from conformance.registry import ARCHITECTURES, TASKS, THROUGH_ALL, USUAL_ARCHITECTURE, Case, rows
 from conformance.training import answers
 from mtlzoo import export
 
@@ -61,7 +61,7 @@ CASES = [
         architecture,
         id=f"{guarantee.__name__[6:]}-{architecture}",
         marks=[]
-        if architecture in THROUGH_ALL
+        if architecture == USUAL_ARCHITECTURE
         or (guarantee in guarantees.OF_EVERY_MODEL and "," not in architecture)
         else pytest.mark.slow,
     )

@@ -9,7 +9,7 @@ pytest.importorskip("matplotlib")
 from conformance.processes import TESTS, lines_of
 from conformance.recipe_steps import KNOWN, RECIPES, WITHOUT_MODELS
 
-QUICK = ["quickstart, gated", "synthetic_relatedness"]
+QUICK = ["synthetic_relatedness"]
 
 
 def test_every_recipe_is_here():

@@ -5,13 +5,13 @@ import pytest
 from conformance.processes import Cases, in_parts
 from conformance.replica_precision import PRECISIONS
 from conformance.replicas import CASES as ALL
-from conformance.replicas import OF_FOUR, QUICK, QUICK_OF_FOUR
+from conformance.replicas import OF_FOUR, QUICK
 
-SLOW = [name for name in ALL if name not in [*QUICK, *QUICK_OF_FOUR]]
+SLOW = [name for name in ALL if name not in QUICK]
 OF_TWO = [name for name in SLOW if not name.startswith(OF_FOUR)]
 CASES = Cases(
     "conformance.replicas",
-    [QUICK, QUICK_OF_FOUR],
+    [QUICK],
     [*in_parts(OF_TWO, 10), *in_parts([name for name in SLOW if name not in OF_TWO], 10)],
 )
 

@@ -219,7 +219,7 @@ def test_a_split_is_decided_by_the_seed(prepared):
     )
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(7)
 def test_raw_inputs_become_what_a_model_is_built_on(prepared):
     made, folder, _ = prepared
     raw = made.load(data_dir=folder / "kept", preprocessed=False).test

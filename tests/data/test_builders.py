@@ -65,7 +65,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(7)
 @pytest.mark.parametrize("source", SETS, ids=lambda source: source.__name__.split(".")[-1])
 def test_sets_of_arrays(source, folder, monkeypatch):
     made = with_sources(source, folder / "raw")
@@ -90,7 +90,7 @@ def of_scenes(folder, monkeypatch):
     return stamp_scenes, {"scenes": 12}
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("make", [of_fashion, of_stamps, of_scenes], ids=lambda make: make.__name__)
 def test_sets_of_pictures(make, folder, monkeypatch):
     pytest.importorskip("PIL", reason="the extra `datasets` is not installed")

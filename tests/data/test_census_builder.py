@@ -27,6 +27,7 @@ def no_network(monkeypatch):
     monkeypatch.setattr(packages.subprocess, "run", refuse)
 
 
+@pytest.mark.slow
 def test_a_folder_of_files_becomes_the_full_data(rows, tmp_path, monkeypatch, no_network):
     (tmp_path / "files").mkdir()
     write_files(tmp_path / "files", rows)

@@ -154,6 +154,7 @@ def drawn(dataset):
     return tuple(np.concatenate(part) for part in zip(*batches, strict=True))
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("shares", ["uniform", [0.5, 0.25, 0.25], [1, 1, 0]])
 def test_classes_get_their_shares_and_missing_labels_keep_theirs(shares):
     rows, ids = drawn(resampled(shares=shares))
@@ -167,6 +168,7 @@ def test_classes_get_their_shares_and_missing_labels_keep_theirs(shares):
     assert abs((ids < 0).mean() - 0.2) < 4 * np.sqrt(0.2 * 0.8 / len(ids))
 
 
+@pytest.mark.slow
 def test_resampling_repeats_under_a_seed_and_differs_from_epoch_to_epoch():
     one, other = resampled(seed=3), resampled(seed=3)
     first, second = drawn(one)[0], drawn(one)[0]

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import keras
 import numpy as np
@@ -72,6 +74,7 @@ for name, stream in STREAMS.items():
 """
 
 
+@pytest.mark.slow
 def test_one_replica_and_two_learn_the_same():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -147,6 +147,7 @@ def test_a_model_trains_on_it(load, name):
 # -- CelebA -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_attributes_are_tasks_and_landmarks_are_parts_of_the_picture(load):
     assert len(celeb_a.ATTRIBUTES) == 40
     assert set(celeb_a.ATTRIBUTES.values()) == set(
@@ -250,6 +251,7 @@ def test_a_set_is_prepared_on_the_command_line(folders, capsys):
 # -- GLUE -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_each_row_has_the_label_of_its_set_only(load):
     small = load("glue", configs=glue.CONFIGS, preprocessed=False, batch_size=7)
     missing = {task.name: task.missing for task in small.tasks}

@@ -101,6 +101,7 @@ def test_weights_are_those_that_keep_the_mean():
     assert abs(np.mean(means) - np.sqrt(errors).mean()) < 4 * error
 
 
+@pytest.mark.slow
 def test_the_mean_of_a_batch_varies_less_than_with_uniform_rows():
     errors = np.concatenate([np.full(95, 0.01), np.full(5, 100.0)])
     found, _ = by_value(errors, batch_size=10)
@@ -114,6 +115,7 @@ def test_the_mean_of_a_batch_varies_less_than_with_uniform_rows():
     assert spread(drawn) < 0.5 * spread(uniform)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("by", ["loss", "gradient_norm"])
 def test_scores_are_those_of_an_independent_computation(by):
     x, y, w = arrays()

@@ -118,6 +118,7 @@ def test_the_instance_weight_is_a_weight_and_never_an_input():
     assert weights.std() > 0.1
 
 
+@pytest.mark.slow
 def test_extra_columns_are_inputs_and_never_labels_as_well():
     census = data.load(
         "census_income", preprocessed=False, extra_columns=["tax_filer_stat", "education"]

@@ -31,6 +31,7 @@ def mixture_of(counts, given_weights="proportional", **options):
     return data.mix(sets, given_weights, **options)
 
 
+@pytest.mark.slow
 @given(sizes, weights, st.integers(0, 5))
 @settings(max_examples=15)
 def test_probabilities_are_the_weights_and_what_is_drawn_is_one_that_can_be(
@@ -47,6 +48,7 @@ def test_probabilities_are_the_weights_and_what_is_drawn_is_one_that_can_be(
     assert all(set(mixture.drawn_at(step)) <= possible for step in range(40))
 
 
+@pytest.mark.slow
 @given(sizes, st.integers(0, 5), st.integers(0, 40))
 @settings(max_examples=10)
 def test_a_stream_that_begins_later_goes_on_as_the_one_from_the_start(counts, seed, start):
@@ -75,6 +77,7 @@ def test_no_row_is_lost_or_read_out_of_turn(counts, seed):
         assert read[name] == [100 * place + n % of_one_pass for n in range(len(read[name]))]
 
 
+@pytest.mark.slow
 @given(sizes, st.lists(st.tuples(st.integers(0, 30), weights), max_size=3), st.integers(0, 5))
 def test_changes_come_into_force_late_and_a_restored_mixture_draws_the_same(counts, changes, seed):
     mixture, step = mixture_of(counts, "uniform", seed=seed), 0

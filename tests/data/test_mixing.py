@@ -53,7 +53,7 @@ def test_elements_have_the_labels_of_all(form):
             assert small.all() or not small.any()
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     ("weights", "share"),
     [
@@ -91,6 +91,7 @@ def test_rows_count_rows_and_mix_them_within_batches():
     assert abs(counts.mean() - 1) < 0.2 and set(counts) >= {0, 1, 2, 3}
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("form", ["batches", "rows"])
 def test_the_stream_follows_the_seed_alone(form):
     def stream(seed, steps=70):
@@ -102,7 +103,7 @@ def test_the_stream_follows_the_seed_alone(form):
     assert (stream(0) != stream(1)).any()
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("form", ["batches", "rows"])
 @pytest.mark.parametrize("step", [1, 16, 37])
 def test_an_interrupted_stream_goes_on_as_if_nothing_had_happened(form, step):
@@ -216,6 +217,7 @@ def test_strings_that_are_missing_are_empty():
 # --- Training ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_model_trains_on_a_mixture():
     mixture = data.mix(two(), "uniform", form="rows", batch_size=8)
     tasks = [Regression("a"), Regression("b")]

@@ -70,6 +70,7 @@ def test_labels_without_a_mean_are_drawn_by_the_shares():
     assert abs(shares.mean() - kept.mean()) < error
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
 def test_shares_have_the_beta_distribution(alpha):
     x, _, _ = mixed(numbered(), alpha=alpha)
@@ -107,6 +108,7 @@ def test_a_label_alone_stays_with_the_probability_of_its_share():
     assert not np.any(read.invalid)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("labelled", [1.0, 0.5, 0.05])
 @pytest.mark.parametrize("name", ["kind", "several"])
 def test_the_loss_keeps_its_size_where_labels_are_rare(labelled, name):

@@ -42,6 +42,7 @@ def mocked():
         yield
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.usefixtures("mocked")
 @pytest.mark.parametrize(
     ("name", "task", "expected"),

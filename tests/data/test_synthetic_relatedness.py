@@ -24,6 +24,7 @@ def test_the_equation():
         np.testing.assert_allclose(y[name], expected + 0.1 * rng.normal(size=50), rtol=1e-4)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("correlation", [-1, -0.5, 0, 0.5, 0.9, 1])
 def test_p_is_the_cosine_of_the_weight_vectors(correlation):
     x, y = generate(20000, correlation, seed=1, weights_seed=2)

@@ -22,7 +22,7 @@ def names(mixture, steps, start=0):
     return ["small" if x[0, 0] >= 1000 else "large" for x, _, _ in found]
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     ("turns", "expected"),
     [

@@ -70,6 +70,7 @@ def test_what_is_frozen_and_l2_sp_are_saved(tmp_path):
     assert paths(copy_of(ensemble).trainable_variables) == left
 
 
+@pytest.mark.slow
 def test_one_model_twice_and_models_that_share_are_copied():
     one = model()
     ensemble = Ensemble([one, one, model()], FUSION, copy=False)

@@ -45,6 +45,7 @@ REFERENCES = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("kind", WITH_CLASSES)
 def test_probabilities_are_those_of_numpy(kind):
     for size in SIZES[: 1 if "probabilities" in kind else 2]:
@@ -91,6 +92,7 @@ def test_values_are_those_of_numpy(kind):
         np.testing.assert_allclose(found, wanted, atol=1e-5, err_msg=str(fusion))
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_equal_models_are_the_model_and_one_alone_is_untouched(kind):
     raw = raw_outputs(kind, models=1)

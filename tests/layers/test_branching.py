@@ -41,6 +41,7 @@ def test_training_mixes_by_a_draw_of_the_gumbel_softmax():
     assert int(layer.steps) == 3
 
 
+@pytest.mark.slow
 def test_the_noise_chooses_each_parent_as_often_as_it_is_probable():
     layer = Branching(temperature=1e-3, min_temperature=1e-3)
     given = [np.eye(3, dtype="float32")[i : i + 1] for i in range(3)]

@@ -218,6 +218,7 @@ def test_what_a_missing_modality_holds_never_shows(kind):
     assert differs.tolist() == (PRESENT[:, 2] > 0).tolist()
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("kind", OF_VECTORS + OF_TOKENS, ids=lambda kind: kind.__name__)
 def test_gradients_are_finite_and_reach_every_variable(kind):
     import tensorflow as tf
@@ -235,6 +236,7 @@ def test_gradients_are_finite_and_reach_every_variable(kind):
         assert variable.path.endswith("key/bias") or np.abs(gradient).max() > 0, variable.path
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("kind", OF_VECTORS + OF_TOKENS, ids=lambda kind: kind.__name__)
 def test_one_modality_alone_and_half_precision(kind):
     heads = {"num_heads": 2} if kind in OF_TOKENS else {}
@@ -245,6 +247,7 @@ def test_one_modality_alone_and_half_precision(kind):
         assert found.shape == (ROWS, UNITS) and np.isfinite(found.astype("float32")).all()
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("kind", OF_VECTORS + OF_TOKENS, ids=lambda kind: kind.__name__)
 def test_a_config_makes_an_equal_layer(kind):
     layer = made(kind)

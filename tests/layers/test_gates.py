@@ -207,6 +207,7 @@ def test_all_variables_of_dselect_k_get_a_gradient_at_the_start():
         assert all(np.abs(g).max() > 0 for g in gradients)
 
 
+@pytest.mark.slow
 def test_entropy_and_penalty_lead_to_binary_selectors_of_experts_that_exist():
     keras.utils.set_random_seed(3)
     gate = DSelectKGate(5, 2, per_example=False, entropy_weight=1.0)

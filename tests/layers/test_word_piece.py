@@ -254,6 +254,7 @@ def test_it_is_saved_and_served_with_its_vocabulary(tmp_path):
     assert served.serve({"text": tf.constant([], tf.string)})["tags"].shape == (0, 4, 3)
 
 
+@pytest.mark.slow
 def test_it_runs_in_a_data_set():
     layer = WordPiece(VOCABULARY, 5)  # not built before: its tables are made outside of the graph
     rows = tf.data.Dataset.from_tensor_slices(["the jury", "off", "no"]).batch(2)

@@ -95,6 +95,7 @@ SOME = ["binary", "value", "parts", "objects"]
 OTHERS = ["classes", "labels", "values", "depth", "normals", "tags", "span"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [SOME, pytest.param(OTHERS, marks=pytest.mark.slow)])
 def test_two_replicas_count_as_one(names):
     done = subprocess.run(

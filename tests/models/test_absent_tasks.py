@@ -57,7 +57,7 @@ def statistics(model, part):
     return [v for v in model.non_trainable_variables if f"{part}_norm" in v.path]
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(8)
 @pytest.mark.parametrize(
     ("gone", "form", "balancer"),
     [
@@ -135,7 +135,7 @@ def test_an_absent_key_is_told_once(caplog):
     assert told == ["The data have no labels of task `a`: it counts as absent."]
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("form", FORMS)
 def test_a_task_without_labels_adds_nothing_to_the_loss(form):
     model = compiled(with_batch_norm(), metrics=None)
@@ -198,6 +198,7 @@ def test_cells_may_be_missing_one_by_one():
     assert found["a_loss"] == pytest.approx((1 + 25 + 25) / 3)
 
 
+@pytest.mark.slow
 def test_a_task_that_is_switched_off_is_absent():
     model = compiled(with_batch_norm(), optimizer=keras.optimizers.Adam(0.01))
     x, y = data()
@@ -219,6 +220,7 @@ def test_a_task_that_is_switched_off_is_absent():
         model.switch_tasks(c=True)
 
 
+@pytest.mark.slow
 def test_a_switch_works_without_a_new_trace():
     model = compiled(with_batch_norm(), run_eagerly=False)
     x, y = data()
@@ -258,6 +260,7 @@ def test_weights_that_are_kept_are_made_anew_when_a_task_comes_back():
         assert np.abs(model.shared_variables[0].numpy() - before[0]).max() > 1e-4
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("present_at", [0, 1])
 def test_accumulated_gradients_reach_a_task_that_was_in_any_of_the_batches(present_at):
     optimizer = keras.optimizers.SGD(0.01, gradient_accumulation_steps=2)
@@ -287,6 +290,7 @@ def test_a_file_remembers_the_tasks_of_gradients_that_are_still_accumulated(tmp_
     assert_all_moved(again.task_variables("b"), before)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("balancer", ["equal", Constant()])
 def test_nothing_of_a_task_that_is_switched_off_is_read(balancer):
     """Not even labels and weights that are illegal."""

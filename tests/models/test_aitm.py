@@ -135,6 +135,7 @@ def test_towers_of_earlier_tasks_are_shared_and_heads_are_not():
     assert model.count_params() == 4 * (tower + head) + 2 * (transfer + attention)
 
 
+@pytest.mark.slow
 def test_features_level_trains_and_keeps_the_calibrator():
     model = aitm(backbone=keras.layers.Dense(6, "tanh", name="bottom"))
     assert sorted(t.shape for t in model.boundary) == [(None, 3), (None, 3), (None, 6)]
@@ -159,6 +160,7 @@ def test_only_neighbours_that_are_yes_or_no_are_calibrated():
     assert aitm(sequence=("buy",)).attention_weights(data()[0]) == {}
 
 
+@pytest.mark.slow
 def test_it_is_rebuilt_from_its_config_and_its_file(tmp_path):
     model = aitm(dropout=0.1, name="mine", calibration_weight=0.25)
     config = json.loads(json.dumps(model.get_config()))

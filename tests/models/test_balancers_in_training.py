@@ -159,6 +159,7 @@ def test_combined_and_warm_up_refuse_what_they_cannot_combine():
 # -- groups of variables ---------------------------------------------------------------------------
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("every", [1, 2])
 def test_each_group_has_weights_of_its_own_gramian(every):
     double()
@@ -246,6 +247,7 @@ def test_a_resumed_training_goes_on_with_the_method_of_its_epoch(tmp_path):
     assert_close(again.trained_variables, copies(model.trained_variables), 1e-7)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("first", ["uncertainty", "equal"])
 def test_two_methods_of_losses_one_of_which_is_trained(first):
     methods = [Uncertainty(), balancing.get("equal")]
@@ -304,7 +306,7 @@ class Products(GradientBalancer):
         return {"n_batches": self.n_batches, **super().get_config()}
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize(
     ("groups", "weighs_heads"), [(None, False), ("layers", False), (None, True)]
@@ -557,6 +559,7 @@ def test_what_is_learned_after_the_update_does_not_depend_on_the_scale_of_losses
 # -- weights that are kept -------------------------------------------------------------------------
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("wrt", ["parameters", "features"])
 def test_one_task_alone_has_weight_one_between_two_computations(wrt):
     model = compiled(hard_sharing(), Constant(every=5, wrt=wrt))

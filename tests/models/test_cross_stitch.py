@@ -105,6 +105,7 @@ def test_an_absent_tasks_row_rests():
     assert_all_moved(others, of_others)
 
 
+@pytest.mark.slow
 def test_it_takes_maps_with_tasks_of_pixels_and_of_rows():
     model = conv_model(CrossStitch)
     x, y = conv_data()

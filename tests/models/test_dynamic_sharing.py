@@ -55,6 +55,7 @@ def test_who_owns_what():
         _ = model.boundary
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("sharing", [0.0, 1.0])
 def test_at_the_ends_only_one_side_is_trained(sharing):
     model = compiled(dynamic(sharing=sharing), "equal", metrics=NONE)
@@ -116,6 +117,7 @@ def test_a_conflict_is_the_mean_cosine_over_the_shared_weights_of_a_stage():
             np.testing.assert_allclose(found[stage][name], strength, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_equal_tasks_come_to_share_and_opposite_ones_to_part():
     for sign, expected in ((1.0, 1.0), (-1.0, 0.0)):
         model = dynamic(sharing="conflict", units=(4,))

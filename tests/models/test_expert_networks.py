@@ -176,6 +176,7 @@ def test_in_half_precision_the_bank_has_the_models_dtype():
     assert all(np.isfinite(v).all() for v in model.predict(IMAGES, verbose=0).values())
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", MIXTURES)
 def test_gates_of_rows_serve_all_positions_of_smaller_maps(name):
     given = [SemanticSegmentation("a", 3), SemanticSegmentation("b", 2)]

@@ -26,7 +26,7 @@ def kept(model):
     return [v for v in own if v.path.rsplit("/", 1)[-1] != "step"]
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize(
     ("balancer", "eager"),
     [
@@ -76,6 +76,7 @@ def test_a_failure_inside_a_sequence_of_steps_is_found_at_its_end():
     assert int(model.optimizer.iterations) == 1
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("name", "value"), [("a", 7), ("a", -2), ("b", np.inf)])
 def test_an_illegal_label_is_refused_with_task_and_value(name, value):
     model = compiled(hard_sharing())

@@ -56,7 +56,7 @@ def expected(steps):
     return sums
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize(
     "balancer",
     ["equal", PCGrad(), PCGrad(groups="layers"), Uncertainty(), GradDrop(), SDMGrad()],

@@ -170,6 +170,7 @@ class Scales(layers.Layer):
         return [self.of[name]]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("wrapped", [False, True], ids=["plain", "inside a Sequential"])
 def test_what_a_layer_states_of_its_variables_outranks_the_graph(wrapped):
     inputs = x()
@@ -358,7 +359,7 @@ def no_batch_axis():
     return model_of(inputs, a, b)
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     ("build", "reason"),
     [
@@ -401,7 +402,7 @@ def frozen_common_layer():
     return model_of(inputs, trunk, trunk)
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("wrt", ["parameters", "features"])
 @pytest.mark.parametrize(
     "build", [no_common_layer, nothing_common_but_an_unused_output, frozen_common_layer]

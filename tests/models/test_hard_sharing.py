@@ -43,7 +43,7 @@ def backbones():
     }
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("kind", ["functional", "sequential", "layer"])
 def test_a_backbone_may_be_any_model_or_layer_and_is_saved(kind, tmp_path):
     backbone = backbones()[kind]

@@ -96,6 +96,7 @@ def test_probabilities_by_stage():
     np.testing.assert_allclose(found["tasks"][1], [0.2, 0.4, 0.2, 0.2], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_frozen_it_is_the_tree_with_the_same_answers():
     model = branching(dropout=0.1)
     x, y = data()

@@ -11,7 +11,7 @@ OF_A = {"a_loss", "a_accuracy", "a_precision", "a_recall", "a_f1", "a_auc"}
 OF_B = {"b_loss", "b_mae", "b_rmse", "b_r2"}
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -44,7 +44,7 @@ def test_metrics_of_compile_replace_and_weighted_metrics_join_those_of_the_task(
     assert set(train(model, x, y)) == {"loss", "a_loss", "a_accuracy", "b_loss", "b_weighted_mae"}
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("balancer", ["equal", "uncertainty", "dwa", "pcgrad", Constant()])
 def test_loss_is_the_weighted_sum_of_task_losses_plus_regularization(balancer):
     """It does not depend on the balancer, so that runs with different ones can be compared."""
@@ -82,7 +82,7 @@ def callbacks_for(monitor, folder):
     ]
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     ("monitor", "is_better"),
     [

@@ -32,6 +32,7 @@ def attention(z, found, layer):
     return 1 / (1 + np.exp(-batch_norm(scores, found, f"{layer}/second_norm")))
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("shared_lead", [False, True])
 def test_it_is_the_equations_written_out_by_hand(shared_lead):
     model = randomized(mtan(shared_lead=shared_lead))
@@ -114,6 +115,7 @@ def test_the_network_is_shared_and_attention_is_the_tasks():
     assert [t.shape for t in model.boundary] == [(None, 5), (None, 3)]
 
 
+@pytest.mark.slow
 def test_a_shared_lead_is_shared_and_refused_at_features_level():
     model = mtan(shared_lead=True)
     assert "shared_units_1_lead/kernel" in {v.path for v in model.shared_variables}
@@ -170,6 +172,7 @@ def test_vectors_may_follow_maps():
     assert shapes == {"two": (8, 8, 4), "mean": (4,), "units_0": (3,)}
 
 
+@pytest.mark.slow
 def test_of_a_residual_network_the_first_block_is_read():
     backbone = ResNet((8, 8, 3), blocks=(2, 1), widths=(2, 4))
     model = MTAN(keras.Input((8, 8, 3), name="image"), tasks(), backbone=backbone)

@@ -137,6 +137,7 @@ def test_what_needs_compile_says_so():
             use()
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("form", ["list", "dict"])
 def test_several_inputs_may_be_a_list_or_a_dict(form, tmp_path):
     inputs = [keras.Input((4,), name="x"), keras.Input((2,), name="z")]
@@ -187,7 +188,7 @@ def test_the_config_is_json_and_gives_the_same_model():
     assert [v.path for v in again.variables] == [v.path for v in model.variables]
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("build", [generic, hard_sharing])
 @pytest.mark.parametrize("balancer", ["uncertainty", "dwa", Constant((3.0, 1.0), every=2)])
 def test_a_saved_model_goes_on_where_it_was(build, balancer, tmp_path):

@@ -116,7 +116,7 @@ def test_the_weights_in_a_group_are_those_of_the_tasks_that_reach_it():
     np.testing.assert_allclose(found[1, :2], MGDA().weights(seen["gramian"][1][:2, :2]), rtol=1e-9)
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(7)
 @pytest.mark.parametrize(
     "balancer",
     [
@@ -200,7 +200,7 @@ class Mean(Constant):
     averages = True
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(12)
 @pytest.mark.parametrize(("wrt", "eager"), [("parameters", True), ("features", False)])
 @pytest.mark.parametrize(
     ("values", "absent", "expected"),
@@ -224,6 +224,7 @@ def test_the_weights_of_a_mean_are_shared_by_the_tasks_that_are_left(
     assert list(step(model).values()) == pytest.approx(values, abs=1e-6)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("eager", [True, False])
 def test_a_group_out_of_reach_of_a_task_shares_nothing_with_it(eager):
     """Beyond the reach of `c`, its weight is that elsewhere, and not part of the mean."""

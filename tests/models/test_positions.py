@@ -79,7 +79,7 @@ def of_maps(name):
     return architecture(image, tasks, backbone=backbone, **arguments)
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(8)
 @pytest.mark.parametrize("name", MODELS)
 def test_tasks_of_pixels_and_of_rows_are_trained_and_saved(name, tmp_path):
     model = compiled(of_maps(name), "pcgrad", metrics={"parts": [], "indoors": []})
@@ -98,7 +98,7 @@ def test_tasks_of_pixels_and_of_rows_are_trained_and_saved(name, tmp_path):
         np.testing.assert_array_equal(outputs, expected[task])
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("name", MODELS)
 def test_padding_does_not_show(name):
     """Tokens of different lengths, of which a task of rows takes the mean."""

@@ -105,6 +105,7 @@ def test_with_averages_and_accumulation_too(optimizer):
     assert_close(in_turns(model, MultiTaskModel.select_tasks), in_turns(other, switch), 1e-12)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("balancer", ["equal", "pcgrad", PCGrad(wrt="features")], ids=str)
 def test_nothing_of_the_other_tasks_is_computed(balancer):
     model = compiled(balancer)
@@ -232,6 +233,7 @@ def test_unusable_selections_are_refused(names):
         model.select_tasks(names)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("factor", [-1, float("nan"), float("inf"), 1e39, True, "1", None])
 def test_unusable_factors_are_refused(factor):
     model = compiled()

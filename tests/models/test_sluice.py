@@ -134,6 +134,7 @@ def test_maps_are_averaged_to_the_positions_of_the_last_stage():
     assert len(model.losses) == 1
 
 
+@pytest.mark.slow
 def test_config_and_student():
     model = sluice(orthogonality=0.2, within=0.8, between=0.0, last=0.5, name="mine")
     x, _ = data()

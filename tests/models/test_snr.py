@@ -139,6 +139,7 @@ def test_a_seed_settles_the_draws():
     assert sorted(seeds) == [5, 6, 7]
 
 
+@pytest.mark.slow
 def test_it_is_random_in_training_and_resumes_exactly(tmp_path):
     model = compiled(snr(dropout=0.2))
     x, y = data()

@@ -171,7 +171,7 @@ def test_a_layer_with_weights_in_two_stages_is_refused(architecture, layer):
     assert_is_a_copy(model, backbone, vectors())
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("layer", [layers.ReLU(name="twice"), layers.Dropout(0.5, name="twice")])
 @pytest.mark.parametrize("architecture", [DynamicSharing, CrossStitch, SoftSharing, AdapterSharing])
 def test_a_layer_without_weights_may_be_in_two_stages(architecture, layer):
@@ -344,6 +344,7 @@ def test_features_that_look_alike_stay_where_no_size_can_be_tried():
     assert resized(image, AtLeast(10**6)(image), "Max", "resized", None) is image
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("architecture", [MTAN, Sluice])
 def test_images_of_unknown_size_are_treated_as_those_of_known_size(architecture):
     def model(size):

@@ -44,6 +44,7 @@ def test_the_step_of_the_balancer_counts_batches_not_sequences():
     assert model.task_weights == {"a": 7.0, "b": 7.0}
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("wrt", ["parameters", "features"])
 def test_weights_under_loss_scaling_are_those_of_unscaled_gradients(wrt):
     keras.config.set_dtype_policy("mixed_float16")
@@ -60,6 +61,7 @@ def test_weights_under_loss_scaling_are_those_of_unscaled_gradients(wrt):
         assert half.task_weights[name] == pytest.approx(weight, rel=0.02)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("wrt", ["parameters", "features"])
 def test_the_update_in_half_precision_is_that_of_single_precision(wrt):
     keras.config.set_dtype_policy("mixed_float16")
@@ -103,6 +105,7 @@ def test_dropout_differs_from_step_to_step_and_stops_in_evaluation():
     assert model.evaluate(x, y, verbose=0) == model.evaluate(x, y, verbose=0)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("wrt", ["parameters", "features"])
 def test_weights_out_of_an_overflow_of_one_task_are_not_kept(wrt):
     """Else the other steps would go on with a weight of zero for it."""

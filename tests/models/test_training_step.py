@@ -130,7 +130,7 @@ def head_reading_the_raw_input():
     return MultiTaskModel(x, {t.name: t.head(features[t.name]) for t in given}, tasks=given)
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(4)
 @pytest.mark.filterwarnings("error:.*mask")
 @pytest.mark.parametrize(
     "build", [mmoe_with_trunk, masked_text_model, head_reading_the_raw_input, hard_sharing]
@@ -177,7 +177,7 @@ def test_the_gramian_at_features_level_is_made_of_partial_derivatives():
 # -- every=k ----------------------------------------------------------------------------------
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("eager", [True, False])
 @pytest.mark.parametrize("wrt", ["parameters", "features"])
 def test_weights_are_recomputed_each_kth_step_and_kept_in_between(wrt, eager):

@@ -48,6 +48,7 @@ def test_the_unit_of_the_losses_does_not_matter(factor):
     assert DriftDetector().update(values) == DriftDetector().update(values * factor)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", ["adwin", "kswin", "page_hinkley", "hddm_a"])
 @pytest.mark.parametrize("cut", [50, 1103, 1590])
 def test_a_resumed_detector_finds_the_same(name, cut):

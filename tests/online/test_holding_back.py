@@ -48,6 +48,7 @@ def test_the_newest_rows_of_each_task_are_kept():
     assert other.window()[2].tolist() == wanted and other.seen == held.seen
 
 
+@pytest.mark.slow
 def test_they_are_neither_trained_on_nor_replayed():
     x, y = rows(160)
     held, memory = HeldBack(4), Reservoir(1000)

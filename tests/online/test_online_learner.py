@@ -68,6 +68,7 @@ def test_online_learning_is_a_loop_of_train_on_batch():
     assert [each["rows"] for each in history.updates] == [16, 32, 48, 64, 80, 96]
 
 
+@pytest.mark.slow
 def test_windows_are_fit_on_the_windows():
     x, y = rows(96)
     made = model()

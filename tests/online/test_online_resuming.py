@@ -21,6 +21,7 @@ from mtlzoo.training import backup_files
 HERE = Path(__file__).parent
 
 
+@pytest.mark.slow
 def test_from_any_state_a_learner_ends_as_one_that_was_not_killed(tmp_path):
     state, versions, kept = tmp_path / "state.npz", InMemory(), []
 

@@ -47,6 +47,7 @@ def test_a_file_with_another_checksum_is_refused(folder, name):
         presets.load(folder)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("change", "error"),
     [

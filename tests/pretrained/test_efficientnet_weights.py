@@ -113,6 +113,7 @@ def test_without_a_classifier_its_tensors_are_left_out():
     np.testing.assert_array_equal(last[0, 0], tensors["_conv_head.weight"][:, :, 0, 0].T)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("change", "message"),
     [

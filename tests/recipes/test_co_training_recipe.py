@@ -45,6 +45,7 @@ def small(monkeypatch):
     monkeypatch.setattr(pretrained, "load", some_trunk)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eagerly", "small")
 def test_it_prints_and_writes_what_it_finds(tmp_path, capsys):
     chosen = ["wrong labels"]

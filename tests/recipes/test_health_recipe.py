@@ -8,6 +8,7 @@ pytest.importorskip("matplotlib")
 from recipes import training_health as recipe
 
 
+@pytest.mark.slow
 def test_a_fault_is_printed_and_drawn(eagerly, tmp_path, capsys):
     few = {"epochs": 2, "rows": 64, "faults": ["stuck gates"], "out": str(tmp_path)}
     with flagsaver.flagsaver(**few):

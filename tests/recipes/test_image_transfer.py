@@ -56,6 +56,7 @@ def small(monkeypatch, stages):
     return asked
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eagerly")
 def test_it_prints_and_writes_what_it_finds(small, tmp_path, capsys):
     methods = ["frozen", "scratch"]  # the third is trained below
@@ -95,6 +96,7 @@ def test_heads_on_features_are_those_of_a_frozen_trunk(small):
         np.testing.assert_allclose(found, expected[task], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("stages", [7])
 def test_stages_are_trained_one_after_the_other(small):

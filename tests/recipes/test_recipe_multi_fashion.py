@@ -51,6 +51,7 @@ def test_every_architecture_is_compared_or_left_out_with_a_reason():
     assert not set(multi_fashion.ARCHITECTURES) & set(multi_fashion.NOT_HERE)
 
 
+@pytest.mark.slow
 def test_accuracy_decides_and_is_compared_with_the_single_tasks(job):
     _, printed, report = job
     assert list(report) == ["single tasks", *CHOSEN]

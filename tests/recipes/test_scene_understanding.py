@@ -36,6 +36,7 @@ def lines(printed, start):
     return [line.split() for line in printed.splitlines() if line.startswith(start)]
 
 
+@pytest.mark.slow
 def test_scene_understanding(tmp_path, monkeypatch, capsys):
     asked = {}
     monkeypatch.setattr(data, "load", lambda name, **o: asked.update(o) or some_frames())
@@ -110,6 +111,7 @@ MOCKED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

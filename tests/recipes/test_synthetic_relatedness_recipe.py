@@ -31,6 +31,7 @@ def test_the_table_and_the_file_tell_the_same(tmp_path, capsys):
         assert f"{found['holds']:<5} {ordering}:" in printed
 
 
+@pytest.mark.slow
 def test_bottoms_of_other_widths(tmp_path, capsys, eagerly):
     with flagsaver.flagsaver(
         out=str(tmp_path),

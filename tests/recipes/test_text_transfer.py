@@ -73,6 +73,7 @@ def rows_of(name, reader):
     return tuple({k: np.concatenate([b[k] for b in all_]) for k in all_[0]} for all_ in (x, y, w))
 
 
+@pytest.mark.slow
 def test_labels_of_words_without_a_place_are_missing(small):
     x, y, w = rows_of("brown", small)
     assert y["tags"].shape == (4, texts.WORDS) and set(w) == {"tags"}
@@ -81,6 +82,7 @@ def test_labels_of_words_without_a_place_are_missing(small):
     np.testing.assert_array_equal(y["tags"][2], np.arange(24) % 12)
 
 
+@pytest.mark.slow
 def test_an_answer_that_does_not_fit_is_missing(small):
     x, y, _ = rows_of("brown_questions", small)
     # [CLS], the question of four pieces and [SEP] come first.
@@ -100,6 +102,7 @@ def test_an_answer_that_does_not_fit_is_missing(small):
     np.testing.assert_array_equal(answers, [[1, 2], [0, 0], [-1, -1], [0, 0]])
 
 
+@pytest.mark.slow
 def test_test_rows_of_all_sets_have_one_form(rows):
     _, test, _ = rows
     parts = list(test.as_numpy_iterator())
@@ -109,6 +112,7 @@ def test_test_rows_of_all_sets_have_one_form(rows):
     assert sorted(map(sorted, present)) == sorted(map(sorted, [{"tags"}, {"answer"}, vader] * 2))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize(
     "name",

@@ -92,6 +92,7 @@ def everywhere() -> np.ndarray:
     return np.concatenate([grid, *grounds])
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("k", [1.0, 0.1])
 def test_nothing_is_better_than_the_front(k):
     front = toy_problem.Front(k, size=301)
@@ -152,6 +153,7 @@ def test_one_start_moves_as_with_adam_step_by_step():
     assert np.abs(path[-1] - path[0]).max() > 0.03
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", ["mgda", "uncertainty"])
 def test_starts_do_not_know_of_each_other(name):
     """With one balancer for all starts, and with one for each that has variables to train."""
@@ -205,6 +207,7 @@ class LooksBack(balancing.LossBalancer):
         return keras.ops.sum(losses)
 
 
+@pytest.mark.slow
 def test_methods_remember_by_start(monkeypatch):
     """All see how far the losses are above their bounds."""
     for name, kind in {"remembers": Remembers, "looks_back": LooksBack}.items():
@@ -228,7 +231,7 @@ def test_methods_remember_by_start(monkeypatch):
         np.testing.assert_allclose(balancer.epochs, above[:3, i], rtol=1e-5)
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(7)
 @pytest.mark.parametrize("name", balancing.names())
 def test_every_method_can_be_asked_or_says_why_not(name):
     """One step, not compiled."""

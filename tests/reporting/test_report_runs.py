@@ -21,6 +21,7 @@ def run(model_and_record):
     return made
 
 
+@pytest.mark.slow
 def test_the_values_are_those_of_evaluate(model_and_record, run):
     x, y = some_data()
     scores = model_and_record[0].evaluate(x, y, return_dict=True, verbose=0)

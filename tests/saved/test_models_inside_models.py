@@ -28,6 +28,7 @@ def trained():
     return model
 
 
+@pytest.mark.slow
 def test_a_plain_model_around_a_trained_one_goes_through_a_file_and_a_copy(tmp_path):
     inner = trained()
     outer = around(inner)
@@ -94,6 +95,7 @@ def test_weights_of_other_tasks_further_inside_are_refused_too(tmp_path):
         assert_equal(other.variables, before)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("balancer", ["equal", "pcgrad", "grad_drop"])
 def test_the_balancer_of_a_model_inside_is_not_trained(balancer):
     """It has no loss here, so that weight decay would move it."""

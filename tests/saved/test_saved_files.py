@@ -15,6 +15,7 @@ def test_there_are_files_of_every_case():
     assert mtlzoo.__version__ in {path.parent.name for path in FILES}
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_an_old_file_answers_and_trains_on_as_it_did(path):
     found = record(keras.saving.load_model(path))

@@ -75,6 +75,7 @@ def test_it_answers_by_the_newest_version_and_swaps_when_there_is_another(publis
         server.answer(X)
 
 
+@pytest.mark.slow
 def test_it_says_what_it_takes_and_answers_and_takes_rows_by_name(folder):
     with Server(folder, poll_seconds=1000) as server:
         real = {"dtype": "float32", "shape": [None, 1]}
@@ -121,6 +122,7 @@ def test_numbers_are_taken_where_they_stay_what_they_are(values, dtype, fits):
             loaded._fit(values, spec)
 
 
+@pytest.mark.slow
 def test_a_request_ends_on_the_version_it_began_with_which_is_then_freed(
     folder, later, monkeypatch
 ):
@@ -168,6 +170,7 @@ def test_the_new_version_has_answered_the_last_request_before_it_takes_over(
     assert warmed == [(1, {}), (2, {"stay": (2, 4)})]
 
 
+@pytest.mark.slow
 def test_a_version_that_cannot_be_loaded_is_told_and_the_old_one_stays(folder, later, monkeypatch):
     with Server(folder, poll_seconds=1000) as server:
         (folder / "7").mkdir()

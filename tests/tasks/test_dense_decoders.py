@@ -167,6 +167,7 @@ def test_a_task_without_labels_does_not_move_and_the_model_is_saved(tmp_path):
         np.testing.assert_array_equal(found[name], outputs)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_decoders_compute_in_half_precision_and_outputs_are_float32(policy):
     keras.config.set_dtype_policy(policy)

@@ -93,6 +93,7 @@ def targets_one_by_one(image, height, width, radius):
             yield (False, np.full(4, 0.5), -1) if best is None else (True, *best)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("radius", [None, 1.5])
 def test_targets_are_those_of_a_plain_loop(radius):
     labels = random_labels(12)
@@ -166,6 +167,7 @@ def test_the_loss_is_that_of_a_plain_loop(alpha, gamma, radius):
     assert DetectionLoss.from_config(config).get_config() == config
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1e4, 1e30])
 def test_loss_and_gradients_are_finite_whatever_is_answered(gamma, scale):

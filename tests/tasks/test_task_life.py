@@ -70,6 +70,7 @@ def of_texts():
 slow = pytest.mark.slow
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("make", "jit"),
     [
@@ -115,6 +116,7 @@ def test_a_model_is_trained_saved_loaded_and_served(make, jit, tmp_path):
             np.testing.assert_allclose(answers[key], value, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_tasks_without_labels_do_not_move_and_weights_count():
     model, x, y = of_images()
     weights = {name: np.ones(ROWS, "float32") for name in y}
@@ -143,6 +145,7 @@ def test_tasks_without_labels_do_not_move_and_weights_count():
         assert all(same) == (name in ("depth", "normals")), name
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(
     ("make", "name", "place", "illegal", "value"),
     [

@@ -134,6 +134,7 @@ def test_more_epochs_go_on_and_the_same_ones_train_nothing(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_switched_tasks_are_kept(tmp_path):
     made = plain()
     made.model.switch_tasks(click=False)
@@ -269,6 +270,7 @@ UNORDERED = {
 }
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", UNORDERED)
 def test_data_that_cannot_be_brought_to_where_they_were(name, tmp_path):
     given, message = UNORDERED[name]
@@ -323,7 +325,7 @@ OTHERS = {
 }
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(7)
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_file_of_another_training_is_refused(name, tmp_path, content):
     path = tmp_path / "backup"

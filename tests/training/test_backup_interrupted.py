@@ -119,6 +119,7 @@ class Gives(keras.callbacks.Callback):
         self.state = state
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("state", "message"),
     [

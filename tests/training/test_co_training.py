@@ -108,6 +108,7 @@ def test_independent_views_teach_each_other():
         assert found[-1]["right"] > 0.85 and found[-1]["new"] == 0
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_and_another_one_another():
     x, truth = rows(20)
 
@@ -191,6 +192,7 @@ def test_a_round_begins_anew_or_goes_on():
 # -- kinds and labels -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_several_tasks_with_labels_in_other_rows_each():
     x, truth = rows(30)
     y = {
@@ -298,6 +300,7 @@ def test_answers_are_kept_as_they_are_also_among_integers():
     assert table.labels.tolist() == [3.0, 0.5, -1.25]
 
 
+@pytest.mark.slow
 def test_a_small_share_is_one_label_and_any_number_type_will_do():
     x, truth = rows(12)
     for amount in (0.01, np.float32(0.01)):
@@ -307,6 +310,7 @@ def test_a_small_share_is_one_label_and_any_number_type_will_do():
         assert [found["new"] for found in views.values()] == [1, 1]
 
 
+@pytest.mark.slow
 def test_labels_of_the_other_view_may_count_less():
     x, truth = rows(40)
 
@@ -321,6 +325,7 @@ def test_labels_of_the_other_view_may_count_less():
 # -- data -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_arrays_data_sets_and_unlabelled_rows_are_the_same_rows():
     x, truth = rows(40)
     y = few(truth)
@@ -345,6 +350,7 @@ def test_arrays_data_sets_and_unlabelled_rows_are_the_same_rows():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_validation_data_of_both_views_are_in_the_history():
     x, truth = rows(20)
     y = {"kind": few(truth)}
@@ -354,6 +360,7 @@ def test_validation_data_of_both_views_are_in_the_history():
             assert set(history.rounds[0]["validation"][view]) == {"loss", "kind_loss"}
 
 
+@pytest.mark.slow
 def test_it_goes_on_after_the_round_that_is_in_the_file(tmp_path):
     x, truth = rows(60)
 
@@ -400,6 +407,7 @@ def views_of(*tasks):
     return {"image": first["image"], "text": second["text"]}
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     ("make", "arguments", "message"),
     [
@@ -462,6 +470,7 @@ X, TRUTH = rows(12)
 Y = {"kind": few(TRUTH)}
 
 
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize(
     ("x", "y", "arguments", "message"),
     [

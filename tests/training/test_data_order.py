@@ -85,7 +85,7 @@ def read(dataset):
     return np.concatenate([batch.numpy() for batch in dataset]).tolist()
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name", SETS)
 def test_the_next_iteration_is_the_one_that_it_would_have_been(name):
     made = SETS[name]()
@@ -195,6 +195,7 @@ def test_the_seed_of_all_is_one_too():
     data_order.check(numbers().flat_map(lambda x: numbers().shuffle(4)))
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("steps", "known"), [(None, True), (5, True), (None, False), (5, False), (7, False)]
 )

@@ -60,6 +60,7 @@ def fit(model, x, y, epochs=1, **arguments):
 # -- what is learned ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_without_any_label_the_student_comes_to_answer_as_the_teacher():
     teacher, student = network(units=(12, 12)), network(units=(12, 12), seed=2)
     x, _ = rows(64)
@@ -176,6 +177,7 @@ def test_a_teacher_that_reads_some_of_the_inputs():
     np.testing.assert_allclose(said, teacher({"z": x["z"]})["stay"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_annealing_moves_the_weight_from_the_teacher_to_the_labels():
     teacher = network(units=(5,))
     model = Distillation(network(seed=2), teacher, annealing_steps=4)
@@ -202,6 +204,7 @@ def test_sample_weights_of_a_batch_are_annealed_too():
     np.testing.assert_allclose(found, [3 * whole / 2], rtol=1e-5)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("form", ["arrays", "batches"])
 def test_soft_targets_have_weights_of_their_own(form):
     model = compiled(Distillation(network(seed=2), network(units=(5,))))
@@ -223,6 +226,7 @@ def test_soft_targets_have_weights_of_their_own(form):
         assert found[name] == pytest.approx(2 * plain[name], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_teachers_that_learn_too():
     teacher = network(units=(12,))
     model = compiled(Distillation(network(seed=2), teacher, online=True), "pcgrad")
@@ -319,6 +323,7 @@ def test_attention_is_transferred_across_widths_and_sizes(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_teacher_of_another_task_helps_by_its_features():
     teacher, student = network(("kind",), units=(9,)), network(("click", "stay"), seed=2)
     hint = Hint("shared_0", "shared_0")
@@ -330,6 +335,7 @@ def test_a_teacher_of_another_task_helps_by_its_features():
     assert logs["shared_0_hint_loss"][-1] < 0.5 * logs["shared_0_hint_loss"][0]
 
 
+@pytest.mark.slow
 def test_what_is_frozen_and_pulled_is_so_when_loaded(tmp_path):
     hint = Hint("shared_0", "shared_0")
     model = Distillation(network(seed=2), network(units=(9,)), hints=[hint])
@@ -346,6 +352,7 @@ def test_what_is_frozen_and_pulled_is_so_when_loaded(tmp_path):
 # -- saving, serving, precomputing ----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_is_served_is_the_student(tmp_path):
     model = compiled(Distillation(network(seed=2), network(units=(12,))))
     x, y = rows()
@@ -522,6 +529,7 @@ BAD = {
 }
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("message", BAD)
 def test_bad_distillation(message):
     with pytest.raises(ValueError, match=re.escape(message)):

@@ -144,6 +144,7 @@ def test_the_trunk_of_an_architecture_is_what_no_task_owns(name):
 # -- training -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_is_frozen_stays_with_its_statistics_and_its_place_in_the_optimizer():
     model = GRAPH.compiled(keras.optimizers.Adam(0.01, weight_decay=0.1))
     x, y = rows(model, 24)
@@ -189,6 +190,7 @@ def test_heads_of_a_frozen_trunk_learn_as_on_its_features():
     assert logs[0]["loss"] == pytest.approx(logs[1]["loss"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_frozen_before_compile_the_optimizer_knows_it_not(caplog):
     model = deep(compiled=False)
     freeze(model)
@@ -212,6 +214,7 @@ def test_a_balancer_of_gradients_of_nothing_is_refused():
         model.compile("adam", "pcgrad")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -270,6 +273,7 @@ def test_a_frozen_backbone_is_saved_frozen():
         ConvNet.from_config(config)
 
 
+@pytest.mark.slow
 def test_missing_labels_in_half_precision_and_export(tmp_path):
     keras.config.set_dtype_policy("mixed_float16")
     try:
@@ -319,6 +323,7 @@ HEADS = {"click", "kind", "stay"}
 QUICK = ["pcgrad"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "balancer", [b if b in QUICK else pytest.param(b, marks=pytest.mark.slow) for b in BALANCERS]
 )
@@ -331,6 +336,7 @@ def test_every_balancer_trains_one_stage_more_each_epoch(balancer):
     assert seen.traces == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_groups_and_epochs_can_be_given():
     model = deep("equal")
     x, y = rows(model, 12)
@@ -429,6 +435,7 @@ EMA = {
 }
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("case", EMA)
 def test_averages_stay_with_their_variables(case):
     """`shared_0` to `shared_2` have the same shapes."""
@@ -450,6 +457,7 @@ def test_averages_stay_with_their_variables(case):
         np.testing.assert_allclose(value, before[path], atol=1e-6, err_msg=path)
 
 
+@pytest.mark.slow
 def test_averages_are_what_a_training_ends_with():
     """A frozen layer before it does not change which."""
     model = deep("equal", keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5))
@@ -470,6 +478,7 @@ def test_averages_are_what_a_training_ends_with():
         np.testing.assert_array_equal(variable, of[id(variable)])
 
 
+@pytest.mark.slow
 def test_what_the_optimizer_does_not_know_is_refused_by_fit(caplog):
     model = deep(compiled=False)
     freeze(model, "shared_1")

@@ -30,6 +30,7 @@ def predicted(model, x):
     return {name: np.asarray(y) for name, y in model(x, training=False).items()}
 
 
+@pytest.mark.one_in(2)
 @every_architecture
 def test_tasks_of_the_same_name_are_loaded(name):
     own, source = Case(name).build(seed=5), source_of(name)

@@ -144,6 +144,7 @@ def test_peers_get_no_gradient():
     assert not np.array_equal(before["image"][0], values(model.members["image"])[0])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eagerly")
 def test_rows_without_labels_are_learned_from_peers():
     x, y = rows()
@@ -204,6 +205,7 @@ def test_three_members_of_the_same_inputs_take_what_each_takes():
         np.testing.assert_array_equal(found, model.predict(x["image"], verbose=0)[f"{name}_genre"])
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("form", ["arrays", "batches"])
 def test_soft_tasks_have_weights_of_their_own(form):
@@ -240,6 +242,7 @@ def test_padding_is_not_learned_from_peers():
     np.testing.assert_allclose(found["a_tag_soft_loss"], (np.exp(b) * (b - a)).sum(-1).mean(), 1e-4)
 
 
+@pytest.mark.slow
 def test_labels_weights_and_validation_in_every_form():
     x, y = rows()
 
@@ -304,6 +307,7 @@ def test_permuted_members_and_tasks_are_the_same_model(tmp_path):
 # -- promises of every model ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_it_is_saved_and_goes_on_and_so_are_its_members(tmp_path):
     x, y = rows()
     arguments = {"temperature": 2.0, "weight": {"kind": 0.5}, "name": "both"}
@@ -345,6 +349,7 @@ def test_what_is_exported_has_no_soft_tasks(tmp_path):
     np.testing.assert_allclose(alone["kind"], answers["image_kind"], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_graphs_do_what_eager_code_does(jit_compile):
     x, y = rows()
@@ -357,6 +362,7 @@ def test_graphs_do_what_eager_code_does(jit_compile):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision(policy):
@@ -408,6 +414,7 @@ def clash():
     return {"a": member("image"), "b": wide}
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("make", "arguments", "message"),
     [

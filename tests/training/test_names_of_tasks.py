@@ -34,6 +34,7 @@ def predicted(model):
     return {name: np.array(y) for name, y in model(x, training=False).items()}
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("word", BUILD)
 def test_a_task_may_be_named_by_a_word_of_a_layer(word):
     model = build(word, "click", "stay")

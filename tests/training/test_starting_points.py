@@ -64,6 +64,7 @@ def test_the_penalty_and_its_gradient_are_those_of_the_paper():
         np.testing.assert_allclose(variable, old - 0.1 * 0.3 * (old - first), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_starting_point_is_saved_and_frozen_parts_are_left_out(tmp_path, caplog):
     pulled = model()
     penalty = add_l2_sp(pulled, "shared_1", alpha=0.5, beta=0.0)
@@ -122,6 +123,7 @@ def test_bad_penalties_are_refused():
         add_l2_sp(updated)
 
 
+@pytest.mark.slow
 def test_an_update_of_low_rank_comes_after_the_penalty(tmp_path):
     pulled = model()
     add_l2_sp(pulled)
@@ -157,6 +159,7 @@ def test_each_stage_moves_by_its_own_rate(tmp_path):
             np.testing.assert_allclose(other - old, rate * (one - old), atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["schedule", pytest.param("adam", marks=pytest.mark.slow)])
 def test_rates_are_saved_and_stages_may_be_frozen(kind, tmp_path):
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)
@@ -190,6 +193,7 @@ def bidirectional():
     return MultiTaskModel(inputs, {t.name: t.head(trunk(steps)) for t in tasks}, tasks=tasks)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("make", [sequential, pytest.param(bidirectional, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["SGD", "Adam"])
 def test_rates_are_saved_where_paths_are_others_in_a_loaded_model(kind, make, tmp_path):
@@ -291,6 +295,7 @@ def normalized():
 ADAPTERS = {"lora": images, "bottleneck": images, "batch_norm": normalized}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "adapter", ["lora", *(pytest.param(a, marks=pytest.mark.slow) for a in list(ADAPTERS)[1:])]
 )

@@ -78,6 +78,7 @@ def test_a_model_that_cannot_be_measured_is_left_as_it_was(model, best):
     assert same(values(model.variables), before)
 
 
+@pytest.mark.slow
 def test_the_best_model_of_a_task_that_is_distilled_is_that_of_the_student():
     keras.utils.set_random_seed(0)
     teacher = HardSharing(

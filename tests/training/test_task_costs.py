@@ -116,6 +116,7 @@ def test_there_are_seconds_of_each_task_and_of_all(measured):
     assert all(seconds > 0 for seconds in [*costs.seconds.values(), costs.all_seconds])
 
 
+@pytest.mark.slow
 def test_the_most_bytes_that_live_at_a_time():
     def branches(x):
         first = tf.exp(x)  # 40 bytes, until the end

@@ -273,6 +273,7 @@ def test_the_user_s_selection_is_kept():
     assert model.selected_tasks == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_what_shares_nothing_is_assembled_exactly():
     keras.utils.set_random_seed(1)
     tasks = [Regression(name, metrics=["rmse"]) for name in Y]
@@ -386,6 +387,7 @@ def test_bad_arguments_are_refused(case):
         TaskEarlyStopping(**arguments)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("case", OF_MODEL)
 def test_what_does_not_fit_the_model_is_refused_before_training(case):
     arguments, message = OF_MODEL[case]

@@ -107,6 +107,7 @@ def test_a_mixture_begins_with_the_shares_of_the_policy():
     assert mixture.probabilities(0) == scheduler.shares == {"first": 0.75, "second": 0.25}
 
 
+@pytest.mark.slow
 def test_several_steps_of_an_execution_select_what_any_of_them_draws():
     steps = Steps()
     mixture = mixed(steps_per_epoch=6)
@@ -133,6 +134,7 @@ def test_of_rows_only_the_probabilities_change():
 # -- weights and selection ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_shares_as_weights_are_loss_weights():
     policy = Proportional({"a": 3.0, "b": 1.0})
     _, model, logs = fitted(policy, "weights", compiled("pcgrad"))

@@ -41,7 +41,7 @@ class Switches(keras.callbacks.Callback):
             self.model.switch_tasks(a=self._on)
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("policy", [UCB(), RoundRobin(), Curriculum(["a", "b"]), All()])
 def test_the_others_are_trained_when_a_task_is_switched_off(policy):
     model, steps = compiled(run_eagerly=True), Steps()
@@ -218,6 +218,7 @@ def test_data_that_end_within_an_execution_are_counted_as_they_are():
     assert logs["a_steps"] == [4, 4] and logs["a_share"] == [1.0, 1.0]
 
 
+@pytest.mark.slow
 def test_bandits_are_told_the_shares_that_were_in_force(monkeypatch):
     warned, policy = [], EXP3()
     monkeypatch.setattr(logging, "warning", lambda text, *args: warned.append(text % args))

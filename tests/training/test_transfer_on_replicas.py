@@ -24,6 +24,7 @@ def test_normalization_that_is_not_synchronized_stays_frozen(case, request):
         assert not trainable, way
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ALIKE)
 def test_two_replicas_are_as_one(case, request):
     found = CASES.result(case, request)

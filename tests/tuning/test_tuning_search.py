@@ -99,6 +99,7 @@ def test_what_a_model_refuses_fails_its_trial():
     assert hyper.build(hp).name == "mine_3"
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("order", ["refused first", "refused in the middle"])
 def test_a_tuner_knows_all_hyperparameters_whatever_comes_first(order, tmp_path):
     refused, hard = {SoftSharing: {"units": [(4,), (5,)]}}, {HardSharing: SPACE[HardSharing]}
