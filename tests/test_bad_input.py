@@ -2231,6 +2231,7 @@ def test_an_optimizer_is_for_one_set_of_variables():
     trained(compiled(model, "pcgrad", model.optimizer))  # the same variables
 
 
+@pytest.mark.slow
 def test_sample_weights_may_be_lists_or_none_for_a_task():
     results = []
     for weights in ({"a": [1.0, 2.0] * 4, "b": None}, {"a": np.array([1.0, 2.0] * 4)}):
@@ -2241,6 +2242,7 @@ def test_sample_weights_may_be_lists_or_none_for_a_task():
     assert results[0] == results[1]
 
 
+@pytest.mark.slow
 def test_an_illegal_weight_where_there_is_no_label_does_no_harm():
     rest = np.array([0, 1] * 3)
     results = []

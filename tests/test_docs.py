@@ -46,7 +46,7 @@ LONG = {
     *("relatedness.md", "scaling.md", "serving.md", "simplification.md", "task_scheduling.md"),
     *("transfer.md", "vision.md", "getting_started.md", "importance.md", "data.md", "tuning.md"),
     *("exporting.md", "keras.md", "imbalance.md", "reports.md", "attention_reading.md"),
-    *("recommender.md", "choosing.md", "explanations.md"),
+    *("recommender.md", "choosing.md", "explanations.md", "README.md"),
 }
 
 

@@ -201,7 +201,6 @@ def served(tmp_path_factory):
     return cases
 
 
-@pytest.mark.one_in(5)
 @pytest.mark.parametrize("make", MODELS)
 @pytest.mark.parametrize("n", [7, 1])
 def test_a_process_without_the_library_answers_as_the_tasks_do(served, make, n):

@@ -110,7 +110,6 @@ def served(tmp_path_factory):
     return {name: (*made[name], folder) for name, folder in cases.items()}
 
 
-@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", QUICK)
 def test_a_preset_answers_raw_rows_without_the_library(served, name):
     check(*served[name])

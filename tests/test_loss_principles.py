@@ -114,6 +114,7 @@ def test_where_the_deciding_metric_improves_the_loss_falls(kind):
 # -- distinguishable ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_labels_belong_to_tasks_by_name_and_by_nothing_else():
     trained = []
     for order in (["click", "kind", "stay"], ["stay", "click", "kind"]):
@@ -234,7 +235,7 @@ def test_equal_weights_let_the_large_loss_drown_the_small_one():
     assert weighted["b"] > 300 * weighted["a"]
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "balancer",
     [

@@ -204,6 +204,7 @@ def test_mixed_precision_is_explained_in_float32(policy):
     assert policy in policies
 
 
+@pytest.mark.slow
 def test_one_dimensional_convolutions_and_spectrograms():
     encoder = AudioEncoder(
         400, 8000, fft_length=64, sequence_stride=32, num_mel_bins=6, blocks=(1,), widths=(4,)

@@ -203,6 +203,7 @@ def test_the_best_input_is_kept_and_at_worst_the_noise(model, smoothness):
     assert stuck == (smoothness > 1)
 
 
+@pytest.mark.slow
 def test_one_input_of_several_is_changed():
     inputs = {"x": keras.Input((4,), name="x"), "ids": keras.Input((2,), dtype="int32", name="ids")}
     model = CrossModalFusion(

@@ -17,6 +17,7 @@ def trained():
     return history
 
 
+@pytest.mark.slow
 def test_an_entry_for_each_epoch(trained):
     assert trained.names == ("a", "b") and trained.groups == ("shared", "shared_0")
     assert trained.steps.tolist() == [4, 8, 12]

@@ -52,6 +52,7 @@ def test_it_is_that_of_numpy_for_the_same_permutations(importance):
                 assert root == pytest.approx(np.sqrt(squared.mean()), rel=1e-4, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_truth_is_in_the_intervals_and_unread_columns_are_exactly_0(importance):
     """Twice the squared weight times the variance, for a column dealt out at random."""
     truth = 2 * np.square(KERNELS["a"]) * X.var(0)
@@ -97,6 +98,7 @@ def test_columns_of_a_group_move_together(model):
     np.testing.assert_array_equal(found.samples[:, 1], 0)
 
 
+@pytest.mark.slow
 def test_sample_weights_are_those_of_evaluate(model):
     weights = np.zeros(ROWS, "float32")
     weights[:50] = 1

@@ -58,6 +58,7 @@ def test_contributions_and_the_base_add_up_to_the_output(model, found):
     assert found.base == pytest.approx(base, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_they_are_shapleys_values(model, found):
     def function(rows):
         return np.asarray(model(rows)["b"])[:, 0]
@@ -83,6 +84,7 @@ def test_as_many_permutations_run_as_were_asked_for(model, monkeypatch):
     assert [count - first for count in more] == [one, 2 * one, 8 * one]
 
 
+@pytest.mark.slow
 def test_importances_are_mean_sizes(found):
     np.testing.assert_allclose(found.values[:, 0], np.abs(found.contributions).mean(0))
     assert found.units == {"b": "mean |SHAP|"}

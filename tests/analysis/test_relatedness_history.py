@@ -33,6 +33,7 @@ def measured():
     return model, history
 
 
+@pytest.mark.slow
 def test_batches_are_taken_in_turn(measured):
     model, history = measured
     each = inter_task_affinity(model, batches(), learning_rate=0.1).samples

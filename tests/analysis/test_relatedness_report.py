@@ -25,6 +25,7 @@ def gains_of(spread):
     return SampledMatrix(NAMES, samples, "gain in percent", sampled="seeds")
 
 
+@pytest.mark.slow
 def test_it_says_who_helps_whom_and_whether_it_pays():
     apart = MeasuredGains({n: np.array([1.0, 1.2]) for n in NAMES})
     together = MeasuredGains({n: np.array([-1.0, -1.4]) for n in NAMES})

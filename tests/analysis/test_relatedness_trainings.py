@@ -89,6 +89,7 @@ def test_what_was_trained_is_remembered(trainings):
     assert measure_groups(groups, trainings, together=False).together is None
 
 
+@pytest.mark.slow
 def test_where_groups_overlap_the_best_counts(trainings):
     groups = TaskGroups([["a", "b"], ["a", "c"]], dict.fromkeys("abc", 1.0), "cosine")
     found = measure_groups(groups, trainings, together=False).measured.by_task["a"]
@@ -105,6 +106,7 @@ def test_data_sets_and_weights_are_read_by_task(data):
     np.testing.assert_allclose(arrays.scores("ab"), read.scores("ab"), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_whatever_was_trained_before(data):
     x, y = data
     own = x, {"a": y["a"]}

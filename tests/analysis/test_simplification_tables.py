@@ -86,6 +86,7 @@ def test_metrics_are_those_of_evaluate_and_latency_a_ratio(table):
     assert math.isnan(found.metric("units", "click"))
 
 
+@pytest.mark.slow
 def test_the_table_is_a_finding(table):
     *_, found = table
     assert isinstance(found, Finding)

@@ -303,7 +303,7 @@ def test_each_architecture_is_quantized_or_says_why_not():
             assert "no variable inside two layers" in str(error), name
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "smaller",
     [

@@ -152,6 +152,7 @@ class Fails(keras.callbacks.Callback):
         raise RuntimeError("out of disk")
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_holds_nothing_in_the_next():
     model = prune_weights(sharing(), 0.7)
     model.compile("adam", jit_compile=False, run_eagerly=True)

@@ -43,6 +43,7 @@ def test_the_forward_pass_is_that_of_numpy(size):
     np.testing.assert_allclose(features, maps, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_published_size_and_stages():
     model = EfficientNetLite0((None, None, 3), classes=1000)
     assert model.count_params() == 4_694_024
@@ -64,6 +65,7 @@ def test_pixels_of_either_scale_give_the_same():
     np.testing.assert_allclose(model(x), scaled(x.astype("float32") / 255), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_frozen_stage_rests_with_its_statistics():
     trunk = EfficientNetLite0((16, 16, 3), (1, 1), (3, 4), stem_filters=2, head_filters=3)
     frozen = trunk.stage_names.index("stage_1")

@@ -173,6 +173,7 @@ def test_groups_have_averages_of_their_own():
     np.testing.assert_allclose(weights, [[1.25, 1.25], [1.25, 1.25]], rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_trains_and_is_saved_with_the_model(tmp_path):
     import mtlzoo
 

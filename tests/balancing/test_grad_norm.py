@@ -96,6 +96,7 @@ def train(method, lengths, ratios=None, steps=300):
     return np.array(method.scale)
 
 
+@pytest.mark.slow
 def test_weighted_gradients_become_equally_long():
     lengths = np.array([1.0, 3.0, 10.0])
     found = train(built(GradNorm(learning_rate=0.004)), lengths, steps=600) * lengths

@@ -70,7 +70,7 @@ def test_a_diagonal_that_noise_has_made_small_or_negative_does_not_lengthen_sdmg
     np.testing.assert_allclose(weights, [*expected, 0], atol=1e-9)
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [MoDo, SDMGrad])
 def test_repeated_steps_come_to_the_shortest_mean(kind):
     """On one Gramian again and again, without what draws them away from it."""

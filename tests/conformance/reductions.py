@@ -32,8 +32,6 @@ SUMMED_TWICE = {
     "clipped": lambda: keras.optimizers.SGD(0.1, global_clipnorm=1.0),
     "scaled": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)),
 }
-# The kinds of things that a step may reduce.
-QUICK = ["pcgrad, every 2"]
 
 
 def collectives(function) -> int:

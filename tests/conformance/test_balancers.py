@@ -40,7 +40,7 @@ CASES = [
 ]
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(("guarantee", "architecture", "balancer"), CASES)
 def test_balancer(guarantee, architecture, balancer, tmp_path):
     guarantee(Case(architecture, balancer), tmp_path)

@@ -24,14 +24,13 @@ CASES = [
         guarantee,
         model,
         id=f"{guarantee.__name__[6:]}-{model}",
-        marks=[] if model == FIRST or guarantee is guarantees.check_resumed else pytest.mark.slow,
+        marks=[] if (model, guarantee) == (FIRST, guarantees.check_resumed) else pytest.mark.slow,
     )
     for guarantee in GUARANTEES
     for model in MODELS
 ]
 
 
-@pytest.mark.one_in(12)
 @pytest.mark.parametrize(("guarantee", "model"), CASES)
 def test_model_that_is_taught(guarantee, model, tmp_path):
     guarantee(TaughtCase(model), tmp_path)

@@ -9,8 +9,6 @@ pytest.importorskip("matplotlib")
 from conformance.processes import TESTS, lines_of
 from conformance.recipe_steps import KNOWN, RECIPES, WITHOUT_MODELS
 
-QUICK = ["synthetic_relatedness"]
-
 
 def test_every_recipe_is_here():
     """Those that can be run as a program."""
@@ -22,10 +20,8 @@ def test_every_recipe_is_here():
     assert runnable == {name.partition(",")[0] for name in RECIPES} | WITHOUT_MODELS
 
 
-@pytest.mark.parametrize(
-    "recipe",
-    [pytest.param(r, marks=[] if r in QUICK else pytest.mark.slow) for r in RECIPES],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_steps_compile_for_tpus(recipe):
     """With known shapes, without a call of the host, with all metrics, and to a finite loss."""
     *found, last = lines_of("conformance.recipe_steps", [recipe], ["recipes", "data"])

@@ -91,6 +91,7 @@ def test_labels_of_pixels_go_where_their_pixels_go(kind):
     assert not np.array_equal(moved, image[..., 0])
 
 
+@pytest.mark.slow
 def test_what_was_outside_is_missing_where_it_is_filled_with_a_constant():
     found = augmented([layers.RandomTranslation((0.25, 0.25), 0.0, fill_mode="constant")])
     parts, normals = found[1]["parts"], found[1]["normals"]
@@ -115,6 +116,7 @@ def normals_of(image_normals, layer, size=8, **options):
     return augmented([layer], (image, y), [task], **options)[1]["normals"][:, size // 2, size // 2]
 
 
+@pytest.mark.slow
 def test_normals_turn_with_the_image():
     # Against the clock, what points to the right points up, and up is -y.
     np.testing.assert_allclose(
@@ -163,6 +165,7 @@ def boxes_after(layer, rows, size=(8, 8), **options):
     return augmented([layer], (image, y), [BOXES], **options)
 
 
+@pytest.mark.slow
 def test_boxes_are_mirrored_turned_and_shifted():
     rows = [[0.1, 0.2, 0.4, 0.8, 1], [-1] * 5, [0, 0, 1, 1, 0]]
     turned = boxes_after(always(90), rows)[1]["boxes"]
@@ -241,6 +244,7 @@ def test_only_rows_of_the_named_task_change():
     np.testing.assert_array_equal((found[1]["parts"] != y["parts"]).any((1, 2)), has_label)
 
 
+@pytest.mark.slow
 def test_types_stay_and_the_same_seed_gives_the_same_images():
     image, y, w = scene()
     element = (image.astype("uint8"), {"parts": y["parts"].astype("uint8")}, w)
@@ -331,6 +335,7 @@ def test_integers_are_rounded_and_not_cut_off():
     assert found[0]["image"].dtype == "uint8" and set(np.unique(found[0]["image"])) == {101}
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_on_augmented_scenes():
     features = keras.Input((H, W, 1))
     image, y, _ = scene()

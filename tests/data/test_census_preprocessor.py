@@ -122,6 +122,7 @@ assert "mtlzoo" not in sys.modules
         np.testing.assert_array_equal(np.load(tmp_path / f"out{n}.npy"), features[:n])
 
 
+@pytest.mark.slow
 def test_bins_are_those_of_an_independent_reference(train, rows, tmp_path):
     binned = make(train, num_bins=5)
     features, plain = binned(tensors(rows)).numpy(), reference(train, rows)

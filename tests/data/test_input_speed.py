@@ -122,6 +122,7 @@ def test_each_worker_can_run_through_all_rows(service):
     np.testing.assert_array_equal(counts, [2] * 12)  # both of them work
 
 
+@pytest.mark.slow
 def test_two_trainings_share_a_job(service):
     dataset = tf.data.Dataset.from_tensor_slices((np.arange(96), {"a": np.arange(96)})).batch(4)
     iterators = [iter(data.distribute(dataset, service, job="shared")) for _ in range(2)]

@@ -131,6 +131,7 @@ def test_annealed_probabilities_change_at_the_ends_of_epochs():
     np.testing.assert_allclose(shares, [1 / 6, 1 / 6, half, half, *[1 / 2] * 4])
 
 
+@pytest.mark.slow
 def test_a_change_comes_into_force_later_whatever_is_read_ahead():
     def stream(ahead):
         mixture = data.mix(two(), "uniform", lag=32)

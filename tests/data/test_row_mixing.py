@@ -195,6 +195,7 @@ def test_inputs_that_are_not_named_stay():
     assert ((found["x"] > 0).sum(1) == 2).any()
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_pairs_and_epochs_differ():
     def epochs(seed):
         dataset = data.mix_up(batches(numbered()), TASKS, alpha=1.0, seed=seed)

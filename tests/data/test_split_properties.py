@@ -38,6 +38,7 @@ def divided(*args, **options):
         assume(False)
 
 
+@pytest.mark.slow
 @given(labels(), some_shares(), st.sampled_from([None, "presence"]), st.integers(0, 9))
 def test_every_row_is_in_one_part_of_about_its_share(given_labels, shares, stratify, seed):
     parts = divided(given_labels, TASKS, shares, stratify=stratify, seed=seed)

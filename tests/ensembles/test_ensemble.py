@@ -266,6 +266,7 @@ def test_tasks_of_ones_own_need_not_be_registered():
     assert type(found.tasks["stars"]) is Rating
 
 
+@pytest.mark.slow
 def test_a_fusion_of_ones_own(tmp_path):
     @keras.saving.register_keras_serializable(package="tests")
     class Median(ensembles.Fusion):

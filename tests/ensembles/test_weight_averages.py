@@ -175,6 +175,7 @@ def test_a_greedy_soup_takes_what_makes_it_no_worse():
     assert as_batches.ingredients == soup.ingredients
 
 
+@pytest.mark.slow
 def test_a_greedy_soup_of_a_metric_of_which_more_is_better_with_refreshed_statistics():
     x, y = rows()
     models = [normalized() for _ in range(2)]
@@ -200,7 +201,7 @@ def test_a_greedy_soup_of_models_that_all_are_wrong_takes_all():
     assert greedy_soup(models, (x, {"click": np.ones(48)})).ingredients == [0, 1]
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [None, "stay"])
 def test_a_model_that_has_diverged_is_not_in_a_greedy_soup(task):
     x, _ = rows()

@@ -28,6 +28,7 @@ def close(number):
     return pytest.approx(number, rel=1e-9, abs=1e-9)
 
 
+@pytest.mark.slow
 @given(comparisons())
 def test_nothing_gained_is_zero(comparison):
     _, baselines, tasks = comparison

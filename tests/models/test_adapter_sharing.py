@@ -131,6 +131,7 @@ def test_each_task_has_its_own_normalization():
     assert "norm" not in {layer.name for layer in model.layers}
 
 
+@pytest.mark.slow
 def test_the_statistics_of_a_task_are_those_of_its_own_batches(tmp_path):
     model = compiled(convolutional(), "pcgrad", metrics=NONE)
     _, y = data()

@@ -90,6 +90,7 @@ def test_training_adds_the_loss_for_probabilities_that_rise(from_logits):
     assert free.losses == []
 
 
+@pytest.mark.slow
 def test_the_calibrator_moves_the_earlier_head_and_does_not_make_it_shared():
     x, y = data()
     heads = []

@@ -201,6 +201,7 @@ def test_parameters():
     assert small().count_params() == encoders + projections + concatenated + heads
 
 
+@pytest.mark.slow
 def test_gates_and_joint_space_can_be_read():
     model = small("gated")
     x, _ = rows()

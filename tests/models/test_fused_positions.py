@@ -111,6 +111,7 @@ def test_tasks_of_pixels_and_of_rows_are_trained_and_saved(fusion, tmp_path):
             np.testing.assert_array_equal(outputs, expected[task])
 
 
+@pytest.mark.slow
 def test_without_the_modality_of_the_positions_the_others_answer():
     tasks = [SequenceTagging("tags", num_tags=3), BinaryClassification("spam")]
     model = small(tasks, "caption", tower_units=(4,))

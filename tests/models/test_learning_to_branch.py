@@ -125,6 +125,7 @@ def test_frozen_it_has_the_adapted_preprocessor():
     np.testing.assert_array_equal(frozen.preprocessor(raw), preprocessor(raw))
 
 
+@pytest.mark.slow
 def test_a_convolutional_backbone_is_frozen_with_its_statistics():
     layers = keras.layers
     inside = keras.Input((6, 6, 1))

@@ -129,6 +129,7 @@ def test_callbacks_may_come_as_a_callback_list():
     np.testing.assert_allclose(model.balancer.history[0], [second, first], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_dwa_sees_the_losses_at_the_end_of_each_epoch():
     model = compiled(hard_sharing(), "dwa")
     x, y = data()

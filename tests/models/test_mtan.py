@@ -130,6 +130,7 @@ def test_a_shared_lead_is_shared_and_refused_at_features_level():
         mtan(shared_lead="yes")
 
 
+@pytest.mark.slow
 def test_masks_by_task_name():
     x, _ = data()
     found = mtan().attention_masks(x, batch_size=3)

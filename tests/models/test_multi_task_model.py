@@ -250,6 +250,7 @@ def test_weights_of_another_balancer_are_refused(tmp_path):
         compiled(generic(), "dwa").load_weights(path)
 
 
+@pytest.mark.slow
 def test_a_copy_is_apart_from_the_model():
     model = compiled(generic(), "dwa", keras.optimizers.Adam(0.01))
     x, y = data()

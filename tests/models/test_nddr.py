@@ -92,6 +92,7 @@ def test_weight_decay_of_all_fusion_is_added_to_the_loss():
     assert not nddr().losses
 
 
+@pytest.mark.slow
 def test_it_takes_maps_with_tasks_of_pixels_and_of_rows():
     model = conv_model(NDDR)
     x, y = conv_data()

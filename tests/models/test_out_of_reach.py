@@ -237,6 +237,7 @@ def test_a_group_out_of_reach_of_a_task_shares_nothing_with_it(eager):
     assert list(step(model, "b").values()) == pytest.approx(((0.25 + 1) / 2, 0, 0.75), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_task_that_shares_nothing_has_no_share_of_what_an_absent_one_leaves():
     model = apart()
     model.compile(keras.optimizers.SGD(0.1), Mean((0.3, 0.7, 0.0), every=2))

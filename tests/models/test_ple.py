@@ -256,6 +256,7 @@ def test_gates_are_chosen_and_saved(gate, tmp_path):
                 assert ((value > 0).sum(1) == 1).all()
 
 
+@pytest.mark.slow
 def test_losses_of_gates_count_in_training_with_any_balancer():
     logs = []
     for weight in (0.0, 2.0):

@@ -87,6 +87,7 @@ def test_weights_are_those_of_rows_in_their_order():
     assert model.balancer.task_weights.shape == (2,)
 
 
+@pytest.mark.slow
 def test_a_row_is_absent_when_all_its_tasks_are():
     x, y = rows()
     model = model_of({"a_too": "a"})
@@ -103,6 +104,7 @@ def test_a_row_is_absent_when_all_its_tasks_are():
     assert not any(moved({"a", "a_too"}))
 
 
+@pytest.mark.slow
 def test_what_one_task_of_a_row_alone_reads_rests_without_it():
     inputs = keras.Input((4,), name="x")
     trunk = layers.Dense(5, "tanh", name="trunk")(inputs)
@@ -123,6 +125,7 @@ def _slots(model, variables):
     return [v for v in model.optimizer.variables if any(p in v.path for p in paths)]
 
 
+@pytest.mark.slow
 def test_what_absent_tasks_alone_share_does_not_move():
     """Apart, the head is shared by two of three tasks."""
     x, y = rows()

@@ -132,6 +132,7 @@ def test_nothing_of_the_other_tasks_is_computed(balancer):
     ]
 
 
+@pytest.mark.slow
 def test_a_step_is_traced_once_for_each_set():
     model = HardSharing(keras.Input((4,)), tasks(), shared_units=[3])
     model = compiled(model=model, run_eagerly=False, jit_compile=False)

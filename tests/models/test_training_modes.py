@@ -27,7 +27,7 @@ def trained(balancer, rows, epochs, **arguments):
     return list(logs.values()), copies(everything)
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("balancer", [Uncertainty, lambda: Constant(wrt="features", every=2)])
 def test_seven_batches_in_sequences_of_three_are_seven_steps(balancer):
     one, three = (

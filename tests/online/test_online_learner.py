@@ -107,6 +107,7 @@ def test_any_size_of_elements_is_traced_once_and_every_row_is_learned():
     assert counts["replayed"] == counts["steps"] * 16 - labelled > 0
 
 
+@pytest.mark.slow
 def test_the_last_rows_are_learned_or_kept():
     x, y = rows(40)
     kept = OnlineLearner(model(), batch_size=16)
@@ -317,6 +318,7 @@ def interruptible():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 def test_stopping_and_ctrl_c_take_effect_after_the_mini_batch(tmp_path):
     x, y = rows(96)

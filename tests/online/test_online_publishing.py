@@ -228,6 +228,7 @@ def test_what_is_published_takes_what_the_stream_has():
         assert versions.front is found
 
 
+@pytest.mark.slow
 def test_nothing_is_published_before_there_are_labels_to_judge_by():
     versions = InMemory()
     held_back = HeldBack(4, rows=1000)
@@ -254,6 +255,7 @@ def test_a_penalty_pulls_towards_what_was_published():
         made.attached = None
 
 
+@pytest.mark.slow
 def test_comparisons_are_those_of_the_metrics():
     made = model(metrics=True)
     x, y = rows(200, missing=0.3)

@@ -76,6 +76,7 @@ def test_a_full_disk_is_counted_and_leaves_the_state_as_it_was(tmp_path, monkeyp
         other.run([], skip_read=True)
 
 
+@pytest.mark.slow
 def test_the_learning_rate_is_that_of_the_learner_that_goes_on(tmp_path):
     x, y = rows(32)
     OnlineLearner(model(), batch_size=16, learning_rate=0.5, state=tmp_path / "a.npz").run(
@@ -96,6 +97,7 @@ def broken(x, y):
     raise RuntimeError("the stream is broken")
 
 
+@pytest.mark.slow
 def test_a_state_of_another_learner_is_refused(tmp_path):
     state = tmp_path / "state.npz"
     OnlineLearner(model(), batch_size=16, state=state).run(elements(*rows(16), 16))

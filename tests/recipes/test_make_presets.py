@@ -61,6 +61,7 @@ def test_einsum_is_counted_by_its_letters():
     assert preset_costs.flops(network) == 2 * 4 * 5 * 6
 
 
+@pytest.mark.slow
 def test_metrics_by_group_are_those_of_its_rows(loaded):
     network = model(shared_units=(4,))
     group = np.array(["few"] * 8 + ["many"] * 24)

@@ -96,6 +96,7 @@ def test_the_table_shows_the_reported_numbers(job):
     assert times == [f"{report[m]['seconds']:.1f}" for m in MODELS]
 
 
+@pytest.mark.slow
 def test_delta_m_is_against_the_single_task_models(job):
     *_, report = job
     baselines = report["single-task"]["test"]
@@ -105,6 +106,7 @@ def test_delta_m_is_against_the_single_task_models(job):
         np.testing.assert_allclose(report[model]["delta_m"], 100 * np.mean(gains), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_kept_epoch_is_the_best_on_validation_data(job):
     *_, report = job
     for model in MODELS:
@@ -116,6 +118,7 @@ def test_the_kept_epoch_is_the_best_on_validation_data(job):
         assert [report[model]["best_epoch"][t] for t in TASKS] == expected
 
 
+@pytest.mark.slow
 def test_the_saved_model_has_the_reported_test_and_validation_metrics(job, reloaded, census):
     *_, report = job
     test = reloaded.evaluate(census.test, return_dict=True, verbose=0)
@@ -127,6 +130,7 @@ def test_the_saved_model_has_the_reported_test_and_validation_metrics(job, reloa
         assert valid[key] == pytest.approx(report["MMoE"]["curves"][task][kept], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_parameters_are_those_of_the_models(job, reloaded):
     *_, report = job
     trained = sum(np.prod(v.shape) for v in reloaded.trainable_variables)
@@ -136,6 +140,7 @@ def test_parameters_are_those_of_the_models(job, reloaded):
     assert report["single-task"]["parameters"] == 3 * body + 33 * (1 + 1 + 5)
 
 
+@pytest.mark.slow
 def test_the_served_model_answers_as_the_saved_one(job, reloaded, census):
     out, printed, _ = job
     assert (out / "served" / "saved_model.pb").stat().st_size > 10_000
@@ -153,6 +158,7 @@ def test_the_served_model_answers_as_the_saved_one(job, reloaded, census):
         assert " ".join(words[5:]) == f"{chosen} {true}"
 
 
+@pytest.mark.slow
 def test_the_pictures_are_there(job):
     out, printed, *_ = job
     for name in ("learning_curves.png", "gates.png"):
@@ -160,6 +166,7 @@ def test_the_pictures_are_there(job):
         assert f"  {name}\n" in printed
 
 
+@pytest.mark.slow
 def test_a_foreign_folder_is_not_replaced(reloaded, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(ValueError, match="`path` should be a new or an empty directory"):

@@ -69,6 +69,7 @@ def test_accuracy_decides_and_is_compared_with_the_single_tasks(job):
         np.testing.assert_allclose(report[name]["metrics"]["delta_m, %"]["mean"], expected)
 
 
+@pytest.mark.slow
 def test_parameters_are_those_of_the_networks(job):
     *_, report = job
     convolutions = 26 * 10 + 251 * 20
@@ -79,6 +80,7 @@ def test_parameters_are_those_of_the_networks(job):
     assert report["OMoE"]["parameters"] == mixture + 2 * head
 
 
+@pytest.mark.slow
 def test_what_is_read_and_left_out_is_printed(job):
     _, printed, _ = job
     assert "CrossStitch: received of left, right, dense_0" in printed
@@ -87,6 +89,7 @@ def test_what_is_read_and_left_out_is_printed(job):
     assert "  ESMM: needs the yes/no steps of a funnel" in printed
 
 
+@pytest.mark.slow
 def test_the_pictures_are_there(job):
     out, *_ = job
     for name in ("accuracy.png", "answers.png"):

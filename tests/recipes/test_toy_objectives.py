@@ -140,6 +140,7 @@ def test_distances_do_not_depend_on_the_scale():
 # --- The walk ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_start_moves_as_with_adam_step_by_step():
     start, k, steps = (9.0, -1.0), 0.1, 40
     protocol = toy_problem.Protocol(k, (start,), steps)

@@ -84,7 +84,6 @@ def outline(page):
     return found
 
 
-@pytest.mark.slow
 def test_nothing_is_loaded_and_no_program_runs(page, outline):
     text = page[0].read_text()
     assert [s["type"] for s in outline.all("script")] == ["application/json"]

@@ -30,6 +30,7 @@ def test_the_values_are_those_of_evaluate(model_and_record, run):
         assert run.values(task, metric) == {3: pytest.approx(scores[key], abs=1e-6)}
 
 
+@pytest.mark.slow
 def test_an_interval_of_one_training_is_of_rows_and_holds_the_value(run):
     for task, metric in (("buy", "auc"), ("kind", "macro_f1"), ("price", "rmse")):
         found = run.interval(task, metric)

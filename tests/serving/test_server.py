@@ -153,6 +153,7 @@ def test_a_request_ends_on_the_version_it_began_with_which_is_then_freed(
         assert old() is None
 
 
+@pytest.mark.slow
 def test_the_new_version_has_answered_the_last_request_before_it_takes_over(
     folder, later, monkeypatch
 ):

@@ -70,7 +70,7 @@ def of_texts():
 slow = pytest.mark.slow
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "jit"),
     [
@@ -145,7 +145,7 @@ def test_tasks_without_labels_do_not_move_and_weights_count():
         assert all(same) == (name in ("depth", "normals")), name
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "name", "place", "illegal", "value"),
     [

@@ -37,7 +37,7 @@ def train(name, path=None, interrupted=None):
     return history.history, [keras.ops.convert_to_numpy(v) for v in variables]
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["begins", "metric built late", "recurrent", "random layer"])
 def test_it_goes_on_in_the_middle_of_an_epoch_as_if_nothing_had_been(name, tmp_path):
     logs, values = train(name)

@@ -132,6 +132,7 @@ def test_no_label_is_given_where_no_view_is_sure_and_it_ends():
     assert not np.array_equal(before[0], views["text"].trainable_variables[0].numpy())
 
 
+@pytest.mark.slow
 def test_each_view_labels_its_most_certain_rows_for_the_other(monkeypatch):
     x, truth = rows(50)
     views = two_views([kind()])

@@ -96,6 +96,7 @@ def of(variable):
     return int(np.prod(variable.shape)) * np.dtype(variable.dtype).itemsize
 
 
+@pytest.mark.slow
 def test_bytes_are_those_of_variables_and_slots(measured):
     model, _, costs = measured
     inside = {n: [la for la in model.layers if la.name.startswith(n)] for n in ("a", "b")}
@@ -110,6 +111,7 @@ def test_bytes_are_those_of_variables_and_slots(measured):
     assert 0 < costs.temporaries["a"] < costs.all_temporaries
 
 
+@pytest.mark.slow
 def test_there_are_seconds_of_each_task_and_of_all(measured):
     costs = measured[2]
     assert sorted(costs.seconds) == ["a", "b"]
@@ -137,6 +139,7 @@ def test_memory_of_a_device_is_the_peak_above_what_is_there(monkeypatch):
     assert costs_file._peak_of_device(run, "/device:GPU:0") == 70
 
 
+@pytest.mark.slow
 def test_what_cannot_be_measured_is_refused(measured):
     model = measured[0]
     with pytest.raises(ValueError, match=r"`repeats` should be an integer of at least 1"):
@@ -153,6 +156,7 @@ def test_what_cannot_be_measured_is_refused(measured):
         measure_task_costs(model, (X, None))
 
 
+@pytest.mark.slow
 def test_weights_of_none_are_no_weights(measured, monkeypatch):
     seen = []
     monkeypatch.setattr(costs_file, "_time", lambda model, batch, *_: seen.append(batch) or TIMES)

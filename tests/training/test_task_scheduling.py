@@ -59,6 +59,7 @@ def test_each_step_trains_only_what_it_draws(trained):
     assert {"first", "second"} == {name for (name,) in drawn}
 
 
+@pytest.mark.slow
 def test_shares_are_in_the_logs_and_in_the_history(trained):
     mixture, _, scheduler, model, logs = trained
     steps = scheduler.history["step"]
@@ -120,6 +121,7 @@ def test_several_steps_of_an_execution_select_what_any_of_them_draws():
     assert (scheduler.history["shares"]["first"] == 0.25).all()  # of a round
 
 
+@pytest.mark.slow
 def test_of_rows_only_the_probabilities_change():
     steps = Steps()
     mixture = mixed(form="rows", batch_size=8)
@@ -188,6 +190,7 @@ def test_several_tasks_are_drawn_at_once_and_no_more_than_have_shares(model):
 # -- windows ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_policies_are_told_the_losses_of_windows():
     policy = Notes()
     x, y = arrays(5, rows=20)
@@ -334,6 +337,7 @@ def named_c(x, y):
     return x, {"c": y["a"]}
 
 
+@pytest.mark.slow
 def test_another_mixture_than_the_one_that_is_fitted_is_refused():
     with pytest.raises(
         ValueError, match=r"`through` should be the mixture that is fitted: fit\(mixt"

@@ -90,6 +90,7 @@ def test_a_mixture_draws_no_more_of_what_is_off(policy):
     assert [other.drawn_at(s) for s in steps] == [mixture.drawn_at(s) for s in steps]
 
 
+@pytest.mark.slow
 def test_what_was_selected_and_weighed_before_is_kept_and_found_again():
     model, steps = compiled(run_eagerly=True), Steps()
     model.select_tasks(["b"])
