@@ -2179,7 +2179,7 @@ TABLE = {
 }
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(
     "case",
     [pytest.param(c, id=f"{group}: {c.name}") for group, cases in TABLE.items() for c in cases],
@@ -2255,6 +2255,7 @@ def test_an_illegal_weight_where_there_is_no_label_does_no_harm():
     assert results[0] == results[1]
 
 
+@pytest.mark.slow
 def test_weights_that_fit_are_loaded(files):
     model, _ = made("model")
     other = compiled(hard_sharing())

@@ -13,12 +13,8 @@ from mtlzoo import export, presets
 from mtlzoo.export.parts import parts
 from mtlzoo.presets import fingerprints
 
-# Served in the default run too: small ones of tables and of recordings.
-QUICK = [
-    name
-    for name in ("hard_sharing_census_income", "hard_sharing_watch_recordings")
-    if name in presets.names()
-]
+# Served in the default run too: a small one of tables.
+QUICK = ["hard_sharing_census_income"]
 
 # Runs without this library, as a server does: answers by each signature, and what the command line
 # tool of TensorFlow shows.

@@ -174,6 +174,7 @@ def far_apart(balancer):
     return model, x.astype("float32"), {n: v.astype("float32") for n, v in y.items()}
 
 
+@pytest.mark.slow
 def test_loss_scales_are_reported_at_the_start(caplog):
     model, x, y = far_apart("equal")
     assert model.initial_losses == {}

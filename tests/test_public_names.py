@@ -296,6 +296,7 @@ LONG = (
 )
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "name",
     [

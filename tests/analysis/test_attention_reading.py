@@ -35,6 +35,7 @@ def test_one_gate_for_all_tasks_is_one_row():
     np.testing.assert_allclose(table.values[:, 0], model.gate_weights(x)["click"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_levels_have_a_column_for_each_expert_and_gaps_where_a_task_has_no_part():
     model, x, (first, last) = read("PLE, unequal")
     gates = model.gate_weights(x)
@@ -128,6 +129,7 @@ def test_transfers_name_the_task_before():
     assert not table.of_experts
 
 
+@pytest.mark.slow
 def test_masks_by_stage_and_by_channel():
     model, x, (stages, first, last) = read("MTAN")
     masks = model.attention_masks(x)
@@ -161,6 +163,7 @@ def test_columns_on_their_own_are_told_also_under_other_names():
         assert "a is on its own" in table.words()
 
 
+@pytest.mark.slow
 def test_modalities_are_one_row_for_all_tasks():
     model, x, (table,) = read("CrossModalFusion")
     assert table.columns == ("features", "word")

@@ -63,6 +63,7 @@ def table():
     return model, x
 
 
+@pytest.mark.slow
 def test_columns_of_a_table_add_up(table):
     model, x = table
     for task in ("click", "stay"):

@@ -174,6 +174,7 @@ def test_what_the_test_says():
 # -- preferred inputs --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_noise_is_changed_until_the_answer_is_raised(model):
     found = activation_maximization(model, "left", target=[0, 2], steps=12, classes="abc")
     assert found.inputs.shape == (2, *SIZE)

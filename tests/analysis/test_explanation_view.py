@@ -43,6 +43,7 @@ def fused():
     return CrossModalFusion(inputs, tasks, encoders=encoders, fusion="gated", projection_units=8)
 
 
+@pytest.mark.slow
 def test_a_view_of_all_inputs_answers_as_the_model(fused):
     x = modalities()
     view = analysis.task_view(fused, "click")

@@ -50,7 +50,7 @@ def test_words_rows_and_picture(trained):
     assert left.get_xlabel() == "training step" and right.get_yscale() == "log"
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("together", [1, 2])
 def test_windows_of_steps(together):
     x, y = data(20)

@@ -73,6 +73,7 @@ def test_the_deciding_metric_says_who_depends_on_what(importance):
     assert likeness["b", "c"] > likeness["a", "b"]
 
 
+@pytest.mark.slow
 def test_resampled_rows_give_wider_intervals_around_about_the_same(model, importance):
     asked = {"names": NAMES, "groups": {"u": "u"}, "repeats": 4, "seed": 3, "tasks": ["a"]}
     found = permutation_importance(model, X, Y, **asked)
@@ -110,6 +111,7 @@ def test_sample_weights_are_those_of_evaluate(model):
     assert found.losses.samples[0, 0, 0] == pytest.approx(squared.mean(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_task_without_a_label_that_counts_is_unknown_and_not_0(model):
     few = np.full(ROWS, np.nan)
     few[0] = 1.0

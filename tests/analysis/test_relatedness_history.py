@@ -43,6 +43,7 @@ def test_batches_are_taken_in_turn(measured):
     assert history.matrix().values == pytest.approx(history.affinities.mean(0))
 
 
+@pytest.mark.slow
 def test_it_goes_on_after_a_kill(measured):
     model, whole = measured
     first = AffinityHistory(batches(), every=1, batches=2, learning_rate=0.1)

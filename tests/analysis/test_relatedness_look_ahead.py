@@ -46,6 +46,7 @@ def by_hand(model, x, y, weights, loss_weights):
     return found
 
 
+@pytest.mark.slow
 def test_it_is_what_arithmetic_by_hand_gives():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 12, 4))
@@ -152,6 +153,7 @@ def test_a_rate_that_is_too_small_is_warned_of(caplog):
     assert "give a greater `learning_rate`" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_loss_below_zero_is_compared_by_its_absolute_value():
     keras.utils.set_random_seed(0)
     x = np.random.default_rng(0).normal(size=(16, 4))

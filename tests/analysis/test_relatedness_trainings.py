@@ -97,6 +97,7 @@ def test_where_groups_overlap_the_best_counts(trainings):
     np.testing.assert_array_equal(found, max(both, key=np.mean))
 
 
+@pytest.mark.slow
 def test_data_sets_and_weights_are_read_by_task(data):
     x, y = data
     weights = {"a": np.ones(24, "float32")}
@@ -154,6 +155,7 @@ def test_labels_that_are_distributions_are_hidden_in_all_classes(missing):
     assert int(np.asarray(task.read_labels(hidden["a"]).present).sum()) == 2
 
 
+@pytest.mark.slow
 def test_labels_are_counted_and_trained(data):
     found = label_efficiency(
         build, data, data, task="c", beside={"beside a": ["a"]}, counts=[6], seeds=[0],

@@ -68,6 +68,7 @@ def test_answers_are_the_same_without_experts_of_no_weight(architecture, options
     np.testing.assert_array_equal(answers(loaded)["stay"], answers(small)["stay"])
 
 
+@pytest.mark.slow
 def test_ple_loses_experts_of_the_bank_they_are_in():
     model = PLE(
         keras.Input((6,)), tasks(), num_levels=2, num_shared_experts=3, num_task_experts=[2, 1]
@@ -90,6 +91,7 @@ def test_ple_loses_experts_of_the_bank_they_are_in():
         np.testing.assert_allclose(answers(small)[name], wanted, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_below_the_threshold_answers_are_close_and_one_expert_stays():
     model = decide(MMoE(keras.Input((6,)), tasks(), num_experts=4), [2], -4.0)
     usage = max(weights.mean(0)[2] for weights in model.gate_weights(X).values())

@@ -195,6 +195,7 @@ def test_parts_are_whole_numbers_whatever_floats_say():
     assert sparsity_of(prune_weights(model, 0.29)) == 0.29
 
 
+@pytest.mark.slow
 def test_structured_zeros_are_whole_units_which_can_go(tmp_path):
     model = sharing()
     model.get_layer("shared_0").bias.assign(RNG.uniform(1, 2, 12))
@@ -213,6 +214,7 @@ def test_structured_zeros_are_whole_units_which_can_go(tmp_path):
         np.testing.assert_allclose(small.predict(X, verbose=0)[name], wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_experts_without_inputs_keep_their_biases_zero():
     model = MMoE(keras.Input((6,)), tasks(), num_experts=2, expert_units=(5, 4), tower_units=())
     pruned = prune_weights(model, 0.5, structured=True, scope="shared")

@@ -255,6 +255,7 @@ def test_units_of_each_expert_count_apart():
     assert warning.value == 7 / 8
 
 
+@pytest.mark.slow
 def test_a_combined_balancer_is_judged_by_the_weights_of_its_second_part():
     x, y = data(8)
     health = TrainingHealth()
@@ -284,6 +285,7 @@ def test_layers_of_the_same_path_are_told_apart():
     assert len(states.statistics(model)) == 2
 
 
+@pytest.mark.slow
 def test_a_second_training_counts_on_and_is_warned_of_again(monkeypatch):
     said = []
     monkeypatch.setattr(logging, "warning", lambda text, *args: said.append(text % args))
@@ -297,6 +299,7 @@ def test_a_second_training_counts_on_and_is_warned_of_again(monkeypatch):
     assert health.figure().axes[0].get_xlabel() == "epoch"
 
 
+@pytest.mark.slow
 def test_state_for_going_on_after_a_kill():
     health = TrainingHealth()
     model = compiled(normalized(), "pcgrad", track_gramian="shared")

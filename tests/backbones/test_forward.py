@@ -265,6 +265,7 @@ def bert_row(model, ids):
     return features
 
 
+@pytest.mark.slow
 def test_bert_with_two_texts_and_padding():
     ids = np.array([[2, 4, 3, 6, 3], [5, 1, 2, 0, 0], [3, -1, 99, 6, 3], [0] * 5], "int32")
 

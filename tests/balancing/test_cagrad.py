@@ -41,7 +41,7 @@ def reference(gradients, c):
     return mean + shortest_to(gradients, level)
 
 
-@pytest.mark.one_in(8)
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 3, 8, 16])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_is_the_best_step_in_the_ball(size, dtype):

@@ -112,6 +112,7 @@ def test_a_slower_task_gets_a_longer_gradient(alpha):
     assert found[0] / found[1] == pytest.approx(3.0**alpha, rel=0.03)
 
 
+@pytest.mark.slow
 def test_weights_are_never_negative():
     method = built(GradNorm(learning_rate=0.3), 2)
     gramian = tf.constant(np.diag([1e8, 1e-8]))

@@ -114,6 +114,7 @@ def test_goals_of_absent_tasks_and_zero_gradients_stay():
     np.testing.assert_array_equal(moved, expected)
 
 
+@pytest.mark.slow
 def test_goals_near_one_are_finite():
     for dtype in ("float32", "float64"):
         method = built(3)

@@ -68,6 +68,7 @@ def test_orders_are_permutations_and_change_with_seed_and_step():
     assert len(set(seen)) == 6
 
 
+@pytest.mark.slow
 def test_all_orders_are_equally_likely():
     method = PCGrad(seed=5)
     method.build(tasks(**dict.fromkeys("abcd", "regression")))

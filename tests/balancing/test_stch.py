@@ -53,6 +53,7 @@ def test_a_small_width_is_the_maximum_and_a_large_one_the_mean():
     np.testing.assert_allclose(weights(STCH(mu=1e6), losses), np.full(3, 1 / 9), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_finds_pareto_optima_that_no_weighted_sum_finds():
     # The front f₂ = √(1 − f₁²) is concave: every weighted sum is least at one of its ends.
     angle = np.linspace(0.0, np.pi / 2, 2001)

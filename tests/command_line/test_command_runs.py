@@ -56,6 +56,7 @@ def test_a_run_has_a_model_metrics_and_a_record(run):
     assert metrics["best_epoch"] == 1 + means.index(min(means))
 
 
+@pytest.mark.slow
 def test_evaluation_says_what_the_training_said(run, capsys):
     found = answered(["evaluate", str(run)], capsys)
     trained = json.loads((run / "metrics.json").read_text())
@@ -129,6 +130,7 @@ def test_only_some_tasks_are_learned_and_what_is_there_is_not_overwritten(tmp_pa
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_a_preset_is_evaluated_and_one_without_weights_is_refused(run, tmp_path, capsys):
     model = keras.saving.load_model(run / "model.keras")
     options = {"rows": 512, "held_out_rows": 128, "batch_size": 128}
@@ -146,6 +148,7 @@ def test_a_preset_is_evaluated_and_one_without_weights_is_refused(run, tmp_path,
         assert "is a configuration without weights" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_exported_model_answers(run, tmp_path, capsys):
     path = str(tmp_path / "served")
     found = answered(["export", str(run), path, "--tasks=second"], capsys)

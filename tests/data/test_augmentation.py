@@ -132,6 +132,7 @@ def test_normals_turn_with_the_image():
     )
 
 
+@pytest.mark.slow
 def test_normals_are_mirrored_with_the_image_and_stay_under_a_zoom():
     image, y, _ = scene()
     mirrored = augmented([layers.RandomFlip("horizontal")], (image, y))
@@ -196,6 +197,7 @@ def test_boxes_follow_a_crop_of_a_wide_image():
         np.testing.assert_allclose(box[:4], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_box_that_has_left_the_image_is_no_box_and_unknown_boxes_stay_unknown():
     layer = layers.RandomTranslation((0.0, 0.0), (-0.375, -0.375))
     rows = [[0.0, 0.0, 0.3, 1, 1], [0.175, 0, 0.425, 1, 0], [0.0, 0, 1, 1, 0]]
@@ -231,6 +233,7 @@ def test_each_input_has_its_own_layers():
     np.testing.assert_array_equal(labels["count"], y["count"])
 
 
+@pytest.mark.slow
 def test_only_rows_of_the_named_task_change():
     image, y, w = scene()
     y = {**y, "rare": np.array([1, -1, 0, -1, 1, 1, -1, 1])}

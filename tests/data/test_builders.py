@@ -101,6 +101,7 @@ def test_sets_of_pictures(make, folder, monkeypatch):
     same_rows(built, load(raw_files=folder / "raw", data_dir=folder, preprocessed=False))
 
 
+@pytest.mark.slow
 def test_crops_of_a_frame(folder, monkeypatch):
     rng = np.random.default_rng(0)
     splits = {

@@ -59,6 +59,7 @@ def test_the_features_equal_an_independent_reference(preprocessor, train, rows):
     np.testing.assert_allclose(preprocessor(tensors(train)), reference(train, train), atol=2e-5)
 
 
+@pytest.mark.slow
 def test_an_unknown_category_has_its_own_slot(preprocessor, train, rows):
     widths = [len(set(train[name])) + 1 for name in CATEGORY_INPUTS]
     start = sum(widths[: CATEGORY_INPUTS.index("country_of_birth_self")])

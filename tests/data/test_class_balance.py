@@ -179,6 +179,7 @@ def test_resampling_repeats_under_a_seed_and_differs_from_epoch_to_epoch():
     assert len(frequent[0] & frequent[1]) < 0.9 * len(frequent[0])
 
 
+@pytest.mark.slow
 def test_rows_of_sample_weight_zero_count_as_rows_without_a_label():
     ids = np.array([0] * 50 + [1] * 50)
     w = {"kind": np.array([1] * 50 + [0] * 40 + [1] * 10, "float32")}

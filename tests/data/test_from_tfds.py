@@ -104,7 +104,7 @@ def test_the_order_follows_the_seed_and_differs_from_epoch_to_epoch(load, name):
         assert first == second
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MOCKED)
 def test_the_features_are_those_of_the_builders(name):
     with tfds.testing.mock_data(num_examples=2):  # random ones, of the features that are asked for
@@ -195,6 +195,7 @@ def test_rows_of_shapes_are_in_one_part_each(load):
     }
 
 
+@pytest.mark.slow
 def test_a_toy_is_in_one_part(load):
     small = load("smallnorb", preprocessed=False)
     found = {part: rows_of(getattr(small, part)) for part in PARTS}
@@ -224,6 +225,7 @@ def test_nobody_is_trained_on_the_future(folders):
     assert [len(of[part]) for part in PARTS] == [78, 12, 10]
 
 
+@pytest.mark.slow
 def test_who_is_not_among_the_training_rows_has_the_id_0(load):
     raw, ready = load("movielens", preprocessed=False), load("movielens")
     assert ready.preprocessor.get_layer("user_ids").vocabulary_size() == 6
@@ -267,6 +269,7 @@ def test_each_row_has_the_label_of_its_set_only(load):
         np.testing.assert_array_equal(x["second"] == b"", single)
 
 
+@pytest.mark.slow
 def test_known_words_are_those_of_training_texts(load):
     small = load("glue", configs=["cola", "mnli"], words=6)
     known = small.preprocessor.get_layer("words").get_vocabulary()
@@ -277,6 +280,7 @@ def test_known_words_are_those_of_training_texts(load):
     assert small.inputs["first"].shape == small.inputs["second"].shape == (None, 6)
 
 
+@pytest.mark.slow
 def test_parts_of_sets_that_are_built(folders):
     small = data.load("glue", configs=("mnli", "cola"), **folders, preprocessed=False)
     texts = {part: set(rows_of(getattr(small, part))[0]["first"]) for part in PARTS}

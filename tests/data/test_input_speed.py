@@ -115,6 +115,7 @@ def test_each_row_comes_from_one_of_two_workers_in_every_epoch(service):
         np.testing.assert_array_equal(np.sort(found), expected)
 
 
+@pytest.mark.slow
 def test_each_worker_can_run_through_all_rows(service):
     dataset = tf.data.Dataset.from_tensor_slices((np.arange(12), {"a": np.arange(12)})).batch(4)
     found = [y["a"].numpy() for _, y in data.distribute(dataset, service, sharing="independent")]

@@ -42,6 +42,7 @@ def test_the_elements_are_what_the_contract_says(census):
     assert np.isfinite(x).all()
 
 
+@pytest.mark.slow
 def test_the_splits_hold_every_row_once(census):
     train, valid, test = (columns_of(s) for s in (census.train, census.valid, census.test))
     assert len(train[0]) + len(valid[0]) == 20_000 and len(test[0]) == 10_000

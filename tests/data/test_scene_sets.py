@@ -80,6 +80,7 @@ def numbers_of(part):
     return list(zip(found, has_depth.tolist(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("mocked")
 def test_sets_are_mixed_and_the_other_labels_are_missing():
     loaded = scene_sets.load([NYU, IDS], size=(2, 4), batch_size=3, seed=1)

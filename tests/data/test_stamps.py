@@ -131,6 +131,7 @@ def test_speech_has_one_rate_and_one_length():
     assert np.abs(pieces.resample(tone, 44_100)[400:-400]).max() < 0.01
 
 
+@pytest.mark.slow
 def test_without_soundfile_there_is_no_speech(tmp_path, monkeypatch):
     write_stamps(monkeypatch, tmp_path, b"not decoded")
     monkeypatch.setattr(pieces, "can_decode_speech", lambda: False)

@@ -159,6 +159,7 @@ def test_an_absent_task_learns_nothing():
     assert ensemble.shared_variables == []
 
 
+@pytest.mark.slow
 def test_tasks_are_fused_over_the_models_that_have_them():
     click, colour, stay = BinaryClassification("click"), Classification("colour", 3), TASKS[3]
     models = [model([click, stay]), model([colour, click], units=(6,)), model([click])]
@@ -191,7 +192,7 @@ def test_permuted_models_and_tasks_are_the_same_ensemble():
     assert_same(same.predict(x, verbose=0), Ensemble(models).predict(x, verbose=0), atol=0, rtol=0)
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
 def test_models_of_other_precision(policy, tmp_path):
     if policy == "float64":
@@ -214,6 +215,7 @@ def test_models_of_other_precision(policy, tmp_path):
     assert_same(of_numpy(loaded(x)), of_numpy(ensemble(x)), rtol=0)
 
 
+@pytest.mark.slow
 def test_batch_normalization_and_dropout_inside_rest():
     inputs = keras.Input((4,))
     features = keras.layers.BatchNormalization()(inputs)
@@ -284,6 +286,7 @@ def test_a_fusion_of_ones_own(tmp_path):
     np.testing.assert_array_equal(loaded.predict(x, verbose=0)["stay"], outputs)
 
 
+@pytest.mark.slow
 def test_a_preprocessor_is_that_of_all_models(tmp_path):
     raw = keras.Input((4,), name="raw")
     preprocessor = keras.Model(raw, keras.layers.Rescaling(2.0)(raw))

@@ -119,6 +119,7 @@ def test_models_of_some_of_the_tasks_change_what_they_have():
         np.testing.assert_allclose(new, of_alone.get(new.path, old), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_statistics_are_those_of_all_rows():
     found = normalized(momentum=0.9)
     x = np.random.default_rng(0).normal(2, 3, size=(70, 4)).astype("float32")
@@ -188,6 +189,7 @@ def test_a_greedy_soup_of_a_metric_of_which_more_is_better_with_refreshed_statis
     assert found.ingredients == [0, 1]  # equal models are no worse together
 
 
+@pytest.mark.slow
 def test_a_greedy_soup_of_models_that_all_are_wrong_takes_all():
     x, _ = rows()
 

@@ -95,6 +95,7 @@ def test_float32_in_a_model_of_mixed_precision():
     assert LogMelSpectrogram(**SIZES)(x).dtype == tf.float16
 
 
+@pytest.mark.slow
 def test_xla_and_config():
     layer, x = LogMelSpectrogram(1e-4, **SIZES, min_freq=50.0, name="mel"), waves()
     again = LogMelSpectrogram.from_config(layer.get_config())

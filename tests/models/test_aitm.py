@@ -112,6 +112,7 @@ def test_the_calibrator_moves_the_earlier_head_and_does_not_make_it_shared():
     np.testing.assert_allclose(heads[1][1] - heads[0][1], [expected], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_an_absent_task_rests_although_the_calibrator_reads_it():
     x, y = data()
     model = aitm(calibration_weight=5.0)

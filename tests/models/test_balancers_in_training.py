@@ -133,6 +133,7 @@ def test_combined_saves_the_state_of_both_by_name(tmp_path):
     assert int(model.balancer.gradients.step) == 2
 
 
+@pytest.mark.slow
 def test_a_part_that_another_model_trains_is_made_anew():
     used = GradNorm()
     one = compiled(hard_sharing(), used)
@@ -474,6 +475,7 @@ def test_only_needs_that_exist_are_known():
         compiled(hard_sharing([BinaryClassification("a"), Regression("b")]), Wants())
 
 
+@pytest.mark.slow
 def test_nothing_is_learned_where_no_row_is_held_out():
     model = compiled(hard_sharing(), AutoLambda(learning_rate=0.05))
     x, y = data()
@@ -520,6 +522,7 @@ def test_held_out_rows_do_not_overflow_where_the_weighted_losses_do_not():
 # -- optimizers that wait, or scale losses ---------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_methods_learn_from_an_update_only_where_there_is_one():
     """Of gradients that are accumulated over two batches, the model moves at each second."""
     model = compiled(

@@ -85,6 +85,7 @@ def test_without_relations_tasks_are_independent():
     assert boundary.shape == (None, 6)
 
 
+@pytest.mark.slow
 def test_no_order_means_anything():
     x = data()
     first = dbmtl_net()

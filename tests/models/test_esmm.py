@@ -86,6 +86,7 @@ def test_the_tower_of_a_step_serves_this_step_and_all_after_it():
     assert model.count_params() == 4 * tower
 
 
+@pytest.mark.slow
 def test_the_shared_part_ends_at_the_logits_of_all_steps_but_the_last():
     shapes = [tensor.shape for tensor in esmm().boundary]
     assert shapes == [(None, 1), (None, 1)]

@@ -88,7 +88,7 @@ def test_the_forward_pass_is_that_of_its_equation():
     np.testing.assert_allclose(found["kind"], kind, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("fusion", ["gated", "bottleneck"])
 def test_tasks_of_pixels_and_of_rows_are_trained_and_saved(fusion, tmp_path):
     model = small(fusion=fusion, modality_dropout=0.2, seed=3, alignment=0.1)

@@ -124,6 +124,7 @@ def test_which_steps_are_looked_at():
         np.testing.assert_array_equal(model.gramian_record.sums().steps, steps)
 
 
+@pytest.mark.slow
 def test_each_epoch_begins_anew():
     x, y = data(8)
     model = compiled(build(), "pcgrad", track_gramian="shared")
@@ -222,6 +223,7 @@ def test_dynamic_sharing_looks_at_the_same_gradients():
     np.testing.assert_allclose(sums.cosines[0], sums.cosines[1])
 
 
+@pytest.mark.slow
 def test_a_loaded_model_tracks_too(tmp_path):
     model = compiled(build(), "pcgrad", track_gramian="groups")
     x, y = data(8)

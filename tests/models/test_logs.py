@@ -118,6 +118,7 @@ def test_a_metric_that_does_not_decide_has_its_direction_too():
     assert stopping.mode == "max"
 
 
+@pytest.mark.slow
 def test_callbacks_may_come_as_a_callback_list():
     model = compiled(hard_sharing(), DWA(), metrics={"a": ["auc"], "b": []})
     x, y = data()

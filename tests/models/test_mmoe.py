@@ -68,6 +68,7 @@ def test_experts_are_shared_and_gates_are_the_tasks():
         assert layers == {f"{name}_gate", f"{name}_tower_0", name}
 
 
+@pytest.mark.slow
 def test_gates_of_a_trained_model_follow_the_training_and_the_saved_file(tmp_path):
     model = compiled(mmoe(), "mgda")
     x, y = data()

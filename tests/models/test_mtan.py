@@ -141,6 +141,7 @@ def test_masks_by_task_name():
         np.testing.assert_allclose(again[name]["units_0"], mask, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_nothing_of_an_absent_tasks_attention_moves():
     model = compiled(mtan(), "pcgrad")
     x, y = data()

@@ -84,6 +84,7 @@ def test_layers_in_float16_get_loss_scaling_also_where_the_program_computes_in_f
     assert not optimizers.scales_dynamically(model.optimizer)
 
 
+@pytest.mark.slow
 def test_a_mixed_model_goes_on_in_a_program_that_computes_in_float32(tmp_path):
     keras.config.set_dtype_policy("mixed_float16")
     model = in_half()

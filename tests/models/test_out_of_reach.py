@@ -262,6 +262,7 @@ def test_one_task_alone_is_trained_with_weight_one(balancer):
     assert_close(model.trained_variables, found, 1e-6)
 
 
+@pytest.mark.slow
 def test_the_weights_shown_are_those_of_the_last_step(tmp_path):
     model = with_metrics(tree(), WarmUp("gls", "mgda"))
     train(model, *data(), epochs=1)

@@ -79,7 +79,7 @@ def of_maps(name):
     return architecture(image, tasks, backbone=backbone, **arguments)
 
 
-@pytest.mark.one_in(8)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_tasks_of_pixels_and_of_rows_are_trained_and_saved(name, tmp_path):
     model = compiled(of_maps(name), "pcgrad", metrics={"parts": [], "indoors": []})

@@ -52,7 +52,7 @@ def test_what_only_the_tasks_of_a_row_depend_on_is_its_own():
     assert [t._keras_history.operation.name for t in together.boundary] == ["trunk"]
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "balancer",
     [PCGrad, Uncertainty, lambda: MGDA(wrt="features"), lambda: PCGrad(every=2), Diagonal],

@@ -59,7 +59,7 @@ def switch(model, names):
     model.switch_tasks(**{name: names is None or name in names for name in NAMES})
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "balancer",
     [
@@ -266,6 +266,7 @@ def test_a_training_that_fails_leaves_what_was_chosen_before_it():
     assert model.task_factors == {"a": 0.5, "b": 1.0, "c": 1.0}
 
 
+@pytest.mark.slow
 def test_initial_losses_are_of_the_first_step_of_each_task():
     model = compiled(loss_weights={"a": 2.0})
     model.select_tasks(["a"])

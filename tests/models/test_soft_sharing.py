@@ -102,6 +102,7 @@ def test_no_variable_is_shared_so_that_gradient_balancers_are_refused():
         model.compile("sgd", balancer="pcgrad")
 
 
+@pytest.mark.slow
 def test_columns_begin_with_the_backbones_weights_and_biases_and_norms_are_free():
     model = conv_model(SoftSharing, backbone=conv_backbone(norm=True), strength=0.1)
     assert all(not matrix.any() for matrix in model.distances().values())

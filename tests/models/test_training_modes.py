@@ -97,6 +97,7 @@ def test_gradient_accumulation_applies_each_other_step():
     assert moved == [False, True, False, True]
 
 
+@pytest.mark.slow
 def test_dropout_differs_from_step_to_step_and_stops_in_evaluation():
     model = compiled(hard_sharing(dropout=0.5), "pcgrad", keras.optimizers.SGD(0.0))
     x, y = data(4)

@@ -72,6 +72,7 @@ def test_the_wait_ends_by_time_and_by_room():
     assert accounted(counts)
 
 
+@pytest.mark.slow
 def test_an_id_that_comes_again_ends_the_wait_of_the_first():
     learner = OnlineLearner(model(), batch_size=8, late_labels=LateLabels())
     counts = learner.run(
@@ -84,6 +85,7 @@ def test_an_id_that_comes_again_ends_the_wait_of_the_first():
     assert counts["learned"] == counts["read"] == 8 and counts["labels_joined"] == 4
 
 
+@pytest.mark.slow
 def test_without_a_place_to_wait_rows_are_learned_with_what_they_have():
     learner = OnlineLearner(model(), batch_size=8)
     stream = [inputs(0, 8, click=Y["click"][:8]), inputs(8, 16), labels(IDS[:8], "stay")]
@@ -92,6 +94,7 @@ def test_without_a_place_to_wait_rows_are_learned_with_what_they_have():
     assert counts["labels_unknown"] == 8 and accounted(counts)
 
 
+@pytest.mark.slow
 def test_no_row_waits_for_a_label_without_weight():
     def stream():
         ids, half = np.arange(8), slice(0, 4)

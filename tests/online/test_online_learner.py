@@ -121,6 +121,7 @@ def test_the_last_rows_are_learned_or_kept():
     ]
 
 
+@pytest.mark.slow
 def test_a_data_set_is_a_stream():
     x, y = rows(40)
     dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)

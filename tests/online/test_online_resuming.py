@@ -53,6 +53,7 @@ def test_from_any_state_a_learner_ends_as_one_that_was_not_killed(tmp_path):
     assert float(made.optimizer.learning_rate) == pytest.approx(0.01)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_counted_and_leaves_the_state_as_it_was(tmp_path, monkeypatch):
     state = tmp_path / "state.npz"
     one = OnlineLearner(model(), batch_size=16, state=state)

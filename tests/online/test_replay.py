@@ -34,6 +34,7 @@ def memory(*args, **kwargs):
     return made
 
 
+@pytest.mark.slow
 def test_every_row_is_kept_with_the_same_probability():
     kept = np.zeros(60)
     for seed in range(300):

@@ -62,6 +62,7 @@ def test_weights_may_come_as_a_column_after_none():
     assert not faults and batch.sample_weight["a"].tolist() == [2, 2, 2]
 
 
+@pytest.mark.slow
 def test_text_is_kept_whole_in_memory_and_in_the_state(tmp_path):
     words = keras.Input((1,), name="words", dtype="string")
     numbers = keras.layers.Hashing(8, output_mode="one_hot")(words)

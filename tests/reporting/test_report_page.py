@@ -275,6 +275,7 @@ _TOO_WIDE = """[...document.querySelectorAll('body *')].filter(e => !e.closest('
     !e.closest('svg') && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML)"""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(browser.found() is None, reason=f"none of {browser.NAMES} is installed")
 def test_a_browser_shows_it_without_network_at_any_width(page):
     with browser.Browser() as shown:

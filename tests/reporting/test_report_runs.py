@@ -43,6 +43,7 @@ def test_an_interval_of_one_training_is_of_rows_and_holds_the_value(run):
     assert found.high - found.low == pytest.approx(2 * error, rel=0.3)
 
 
+@pytest.mark.slow
 def test_missing_labels_and_labels_of_other_tasks_do_not_count(model_and_record):
     x, y = some_data()
     y = {**y, "buy": np.where(np.arange(ROWS) < 40, y["buy"], -1), "other": y["price"]}
@@ -90,6 +91,7 @@ def test_a_metric_whose_state_is_no_sum_has_a_value_without_interval():
     assert found.value == pytest.approx(y["price"].max())
 
 
+@pytest.mark.slow
 def test_a_metric_may_be_a_plain_function_and_a_seed_of_numpy(tmp_path, caplog):
     def distance(y_true, y_pred):
         return keras.ops.mean(keras.ops.abs(y_true - y_pred), axis=-1)

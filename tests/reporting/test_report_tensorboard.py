@@ -70,6 +70,7 @@ def test_the_scalars_are_those_of_the_logs(trained):
     np.testing.assert_allclose(scalars(events, "epoch/learning_rate")[1], 0.01, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_layout_has_a_part_for_each_task(trained):
     event = read(trained[0] / "train").Tensors("custom_scalars__config__")[0]
     layout = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
@@ -99,6 +100,7 @@ class Unfit(TaskMatrix):
         raise ValueError("nothing was measured")
 
 
+@pytest.mark.slow
 def test_a_finding_that_cannot_be_written_does_not_cost_the_training(tmp_path, caplog):
     model = HardSharing(keras.Input((3,)), [Regression("a"), Regression("b")], shared_units=[2])
     model.compile("sgd", run_eagerly=True)

@@ -62,6 +62,7 @@ def test_weights_inside_a_plain_model_are_those_of_named_tasks_too(tmp_path):
         other.load_weights(tmp_path / "outer.weights.h5")
 
 
+@pytest.mark.slow
 def test_a_part_of_a_trained_model_keeps_its_weights(tmp_path):
     model = trained()
     single = model.single_task("kind")

@@ -186,6 +186,7 @@ def test_a_version_that_cannot_be_loaded_is_told_and_the_old_one_stays(folder, l
         assert server.look() == 7 and server.failures == {}
 
 
+@pytest.mark.slow
 def test_it_begins_with_an_older_version_if_the_newest_cannot_be_loaded(folder):
     (folder / "2").mkdir()
     with Server(folder) as server:
@@ -227,6 +228,7 @@ def test_servers_share_what_is_left_out_of_the_collection(folder, tmp_path):
     assert gc.get_freeze_count() == 0
 
 
+@pytest.mark.slow
 def test_a_version_that_is_gone_is_no_failure(folder):
     with Server(folder, poll_seconds=1000) as server:
         (folder / "7").mkdir()
@@ -235,6 +237,7 @@ def test_a_version_that_is_gone_is_no_failure(folder):
         assert server.look() == 1 and not server.failures
 
 
+@pytest.mark.slow
 def test_inputs_are_not_changed_in_kind(tmp_path):
     inputs = {"n": keras.Input((1,), name="n", dtype="int32"), "x": keras.Input((2,), name="x")}
     joined = keras.layers.Concatenate()([ops.cast(inputs["n"], "float32"), inputs["x"]])
@@ -265,6 +268,7 @@ def test_values_that_the_model_refuses_are_a_value_error(tmp_path):
         version.answer([77], "stay")
 
 
+@pytest.mark.slow
 def test_bad_arguments_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"`folder` should be the path of a folder. Received: fol"):
         Server(3)

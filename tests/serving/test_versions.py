@@ -167,6 +167,7 @@ def test_what_a_kill_has_left_is_removed_but_not_what_another_is_writing(quick, 
     assert hidden(versions) == [] and versions.numbers() == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_what_was_published(model, tmp_path):
     versions = Versions(tmp_path)
     versions.publish(model)

@@ -360,6 +360,7 @@ def test_epochs_of_different_lengths_are_warned_of(tmp_path, caplog):
     assert "The epochs had different numbers of steps, [" in caplog.text
 
 
+@pytest.mark.slow
 def test_it_is_for_compiled_multi_task_models_and_once_in_a_list(tmp_path):
     with pytest.raises(ValueError, match=r"You must call `compile\(\)` before using the model"):
         network().fit(shuffled(), callbacks=[Backup(tmp_path / "backup")])

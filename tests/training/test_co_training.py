@@ -122,6 +122,7 @@ def test_the_same_seed_gives_the_same_and_another_one_another():
     assert not np.array_equal(weights(0), weights(1))
 
 
+@pytest.mark.slow
 def test_no_label_is_given_where_no_view_is_sure_and_it_ends():
     x, truth = rows(40)
     views = two_views([kind()])
@@ -222,6 +223,7 @@ def test_several_tasks_with_labels_in_other_rows_each():
     assert "stay" in str(history) and str(CoTrainingHistory()) == "no rounds"
 
 
+@pytest.mark.slow
 def test_a_task_without_threshold_gets_no_labels():
     x, truth = rows(30)
     tasks = [kind(), kind("other")]
@@ -231,6 +233,7 @@ def test_a_task_without_threshold_gets_no_labels():
     assert list(history.rounds[0]["tasks"]) == ["kind"]
 
 
+@pytest.mark.slow
 def test_a_task_of_another_kind_is_learned_from_its_own_labels():
     rng = np.random.default_rng(0)
     x = {view: rng.normal(size=(8, 3, 2)).astype("float32") for view in VIEWS}
@@ -266,6 +269,7 @@ def pixel_views():
     return found
 
 
+@pytest.mark.slow
 def test_pixels_get_labels_in_images_without_any():
     rng = np.random.default_rng(0)
     x = {view: rng.normal(size=(4, 4, 4, 2)).astype("float32") for view in VIEWS}

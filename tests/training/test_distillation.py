@@ -81,6 +81,7 @@ def test_without_any_label_the_student_comes_to_answer_as_the_teacher():
         np.testing.assert_array_equal(now, then)
 
 
+@pytest.mark.slow
 def test_the_objective_is_the_sum_of_labels_soft_targets_and_hints():
     teacher, student = network(units=(5, 7)), network(seed=2)
     hint = Hint("shared_0", "shared_1")
@@ -106,6 +107,7 @@ def test_the_objective_is_the_sum_of_labels_soft_targets_and_hints():
     np.testing.assert_allclose(found["loss"], sum(parts), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_step_is_that_of_the_summed_losses():
     """Against plain Keras, with the teacher's answers as one more output."""
     teacher = network(("kind",), units=(5,))
@@ -194,6 +196,7 @@ def test_annealing_moves_the_weight_from_the_teacher_to_the_labels():
         np.testing.assert_allclose(logs[f"{name}_soft_loss"], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_sample_weights_of_a_batch_are_annealed_too():
     model = Distillation(network(seed=2), network(units=(5,)), annealing_steps=2)
     compiled(model, optimizer=keras.optimizers.SGD(0.0))
@@ -244,6 +247,7 @@ def test_teachers_that_learn_too():
     assert all(g is None for g in tape.gradient(soft, of_teacher))
 
 
+@pytest.mark.slow
 def test_padding_is_not_learned_from():
     i = keras.Input((4,), dtype="int32", name="ids")
 
@@ -272,6 +276,7 @@ def images(widths, seed=1, name="net", size=20):
     return HardSharing(inputs, tasks(("kind",)), backbone=backbone, name=name)
 
 
+@pytest.mark.slow
 def test_a_hint_from_inside_a_backbone():
     teacher, student = images((5, 6)), images((2, 3), seed=2, name="small")
     hint = Hint("trunk/conv_0", "conv_1", name="edges")

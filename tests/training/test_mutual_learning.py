@@ -130,6 +130,7 @@ def test_peers_of_other_kinds():
     assert together(task, [one], 3.0) is one
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eagerly")
 def test_peers_get_no_gradient():
     x, y = rows()
@@ -189,6 +190,7 @@ def test_only_tasks_of_several_members_are_matched():
     assert not np.array_equal(values(members["image"])[0], before[0])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eagerly")
 def test_three_members_of_the_same_inputs_take_what_each_takes():
     members = {
@@ -227,6 +229,7 @@ def test_soft_tasks_have_weights_of_their_own(form):
         assert found[name] == pytest.approx(2 * plain[name], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_padding_is_not_learned_from_peers():
     i = keras.Input((4,), dtype="int32", name="ids")
     members = {}
@@ -276,6 +279,7 @@ def test_labels_weights_and_validation_in_every_form():
     assert not np.allclose(found[0], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eagerly")
 def test_batches_of_a_generator_are_checked_by_the_members_names():
     x, y = rows()
@@ -289,6 +293,7 @@ def test_batches_of_a_generator_are_checked_by_the_members_names():
         model.fit(batches({"no": y["kind"]}), verbose=0)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eagerly")
 def test_permuted_members_and_tasks_are_the_same_model(tmp_path):
     x, y = rows()

@@ -44,6 +44,7 @@ def layers(found, *names):
 # -- the pull -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_penalty_and_its_gradient_are_those_of_the_paper():
     """One step of SGD on labels that are all missing moves by the penalty alone."""
     pulled = model()
@@ -92,6 +93,7 @@ def test_the_starting_point_is_saved_and_frozen_parts_are_left_out(tmp_path, cap
     again.export(tmp_path / "served", verbose=False)
 
 
+@pytest.mark.slow
 def test_in_half_precision():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -193,7 +195,7 @@ def bidirectional():
     return MultiTaskModel(inputs, {t.name: t.head(trunk(steps)) for t in tasks}, tasks=tasks)
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [sequential, pytest.param(bidirectional, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["SGD", "Adam"])
 def test_rates_are_saved_where_paths_are_others_in_a_loaded_model(kind, make, tmp_path):
@@ -234,6 +236,7 @@ def test_rates_where_a_stage_was_frozen_at_compile_and_a_balancer_has_variables(
         model().compile(layerwise_learning_rates(other))
 
 
+@pytest.mark.slow
 def test_what_is_excluded_from_weight_decay_is_in_every_stage():
     """At a rate of 0 but for the decay, which goes by the rate: so with a decay that is large."""
     staged = model()
@@ -333,6 +336,7 @@ def test_adapters_begin_with_what_the_model_predicts(adapter, tmp_path):
         np.testing.assert_array_equal(other[name], again[name])
 
 
+@pytest.mark.slow
 def test_an_update_of_low_rank_by_keras_serves_all_tasks():
     """The trunk rests, and the update of it starts at nothing."""
     found = model()

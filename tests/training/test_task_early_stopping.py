@@ -206,7 +206,7 @@ LEVELS = {
 }
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "level",
     ["losses", "gradients"] + [pytest.param(n, marks=pytest.mark.slow) for n in list(LEVELS)[2:]],
@@ -232,6 +232,7 @@ def test_a_stopped_task_rests_and_the_shared_part_goes_on(level):
 LOSSES = {"b": "b_loss", "c": "c_loss"}  # which fall in these few epochs
 
 
+@pytest.mark.slow
 def test_the_assembled_model_has_what_is_measured_to_be_better():
     model, seen = shared(), Seen()
     stopping = TaskEarlyStopping(1, NEVER, restore="assemble", validation=VALID)
@@ -252,6 +253,7 @@ def test_the_assembled_model_has_what_is_measured_to_be_better():
     assert all(task.with_best != task.with_last for task in found.values())
 
 
+@pytest.mark.slow
 def test_a_task_without_validation_labels_is_not_looked_at(caplog):
     model = shared()
     only = VALID[0], {"a": VALID[1]["a"], "b": VALID[1]["b"]}
@@ -263,6 +265,7 @@ def test_a_task_without_validation_labels_is_not_looked_at(caplog):
     assert caplog.text.count("An epoch whose logs lack ['val_c_rmse'], or labels for it") == 1
 
 
+@pytest.mark.slow
 def test_the_user_s_selection_is_kept():
     model, seen = shared(), Seen()
     model.select_tasks(["a", "b"])
@@ -336,6 +339,7 @@ def test_a_training_goes_on_from_its_backup(tmp_path):
         fit(shared("pcgrad"), stopping(folder), Backup(path), epochs=5)
 
 
+@pytest.mark.slow
 def test_what_is_switched_off_before_stays_off():
     model = shared()
     model.switch_tasks(a=False)

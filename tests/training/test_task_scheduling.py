@@ -148,6 +148,7 @@ def test_shares_as_weights_are_loss_weights():
     assert model.task_factors == {"a": 1.0, "b": 1.0}  # after the training
 
 
+@pytest.mark.slow
 def test_windows_select_tasks_by_their_shares():
     class Turns(RoundRobin):
         needs_losses = True

@@ -41,7 +41,7 @@ class Switches(keras.callbacks.Callback):
             self.model.switch_tasks(a=self._on)
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", [UCB(), RoundRobin(), Curriculum(["a", "b"]), All()])
 def test_the_others_are_trained_when_a_task_is_switched_off(policy):
     model, steps = compiled(run_eagerly=True), Steps()
@@ -70,7 +70,7 @@ def test_a_task_that_stopped_early_gets_nothing_in_either_order():
         assert logs["b_steps"][stopped + 1 :] == [2] * (5 - stopped)
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", [TaskPolicy, RoundRobin])
 def test_a_mixture_draws_no_more_of_what_is_off(policy):
     mixture = mixed(steps_per_epoch=16)
@@ -164,6 +164,7 @@ def test_policies_are_told_how_they_are_used():
     assert found == [("selection", 2), ("weights", 1), ("mixture", 1)]
 
 
+@pytest.mark.slow
 def test_tasks_that_are_balanced_as_one_have_one_share():
     x = np.random.default_rng(0).normal(size=(16, 3)).astype("float32")
     y = {"click": (x[:, 0] > 0).astype("float32"), "stay": x[:, 1]}
@@ -192,6 +193,7 @@ def test_tasks_that_are_balanced_as_one_have_one_share():
     assert len(model.task_names) == 4
 
 
+@pytest.mark.slow
 def test_an_evaluation_in_the_middle_is_no_part_of_a_window():
     x, y = arrays(5, rows=16)
     policy = Notes()
