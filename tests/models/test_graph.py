@@ -297,7 +297,6 @@ def test_two_tasks_may_have_one_output():
     assert_same_at_both_levels(model)
 
 
-@pytest.mark.slow
 def test_what_a_layer_adds_in_the_shared_part_counts_though_heads_call_it_too():
     inputs = x()
     activity = layers.ActivityRegularization(l2=0.5, name="activity")
