@@ -96,7 +96,7 @@ OTHERS = ["classes", "labels", "values", "depth", "normals", "tags", "span"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("names", [SOME, pytest.param(OTHERS, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("names", [SOME, OTHERS])
 def test_two_replicas_count_as_one(names):
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *names],

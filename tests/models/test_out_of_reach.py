@@ -246,9 +246,7 @@ def test_a_task_that_shares_nothing_has_no_share_of_what_an_absent_one_leaves():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "balancer", [pytest.param(ExcessMTL(), marks=pytest.mark.slow), MoCo()], ids=repr
-)
+@pytest.mark.parametrize("balancer", [ExcessMTL(), MoCo()], ids=repr)
 def test_one_task_alone_is_trained_with_weight_one(balancer):
     model = with_metrics(tree(), balancer)
     for _ in range(3):

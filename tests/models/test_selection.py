@@ -66,13 +66,13 @@ def switch(model, names):
         "uncertainty",
         PCGrad(wrt="features"),
         "grad_drop",
-        pytest.param(Combined("dwa", "mgda"), marks=pytest.mark.slow),
-        pytest.param("equal", marks=pytest.mark.slow),
-        pytest.param("pcgrad", marks=pytest.mark.slow),
-        pytest.param(PCGrad(every=2), marks=pytest.mark.slow),
-        pytest.param(FAMO(), marks=pytest.mark.slow),
-        pytest.param(AutoLambda(), marks=pytest.mark.slow),
-        pytest.param(MoDo(), marks=pytest.mark.slow),
+        Combined("dwa", "mgda"),
+        "equal",
+        "pcgrad",
+        PCGrad(every=2),
+        FAMO(),
+        AutoLambda(),
+        MoDo(),
     ],
     ids=str,
 )
@@ -93,9 +93,7 @@ OPTIMIZERS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "optimizer", ["accumulation", pytest.param("averages", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("optimizer", ["accumulation", "averages"])
 def test_with_averages_and_accumulation_too(optimizer):
     double()
     model, other = (compiled("pcgrad", OPTIMIZERS[optimizer]()) for _ in range(2))

@@ -118,8 +118,8 @@ def test_test_rows_of_all_sets_have_one_form(rows):
     "name",
     [
         text_transfer.FROZEN,
-        pytest.param(text_transfer.FINE_TUNED, marks=pytest.mark.slow),
-        pytest.param(text_transfer.SCRATCH, marks=pytest.mark.slow),
+        text_transfer.FINE_TUNED,
+        text_transfer.SCRATCH,
     ],
 )
 def test_each_way_trains_what_it_should(small, rows, name, monkeypatch):

@@ -219,10 +219,8 @@ def test_a_balancer_of_gradients_of_nothing_is_refused():
     "name",
     [
         "HardSharing",
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in ("MultiTaskModel", "AdapterSharing, batch_norm")
-        ),
+        "MultiTaskModel",
+        "AdapterSharing, batch_norm",
     ],
 )
 def test_a_frozen_model_is_saved_with_its_optimizer_and_goes_on(name, tmp_path):
@@ -320,13 +318,10 @@ class Moved(keras.callbacks.Callback):
 
 
 HEADS = {"click", "kind", "stay"}
-QUICK = ["pcgrad"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "balancer", [b if b in QUICK else pytest.param(b, marks=pytest.mark.slow) for b in BALANCERS]
-)
+@pytest.mark.parametrize("balancer", BALANCERS)
 def test_every_balancer_trains_one_stage_more_each_epoch(balancer):
     model = deep(balancer)
     x, y = rows(model, 24)

@@ -355,7 +355,7 @@ def test_what_is_exported_has_no_soft_tasks(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("jit_compile", [False, True])
 def test_graphs_do_what_eager_code_does(jit_compile):
     x, y = rows()
     found = []

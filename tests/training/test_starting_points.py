@@ -162,7 +162,7 @@ def test_each_stage_moves_by_its_own_rate(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["schedule", pytest.param("adam", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["schedule", "adam"])
 def test_rates_are_saved_and_stages_may_be_frozen(kind, tmp_path):
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)
     optimizer = keras.optimizers.SGD(schedule, momentum=0.9) if kind == "schedule" else "adam"
@@ -196,7 +196,7 @@ def bidirectional():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [sequential, pytest.param(bidirectional, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("make", [sequential, bidirectional])
 @pytest.mark.parametrize("kind", ["SGD", "Adam"])
 def test_rates_are_saved_where_paths_are_others_in_a_loaded_model(kind, make, tmp_path):
     staged = make()
@@ -299,9 +299,7 @@ ADAPTERS = {"lora": images, "bottleneck": images, "batch_norm": normalized}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "adapter", ["lora", *(pytest.param(a, marks=pytest.mark.slow) for a in list(ADAPTERS)[1:])]
-)
+@pytest.mark.parametrize("adapter", list(ADAPTERS))
 def test_adapters_begin_with_what_the_model_predicts(adapter, tmp_path):
     backbone = ADAPTERS[adapter]()
     trained = HardSharing(

@@ -123,7 +123,10 @@ def test_data_of_another_form_are_refused(model):
         check_validation(model, (batch for batch in [(X, Y)]), ["a"])
     with pytest.raises(ValueError, match=r"or a tuple of arrays. Received: .* of type list"):
         check_validation(model, [X, Y], ["a"])
-    with pytest.raises(ValueError, match=r"\['a', 'b', 'c'\] as keys.* Received: 'z'"):
+    with pytest.raises(
+        ValueError,
+        match=r"\['a', 'b', 'c'\] as keys; .*labels_of.* leaves others out. Received: 'z'",
+    ):
         check_validation(model, (X, {"z": Y["a"]}), ["a"])
 
 

@@ -209,7 +209,7 @@ LEVELS = {
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "level",
-    ["losses", "gradients"] + [pytest.param(n, marks=pytest.mark.slow) for n in list(LEVELS)[2:]],
+    list(LEVELS),
 )
 def test_a_stopped_task_rests_and_the_shared_part_goes_on(level):
     balancer = LEVELS[level]
